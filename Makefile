@@ -1,0 +1,45 @@
+# Every command that README names and .ci/run calls.  Needs Rust and Python; the rest comes from
+# PyPI and crates.io.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check build rust-test python-test accuracy clean
+
+demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
+	$(BIN)/python -m pdex.demo demo.parquet
+
+test: rust-test python-test  ## both suites
+
+check: build  ## formatters, linters, type checkers, the stub test and both suites
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --features python -- -D warnings
+	$(BIN)/ruff format --check python tests docs
+	$(BIN)/ruff check python tests docs
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest pdex._pdex --ignore-disjoint-bases
+	$(MAKE) test
+
+rust-test:
+	cargo test --quiet
+
+python-test: build
+	$(BIN)/python -m pytest
+
+accuracy: build  ## worst errors against SciPy: rewrites docs/accuracy.md
+	$(BIN)/python docs/accuracy.py
+
+build: $(VENV)/installed
+	$(BIN)/maturin develop --release --quiet
+
+# The environment is made anew when the project's own list of packages changes.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "maturin>=1.9,<2"
+	$(BIN)/maturin develop --release --quiet --extras dev,pandas,docs
+	touch $@
+
+clean:
+	rm -rf $(VENV) target demo.parquet

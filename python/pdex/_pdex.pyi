@@ -1,0 +1,56 @@
+"""The compiled module."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+__all__ = [
+    "Job",
+    "NotANumberError",
+    "__version__",
+    "benjamini_hochberg",
+    "canonical_copy",
+    "long",
+    "looks_fractional",
+]
+__version__: str
+
+_Codes: TypeAlias = npt.NDArray[np.uint32]
+_Matrix: TypeAlias = tuple[Any, ...]
+
+class NotANumberError(ValueError): ...
+
+@final
+class Job:
+    def __new__(
+        cls,
+        codes: _Codes,
+        n_targets: int,
+        rest: bool,
+        n_genes: int,
+        test_name: str,
+        options: dict[str, Any],
+        scale_name: str,
+        threads: int,
+    ) -> Job: ...
+    def add(
+        self, matrix: _Matrix, genes: _Codes, progress: Callable[[int], object] | None = None
+    ) -> None: ...
+    def finish(self, pseudocount: float, fdr: str) -> list[pl.Series]: ...
+
+def canonical_copy(
+    matrix: _Matrix,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64]] | None: ...
+def looks_fractional(matrix: _Matrix, threads: int) -> bool: ...
+def long(
+    matrix: _Matrix,
+    codes: _Codes,
+    n_groups: int,
+    genes: _Codes,
+    zero_rows: bool,
+    threads: int,
+) -> list[pl.Series]: ...
+def benjamini_hochberg(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...

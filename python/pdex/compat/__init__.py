@@ -1,0 +1,1 @@
+"""Interfaces of other tools: thin translations, no numbers of their own."""

@@ -1,0 +1,214 @@
+"""The interface of pdex 0.1: :func:`parallel_differential_expression`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from pdex import _pdex
+from pdex.de import labels, run
+from pdex.io.source import n_threads, open_source, read_groups
+from pdex.options import DEFAULTS, check_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+logger = logging.getLogger("pdex")
+
+#: metric to (test, the SciPy options that may be given).
+_METRICS = {
+    "wilcoxon": ("wilcoxon", ("alternative", "method")),
+    "anderson": ("anderson", ("midrank",)),
+    "t-test": ("ttest", ("alternative", "equal_var")),
+}
+
+
+def parallel_differential_expression(
+    adata: AnnData,
+    groups: Sequence[str] | None = None,
+    reference: str = "non-targeting",
+    groupby_key: str = "target_gene",
+    num_workers: int | None = None,
+    batch_size: int = 100,
+    num_threads: int | None = None,
+    metric: str = "wilcoxon",
+    tie_correct: bool = True,
+    is_log1p: bool | None = None,
+    exp_post_agg: bool = True,
+    clip_value: float | None = 20.0,
+    as_polars: bool = False,
+    low_memory: bool | None = None,
+    gene_chunk_size: int = 1000,
+    show_progress: bool = True,
+    **kwargs: Any,
+) -> pd.DataFrame | pl.DataFrame:
+    """Test every gene of every group against the reference, as pdex 0.1 did.
+
+    :func:`pdex.de` is the interface of this version; this one keeps scripts going.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, in memory or backed.
+    groups
+        Groups to test; all but the reference where None.
+    reference
+        The group that all others are compared with.
+    groupby_key
+        Column of ``adata.obs`` with each cell's group.
+    num_workers, num_threads
+        Both None: all cores; else their product (a None counts as 1), at most the number of cores.
+        They never change a number.
+    batch_size, gene_chunk_size
+        Accepted, and without effect: blocks are chosen by their size.
+    metric
+        ``"wilcoxon"``, ``"anderson"`` or ``"t-test"``.
+    tie_correct
+        As in pdex 0.1, False leaves out the continuity correction; ties are always corrected for.
+    is_log1p
+        Whether values are log1p-transformed; None guesses: any fractional part above 1e-3.
+    exp_post_agg
+        For log1p data, expm1(mean(x)); False is mean(expm1(x)).
+    clip_value
+        Fold change where the reference's mean is 0; its inverse where the target's is 0. With
+        None they are NaN and 0, and NaN where both are 0.
+    as_polars
+        Return a Polars frame.
+    low_memory
+        None, or True for backed data: False with backed data is refused, as it was there.
+    show_progress
+        Show a bar for work longer than a second, where stderr is a terminal.
+    **kwargs
+        SciPy's options of the test: ``alternative``, ``method`` (wilcoxon, default ``"auto"``);
+        ``midrank`` (anderson); ``alternative``, ``equal_var`` (t-test).
+
+    Returns
+    -------
+    pandas.DataFrame or polars.DataFrame
+        A row for each group and gene: ``target``, ``reference``, ``feature``, ``target_mean``,
+        ``reference_mean``, ``percent_change``, ``fold_change`` (a ratio, not its logarithm),
+        ``p_value`` (1.0 where undefined), ``statistic``, ``fdr`` (over all rows).
+
+    Raises
+    ------
+    KeyError
+        No such column of ``obs``.
+    ValueError
+        Unknown metric, reference or group; NaN in the matrix.
+    TypeError
+        An option that the test does not have; backed data with ``low_memory=False``.
+
+    Examples
+    --------
+    >>> import pdex
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> table = pdex.parallel_differential_expression(screen, groupby_key="target")
+    >>> table.shape
+    (60, 10)
+    """
+    del batch_size, gene_chunk_size
+    if metric not in _METRICS:
+        msg = f"Unknown metric: {metric!r}: use one of {', '.join(map(repr, _METRICS))}"
+        raise ValueError(msg)
+    test, allowed = _METRICS[metric]
+    options = _options(test, allowed, kwargs, tie_correct)
+    threads = _threads(num_workers, num_threads)
+    source = open_source(adata, None)
+    if source.is_backed and low_memory is False:
+        msg = (
+            "backed AnnData cannot be tested with low_memory=False: leave low_memory=None, or load "
+            "the data with adata.to_memory()"
+        )
+        raise TypeError(msg)
+    found = read_groups(source.adata, groupby_key)
+    codes, targets = found.codes(reference, groups, rest=False)
+    genes = source.select_genes(None)
+    if is_log1p is None:
+        is_log1p = source.looks_log1p(threads)
+    log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
+    scale = log1p_scale if is_log1p else "plain"
+    job = _pdex.Job(codes, len(targets), False, len(genes), test, options, scale, threads)
+    columns = run(job, source, genes, None if show_progress else False, 0.0, "all")
+    table = pl.DataFrame([*labels(targets, found.labels, source.var_names), *columns])
+    table = _translate(table, str(reference), clip_value)
+    if groups is not None:
+        order = [str(group) for group in ([groups] if isinstance(groups, str) else groups)]
+        places = {name: i for i, name in enumerate(dict.fromkeys(order))}
+        table = table.sort(pl.col("target").replace_strict(places), maintain_order=True)
+    return table if as_polars else _to_pandas(table)
+
+
+def _options(
+    test: str, allowed: tuple[str, ...], kwargs: dict[str, Any], tie_correct: bool
+) -> dict[str, Any]:
+    for name in kwargs:
+        if name not in allowed:
+            msg = (
+                f"parallel_differential_expression() got an unexpected keyword argument {name!r}: "
+                f"this metric has {', '.join(map(repr, allowed))}"
+            )
+            raise TypeError(msg)
+    options = {**DEFAULTS[test], **kwargs}
+    if test == "wilcoxon":
+        options["method"] = kwargs.get("method", "auto")
+        options["continuity"] = bool(tie_correct)
+    if test == "anderson":
+        options["p_value"] = "scipy"
+    check_options(options)
+    return options
+
+
+def _threads(num_workers: int | None, num_threads: int | None) -> int:
+    """Return the number of threads that two pools' sizes ask for."""
+    cores = n_threads(None)
+    asked = [n_threads(n) for n in (num_workers, num_threads) if n is not None]
+    threads = cores
+    if asked:
+        threads = 1
+        for n in asked:
+            threads *= n
+        threads = min(threads, cores)
+    logger.info("running on %d of %d cores", threads, cores)
+    return threads
+
+
+def _translate(table: pl.DataFrame, reference: str, clip: float | None) -> pl.DataFrame:
+    """Return a table of :func:`pdex.de` with the columns of pdex 0.1."""
+    target, other = pl.col("target_mean"), pl.col("reference_mean")
+    nan = pl.lit(float("nan"))
+    both = nan if clip is None else pl.lit(1.0)
+    infinite = nan if clip is None else pl.lit(float(clip))
+    none = pl.lit(0.0 if clip is None else 1.0 / clip)
+    fold = (
+        pl.when((target == 0) & (other == 0))
+        .then(both)
+        .when(other == 0)
+        .then(infinite)
+        .when(target == 0)
+        .then(none)
+        .otherwise(target / other)
+    )
+    table = table.select(
+        pl.col("target").cast(pl.String),
+        pl.lit(reference).alias("reference"),
+        pl.col("feature").cast(pl.String),
+        "target_mean",
+        "reference_mean",
+        "percent_change",
+        fold.alias("fold_change"),
+        pl.col("p_value").fill_nan(1.0),
+        "statistic",
+    )
+    fdr = _pdex.benjamini_hochberg(table["p_value"].to_numpy())
+    return table.with_columns(pl.Series("fdr", fdr))
+
+
+def _to_pandas(table: pl.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({name: table[name].to_numpy() for name in table.columns})

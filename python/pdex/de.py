@@ -1,0 +1,182 @@
+"""The whole job in one call."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from pdex import _pdex
+from pdex.io.source import n_threads, open_source, read_groups
+from pdex.options import choose, complete
+from pdex.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from pdex.io.source import Data, Source
+
+logger = logging.getLogger("pdex")
+
+#: (mean, is_log1p) to the engine's scale.
+_SCALES = {
+    ("arithmetic", False): "plain",
+    ("arithmetic", True): "mean_of_expm1",
+    ("geometric", False): "geometric",
+    ("geometric", True): "expm1_of_mean",
+}
+
+
+def de(
+    data: Data,
+    groupby: str,
+    *,
+    reference: str = "non-targeting",
+    test: str = "wilcoxon",
+    groups: Sequence[str] | None = None,
+    genes: Sequence[str] | None = None,
+    layer: str | None = None,
+    is_log1p: bool | None = None,
+    mean: str = "arithmetic",
+    pseudocount: float = 1e-9,
+    fdr: str = "target",
+    threads: int | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> pl.DataFrame:
+    """Test every gene of every target against the reference, or against the rest.
+
+    Parameters
+    ----------
+    data
+        AnnData in memory or backed, or the path of an ``.h5ad`` file. It is never changed.
+    groupby
+        Column of ``obs`` with each cell's group. Cells without a label (missing or empty) are left
+        out.
+    reference
+        The group that all others are compared with, or ``"rest"``: each group with all other
+        labelled cells.
+    test
+        ``"wilcoxon"``, ``"anderson"`` (see its note on sparse counts) or ``"ttest"``.
+    groups, genes
+        Test only these; all where None. Groups that are not asked for still belong to the rest.
+    layer
+        Layer to read instead of ``X``.
+    is_log1p
+        Whether values are log1p-transformed: means and fold changes are then taken on the natural
+        scale. None guesses: any fractional part above 1e-3 (of a backed matrix, among the first
+        four million stored values). Statistic and p-value do not depend on it.
+    mean
+        ``"arithmetic"`` - mean(x), or mean(expm1(x)) for log1p data - or ``"geometric"`` -
+        expm1(mean(log1p(x))), or expm1(mean(x)).
+    pseudocount
+        Added to both means in the log2 fold change.
+    fdr
+        ``"target"``: Benjamini-Hochberg over the genes of each target; ``"all"``: over everything.
+    threads
+        Number of threads; all cores where None. It never changes a number.
+    progress
+        Show a bar for work longer than a second; None: only on a terminal.
+    **options
+        The test's own: ``alternative``, ``method``, ``continuity``, ``tie_correct`` for wilcoxon;
+        ``midrank``, ``p_value`` for anderson; ``alternative``, ``equal_var`` for ttest; see
+        :func:`pdex.wilcoxon`, :func:`pdex.anderson`, :func:`pdex.ttest`.
+
+    Returns
+    -------
+    polars.DataFrame
+        A row for each target and gene, targets in order, genes in the order of ``var``:
+        ``target`` and ``feature`` (Enum), ``n_target``, ``n_reference``, ``target_mean``,
+        ``reference_mean``, ``log2_fold_change``, ``percent_change`` (of the reference, as a
+        fraction), ``statistic``, ``p_value``, ``neg_log10_p``, ``fdr``, and the test's own:
+        ``z_score`` and ``auroc``, or ``df``.
+
+    Raises
+    ------
+    KeyError
+        Unknown column or layer.
+    ValueError
+        Unknown reference, group, gene or option; NaN in the matrix (with the first cell and gene);
+        broken sparse arrays; no cells.
+    TypeError
+        A matrix that does not hold real numbers, or an option that the test does not have.
+
+    Examples
+    --------
+    >>> import pdex
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> result = pdex.de(screen, "target", test="wilcoxon")
+    >>> result.shape
+    (60, 14)
+    """
+    options = complete(test, options)
+    choose("mean", mean, ("arithmetic", "geometric"))
+    choose("fdr", fdr, ("target", "all"))
+    if not isinstance(pseudocount, (int, float)) or not pseudocount >= 0:
+        msg = f"pseudocount={pseudocount!r}: expected a number of at least 0"
+        raise ValueError(msg)
+    threads = n_threads(threads)
+    source = open_source(data, layer)
+    rest = isinstance(reference, str) and reference == "rest"
+    found = read_groups(source.adata, groupby)
+    codes, targets = found.codes(reference, groups, rest=rest)
+    selected = source.select_genes(genes)
+    if is_log1p is None:
+        is_log1p = source.looks_log1p(threads)
+        logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")
+    scale = _SCALES[mean, bool(is_log1p)]
+    job = _pdex.Job(codes, len(targets), rest, len(selected), test, options, scale, threads)
+    columns = run(job, source, selected, progress, pseudocount, fdr)
+    names = [source.var_names[i] for i in selected]
+    return pl.DataFrame([*labels(targets, found.labels, names), *columns])
+
+
+def run(
+    job: _pdex.Job,
+    source: Source,
+    genes: npt.NDArray[np.uint32],
+    progress: bool | None,
+    pseudocount: float,
+    fdr: str,
+) -> list[pl.Series]:
+    """Feed the job with the source's pieces and return its columns."""
+    bar = Progress(len(genes), progress)
+    done = 0
+    try:
+        for first, matrix, local in source.pieces(genes):
+            try:
+                job.add(matrix, np.ascontiguousarray(local), bar)
+            except _pdex.NotANumberError as error:
+                _, cell, gene = error.args
+                msg = (
+                    f"{source.where} is NaN at cell {source.adata.obs_names[cell]!r} (row {cell}), "
+                    f"gene {source.var_names[first + gene]!r} (column {first + gene}): "
+                    "fill or drop it first"
+                )
+                raise ValueError(msg) from None
+            done += len(local)
+            bar(done)
+    finally:
+        bar.close()
+    return job.finish(pseudocount, fdr)
+
+
+def labels(targets: list[str], groups: list[str], genes: list[str]) -> tuple[pl.Series, pl.Series]:
+    """Return the target and feature columns: each target with every gene.
+
+    The target's categories are all groups, as in :func:`pdex.scan_anndata`, so that tables join.
+    """
+    names = list(dict.fromkeys(genes))
+    places = {name: i for i, name in enumerate(names)}
+    gene_codes = np.fromiter((places[g] for g in genes), dtype=np.uint32, count=len(genes))
+    target_codes = np.arange(len(targets), dtype=np.uint32)
+    target = pl.Series("target", targets, dtype=pl.Enum(groups))
+    feature = pl.Series("feature", names, dtype=pl.Enum(names))
+    return (
+        target.gather(pl.Series(np.repeat(target_codes, len(genes)))),
+        feature.gather(pl.Series(np.tile(gene_codes, len(targets)))),
+    )

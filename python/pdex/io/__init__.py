@@ -1,0 +1,1 @@
+"""From AnnData to what the engine reads. Never imports expressions."""

@@ -1,0 +1,147 @@
+"""Matrices in an HDF5 file, read through h5py as pieces of genes that fit a budget.
+
+CSC and dense datasets are read by gene. CSR ones are read whole as often as the budget makes
+necessary: each pass keeps the entries of one range of genes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pdex.io import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from pdex.io.memory import Matrix
+
+#: Bytes of values and indices that one piece holds.
+BUDGET = 400_000_000
+#: Entries that are read at a time.
+_CHUNK = 1 << 22
+
+#: First gene, one past the last, and their matrix.
+Piece = tuple[int, int, "Matrix"]
+
+
+def is_backed(x: Any) -> bool:
+    """Whether `x` is an HDF5 dataset or AnnData's wrapper of a sparse one."""
+    return hasattr(x, "group") or type(x).__module__.startswith("h5py")
+
+
+def head(x: Any) -> Matrix:
+    """Return some of the stored values, enough to tell counts from normalised data."""
+    values = (
+        x.group["data"][:_CHUNK] if hasattr(x, "group") else x[: 1 + _CHUNK // max(1, x.shape[1])]
+    )
+    return memory.dense(np.atleast_2d(values), "X")
+
+
+def pieces(x: Any, where: str, budget: int = BUDGET) -> Iterator[Piece]:
+    """Yield all genes of `x` in ascending pieces."""
+    if not hasattr(x, "group"):
+        yield from _dense(x, where, budget)
+        return
+    group = x.group
+    memory.check_dtype(group["data"].dtype, where)
+    outer = x.shape[1] if x.format == "csc" else x.shape[0]
+    indptr = _check_indptr(group, group["indptr"][:].astype(np.int64), outer, where)
+    each = group["data"].dtype.itemsize + group["indices"].dtype.itemsize
+    reader = _csc if x.format == "csc" else _csr
+    yield from reader(group, indptr, tuple(x.shape), max(1, budget // each), where)
+
+
+def _check_indptr(
+    group: Any, indptr: npt.NDArray[np.int64], outer: int, where: str
+) -> npt.NDArray[np.int64]:
+    """Return `indptr`; ValueError where it does not describe the stored entries."""
+    n_values, n_indices = group["data"].shape[0], group["indices"].shape[0]
+    problem = None
+    if len(indptr) != outer + 1:
+        problem = f"indptr has {len(indptr)} entries: expected {outer + 1}"
+    elif n_values != n_indices:
+        problem = f"indices has {n_indices} entries: expected {n_values}, as many as data"
+    elif indptr[0] != 0:
+        problem = f"indptr starts at {indptr[0]}: expected 0"
+    elif np.any(np.diff(indptr) < 0):
+        problem = f"indptr decreases at position {int(np.argmax(np.diff(indptr) < 0)) + 1}"
+    elif indptr[-1] > n_values:
+        problem = f"indptr ends at {indptr[-1]}, past the last of {n_values} stored entries"
+    if problem is not None:
+        msg = f"{where} is a broken sparse matrix: {problem}"
+        raise ValueError(msg)
+    return indptr
+
+
+def _dense(x: Any, where: str, budget: int) -> Iterator[Piece]:
+    n_cells, n_genes = x.shape
+    memory.check_dtype(x.dtype, where)
+    step = max(1, budget // max(1, n_cells * x.dtype.itemsize))
+    for start in range(0, n_genes, step):
+        stop = min(start + step, n_genes)
+        yield start, stop, memory.dense(x[:, start:stop], where)
+
+
+def _csc(
+    group: Any, indptr: npt.NDArray[np.int64], shape: tuple[int, int], entries: int, where: str
+) -> Iterator[Piece]:
+    n_cells, n_genes = shape
+    start = 0
+    while start < n_genes:
+        stop = int(np.searchsorted(indptr, indptr[start] + entries, side="right")) - 1
+        stop = min(max(stop, start + 1), n_genes)
+        a, b = int(indptr[start]), int(indptr[stop])
+        part = indptr[start : stop + 1] - a
+        arrays = (group["data"][a:b], group["indices"][a:b], part)
+        shape = (n_cells, stop - start)
+        yield start, stop, memory.compressed("csc", shape, *arrays, where)
+        start = stop
+
+
+def _csr(
+    group: Any, indptr: npt.NDArray[np.int64], shape: tuple[int, int], entries: int, where: str
+) -> Iterator[Piece]:
+    n_cells, n_genes = shape
+    passes = max(1, -(-int(indptr[-1]) // entries))
+    step = max(1, -(-n_genes // passes))
+    for start in range(0, n_genes, step):
+        stop = min(start + step, n_genes)
+        if start == 0 and stop == n_genes:
+            arrays = (group["data"][:], group["indices"][:], indptr)
+        else:
+            arrays = _csr_range(group, indptr, (start, stop), n_genes, where)
+        yield start, stop, memory.compressed("csr", (n_cells, stop - start), *arrays, where)
+
+
+def _csr_range(
+    group: Any,
+    indptr: npt.NDArray[np.int64],
+    genes: tuple[int, int],
+    n_genes: int,
+    where: str,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return the CSR arrays of the genes from one to another, from one pass over the file."""
+    start, stop = genes
+    values, indices = [], []
+    # The number of entries kept before each row's first.
+    before = np.zeros_like(indptr)
+    total, length = 0, int(indptr[-1])
+    for a in range(0, length, _CHUNK):
+        b = min(a + _CHUNK, length)
+        index = group["indices"][a:b]
+        if index.min() < 0 or index.max() >= n_genes:
+            wrong = index.min() if index.min() < 0 else index.max()
+            msg = f"{where} holds the gene index {wrong}: valid ones are 0 to {n_genes - 1}"
+            raise ValueError(msg)
+        keep = (index >= start) & (index < stop)
+        values.append(group["data"][a:b][keep])
+        indices.append(index[keep] - start)
+        kept = np.cumsum(keep)
+        rows = slice(*np.searchsorted(indptr, [a + 1, b + 1]))
+        before[rows] = total + kept[indptr[rows] - a - 1]
+        total += int(kept[-1])
+    return np.concatenate(values), np.concatenate(indices), before

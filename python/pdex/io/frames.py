@@ -1,0 +1,197 @@
+"""AnnData as a lazy frame: an I/O source that yields blocks of genes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from pdex import _pdex
+from pdex.io.source import n_threads, open_source, read_groups
+from pdex.options import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from pdex.io.source import Data, Source
+
+#: Rows of one block, about.
+_ROWS = 2_000_000
+
+
+def scan_anndata(
+    data: Data,
+    groupby: str,
+    *,
+    layer: str | None = None,
+    genes: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    zeros: str = "counted",
+) -> pl.LazyFrame:
+    """Scan an AnnData matrix as a long lazy frame, one gene after the other.
+
+    Each non-zero is a row with count 1; the zeros of a gene in a group are one row with their
+    number. The frame is flagged as sorted by gene, so that ``group_by("gene")`` streams in bounded
+    memory. Projections, filters on ``gene`` and ``head`` reach the source.
+
+    Parameters
+    ----------
+    data
+        AnnData in memory or backed, or the path of an ``.h5ad`` file.
+    groupby
+        Column of ``obs`` with each cell's group. Cells without a label (missing or empty) are left
+        out.
+    layer
+        Layer to read instead of ``X``.
+    genes, groups
+        Only these genes and groups; all where None.
+    zeros
+        ``"counted"``, or ``"rows"``: a row with count 1 for every zero.
+
+    Returns
+    -------
+    polars.LazyFrame
+        ``gene`` (Enum of the gene names, made unique with ``-1``, ``-2`` where they repeat),
+        ``target`` (Enum of the groups), ``value`` (the matrix's dtype; UInt8 for bool), ``count``
+        (UInt32).
+
+    Raises
+    ------
+    KeyError
+        Unknown column or layer.
+    ValueError
+        Unknown gene, group or option.
+    TypeError
+        A matrix that does not hold real numbers.
+
+    Examples
+    --------
+    >>> import pdex
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> lf = pdex.scan_anndata(screen, "target")
+    >>> tests = (
+    ...     lf.group_by("gene")
+    ...     .agg(pdex.wilcoxon("value", "target", reference="non-targeting", count="count"))
+    ...     .explode("wilcoxon")
+    ...     .unnest("wilcoxon")
+    ...     .collect(engine="streaming")
+    ... )
+    >>> tests.height
+    60
+    """
+    choose("zeros", zeros, ("counted", "rows"))
+    source = open_source(data, layer)
+    found = read_groups(source.adata, groupby)
+    names = _unique(source.var_names)
+    selected = source.select_genes(genes)
+    codes, labels = found.codes_alone(groups)
+    gene_type, target_type = pl.Enum(names), pl.Enum(labels)
+    genes_column = pl.Series("gene", names, dtype=gene_type)
+    targets_column = pl.Series("target", labels, dtype=target_type)
+    schema = pl.Schema(
+        {"gene": gene_type, "target": target_type, "value": _dtype(source), "count": pl.UInt32()}
+    )
+
+    def blocks(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,  # noqa: ARG001 - blocks are chosen by their entries
+    ) -> Iterator[pl.DataFrame]:
+        wanted = _pushed(predicate, genes_column, selected)
+        left = n_rows
+        for gene, target, value, count in _long(
+            source, codes, len(labels), wanted, zeros == "rows"
+        ):
+            frame = pl.DataFrame(
+                {
+                    "gene": genes_column.gather(gene).set_sorted(),
+                    "target": targets_column.gather(target),
+                    "value": value.cast(schema["value"]),
+                    "count": count,
+                }
+            )
+            if predicate is not None:
+                frame = frame.filter(predicate)
+            if with_columns is not None:
+                frame = frame.select(with_columns)
+            if left is not None:
+                frame = frame.head(left)
+                left -= frame.height
+            yield frame
+            if left == 0:
+                return
+
+    scan = register_io_source(blocks, schema=schema, validate_schema=False, is_pure=True)
+    return scan.set_sorted("gene")
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Return the names, repeated ones numbered as AnnData does, with a warning."""
+    if len(set(names)) == len(names):
+        return names
+    import anndata as ad
+    import pandas as pd
+
+    warnings.warn(
+        "gene names occur more than once: they are made unique with -1, -2, …, as "
+        "AnnData.var_names_make_unique does",
+        UserWarning,
+        stacklevel=3,
+    )
+    return [str(name) for name in ad.utils.make_index_unique(pd.Index(names))]
+
+
+def _dtype(source: Source) -> pl.DataType:
+    """Return the Polars dtype of the matrix's values."""
+    x = source.x
+    dtype = x.group["data"].dtype if hasattr(x, "group") else x.dtype
+    if dtype.kind == "b":
+        return pl.UInt8()
+    if dtype == np.float16:
+        return pl.Float32()
+    kinds = {"i": "Int", "u": "UInt", "f": "Float"}
+    if dtype.kind not in kinds or dtype.itemsize > 8:
+        from pdex.io.memory import check_dtype
+
+        check_dtype(dtype, source.where)
+    kind: pl.DataType = getattr(pl, f"{kinds[dtype.kind]}{8 * dtype.itemsize}")()
+    return kind
+
+
+def _pushed(
+    predicate: pl.Expr | None, names: pl.Series, selected: npt.NDArray[np.uint32]
+) -> npt.NDArray[np.uint32]:
+    """Return the genes that a predicate on gene alone leaves; it is applied to the rows as well."""
+    if predicate is None or set(predicate.meta.root_names()) != {"gene"}:
+        return selected
+    genes = names.gather(selected).to_frame().with_row_index("place")
+    kept = genes.filter(predicate)["place"]
+    left: npt.NDArray[np.uint32] = selected[kept.to_numpy()]
+    return left
+
+
+def _long(
+    source: Source,
+    codes: npt.NDArray[np.uint32],
+    n_groups: int,
+    genes: npt.NDArray[np.uint32],
+    zero_rows: bool,
+) -> Iterator[list[pl.Series]]:
+    """Yield the columns of one block of genes after the other."""
+    threads = n_threads(None)
+    for first, matrix, local in source.pieces(genes):
+        n_cells, n_genes = matrix[1]
+        stored = matrix[2].size // max(1, n_genes)
+        rows = n_cells if zero_rows else stored + n_groups
+        step = max(1, _ROWS // max(1, rows))
+        for start in range(0, len(local), step):
+            part = np.ascontiguousarray(local[start : start + step])
+            gene, *rest = _pdex.long(matrix, codes, n_groups, part, zero_rows, threads)
+            places = pl.Series(part + np.uint32(first))
+            yield [places.gather(gene).alias("gene"), *rest]

@@ -1,0 +1,97 @@
+"""Matrices in memory, as the tuples of one-dimensional arrays that the compiled module borrows.
+
+A tuple is (layout, shape, values) with layout "c" or "f", or (layout, shape, values, indices,
+indptr) with layout "csr" or "csc". Nothing is copied but what Rust cannot borrow: strided arrays,
+foreign byte order, half floats, and sparse indices out of order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pdex import _pdex
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Matrix = tuple[Any, ...]
+
+_READY = frozenset("bBhHiIlLqQfd")
+
+
+def check_dtype(dtype: np.dtype[Any], where: str) -> None:
+    """Raise TypeError unless values of `dtype` are real numbers that are read exactly."""
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        msg = (
+            f"{where} has dtype {dtype}: expected a real number type of at most 64 bits; "
+            "convert it first, for example with .astype(np.float32)"
+        )
+        raise TypeError(msg)
+
+
+def native(values: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    """Return `values` as an array of a type that Rust borrows: a view where there is one."""
+    check_dtype(values.dtype, where)
+    if values.dtype.kind == "b":
+        return values.view(np.uint8)
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    if values.dtype.char not in _READY:
+        values = values.view(f"{values.dtype.kind}{values.dtype.itemsize}")
+    return values
+
+
+def dense(values: npt.NDArray[Any], where: str) -> Matrix:
+    """Return the tuple of a two-dimensional array in either order."""
+    if values.ndim != 2:
+        msg = f"{where} has {values.ndim} dimensions: expected 2, cells x genes"
+        raise ValueError(msg)
+    values = native(np.asarray(values), where)
+    if values.flags.f_contiguous and not values.flags.c_contiguous:
+        return ("f", values.shape, values.T.reshape(-1))
+    return ("c", values.shape, np.ascontiguousarray(values).reshape(-1))
+
+
+def _index(indices: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    kind = np.int32 if indices.dtype == np.int32 else np.int64
+    return np.ascontiguousarray(indices, dtype=kind)
+
+
+def compressed(
+    layout: str,
+    shape: tuple[int, int],
+    values: npt.NDArray[Any],
+    indices: npt.NDArray[Any],
+    indptr: npt.NDArray[Any],
+    where: str,
+) -> Matrix:
+    """Return the tuple of CSR or CSC arrays, checked, and put in order where they need it."""
+    values = np.ascontiguousarray(native(values, where))
+    indices, indptr = _index(indices), _index(indptr)
+    if indices.dtype == np.int64:
+        indptr = indptr.astype(np.int64, copy=False)
+    matrix = (layout, shape, values, indices, indptr)
+    mended = _pdex.canonical_copy(matrix)
+    return matrix if mended is None else (layout, shape, *mended)
+
+
+def matrix_of(x: Any, where: str) -> Matrix:
+    """Return the tuple of anything that AnnData keeps in memory; `where` names it in errors."""
+    if isinstance(x, np.ndarray):
+        return dense(x, where)
+    layout = getattr(x, "format", None)
+    if layout not in ("csr", "csc") and hasattr(x, "tocsr"):
+        x, layout = x.tocsr(), "csr"
+    if layout in ("csr", "csc"):
+        return compressed(layout, x.shape, x.data, x.indices, x.indptr, where)
+    if hasattr(x, "to_numpy"):
+        return dense(x.to_numpy(), where)
+    msg = (
+        f"{where} is a {type(x).__module__}.{type(x).__qualname__}: expected a NumPy array or a "
+        "SciPy sparse matrix; convert it first"
+    )
+    raise TypeError(msg)

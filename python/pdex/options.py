@@ -1,0 +1,55 @@
+"""The tests' options: their names, defaults and valid values, stated once."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+Alternative = Literal["two-sided", "less", "greater"]
+Method = Literal["asymptotic", "exact", "auto"]
+PValue = Literal["asymptotic", "scipy"]
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "wilcoxon": {
+        "alternative": "two-sided",
+        "method": "asymptotic",
+        "continuity": True,
+        "tie_correct": True,
+    },
+    "anderson": {"midrank": True, "p_value": "asymptotic"},
+    "ttest": {"alternative": "two-sided", "equal_var": True},
+}
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "alternative": get_args(Alternative),
+    "method": get_args(Method),
+    "p_value": get_args(PValue),
+}
+
+
+def choose(name: str, got: object, valid: tuple[str, ...]) -> None:
+    """Raise ValueError unless `got` is one of the `valid` words of option `name`."""
+    if got not in valid:
+        msg = f"{name}={got!r} is not known: use one of {', '.join(map(repr, valid))}"
+        raise ValueError(msg)
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Raise ValueError for a word that is not valid, TypeError for a flag that is no bool."""
+    for name, value in options.items():
+        if name in _WORDS:
+            choose(name, value, _WORDS[name])
+        elif not isinstance(value, bool):
+            msg = f"{name}={value!r}: expected True or False"
+            raise TypeError(msg)
+
+
+def complete(test: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of `test` with defaults filled in; an unknown one is a TypeError."""
+    choose("test", test, tuple(DEFAULTS))
+    defaults = DEFAULTS[test]
+    for name in options:
+        if name not in defaults:
+            msg = f"{test} has no option {name!r}: it has {', '.join(map(repr, defaults))}"
+            raise TypeError(msg)
+    check_options(options)
+    return {**defaults, **options}

@@ -1,0 +1,17 @@
+//! From a matrix and a design to a table: threads, scratch space and the loop over genes.
+//!
+//! ```text
+//! design   labels to codes, the reference, which groups are reported
+//! runs     a gene's values as runs of equal ones, ascending: by counting or by sorting
+//! gene     one gene's sweep, serving all targets; the expressions call it too
+//! run      plan and drive: blocks, threads, progress, cancelling
+//! table    the result's columns
+//! ```
+//!
+//! IMPORTS stats, matrix, `crate::error`.
+
+pub mod design;
+pub mod gene;
+pub mod run;
+pub mod runs;
+pub mod table;

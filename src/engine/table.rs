@@ -1,0 +1,180 @@
+//! The result's columns: targets in order, each with all genes in order.
+
+use super::design::Design;
+use super::gene::Comparison;
+use crate::error::Error;
+use crate::stats::adjust::benjamini_hochberg;
+use crate::stats::unknown;
+use rayon::prelude::*;
+use std::str::FromStr;
+
+/// Which p-values are corrected together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Family {
+    /// The genes of each target.
+    #[default]
+    Target,
+    /// All targets and genes.
+    All,
+}
+
+impl FromStr for Family {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "target" => Ok(Self::Target),
+            "all" => Ok(Self::All),
+            _ => Err(unknown("fdr", name, &["target", "all"])),
+        }
+    }
+}
+
+/// One target and gene before it takes its place in the columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    pub target_mean: f64,
+    pub reference_mean: f64,
+    pub comparison: Comparison,
+}
+
+impl Cell {
+    /// A cell that nothing was written to.
+    pub const EMPTY: Self =
+        Self { target_mean: f64::NAN, reference_mean: f64::NAN, comparison: Comparison::NAN };
+}
+
+/// Columns of `n_targets` x `n_genes` numbers, the genes of the first target first.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    n_genes: usize,
+    pub target_mean: Vec<f64>,
+    pub reference_mean: Vec<f64>,
+    pub statistic: Vec<f64>,
+    pub p_value: Vec<f64>,
+    pub neg_log10_p: Vec<f64>,
+    /// Wilcoxon: z score and AUROC; t-test: df.
+    pub extra: [Vec<f64>; 2],
+}
+
+/// What [`Table::finish`] derives from a table.
+#[derive(Debug, Clone)]
+pub struct Derived {
+    pub log2_fold_change: Vec<f64>,
+    pub percent_change: Vec<f64>,
+    pub fdr: Vec<f64>,
+}
+
+impl Table {
+    /// A table of NaN for `n_targets` and `n_genes`, with `extras` columns of a test's own.
+    #[must_use]
+    pub fn new(n_targets: usize, n_genes: usize, extras: usize) -> Self {
+        let column = || vec![f64::NAN; n_targets * n_genes];
+        let extra = |i| if i < extras { column() } else { Vec::new() };
+        Self {
+            n_genes,
+            target_mean: column(),
+            reference_mean: column(),
+            statistic: column(),
+            p_value: column(),
+            neg_log10_p: column(),
+            extra: [extra(0), extra(1)],
+        }
+    }
+
+    /// The number of genes of each target.
+    #[must_use]
+    pub fn n_genes(&self) -> usize {
+        self.n_genes
+    }
+
+    /// Writes genes `first..` of every target from `cells`, which holds all targets of the first
+    /// gene, then of the next.
+    pub fn write(&mut self, first: usize, n_targets: usize, cells: &[Cell]) {
+        let n = self.n_genes;
+        if n == 0 || n_targets == 0 {
+            return;
+        }
+        let fill = |column: &mut Vec<f64>, field: &(dyn Fn(&Cell) -> f64 + Sync)| {
+            column.par_chunks_mut(n).enumerate().for_each(|(t, genes)| {
+                let of_target = cells.iter().skip(t).step_by(n_targets);
+                for (out, cell) in genes[first..].iter_mut().zip(of_target) {
+                    *out = field(cell);
+                }
+            });
+        };
+        fill(&mut self.target_mean, &|cell| cell.target_mean);
+        fill(&mut self.reference_mean, &|cell| cell.reference_mean);
+        fill(&mut self.statistic, &|cell| cell.comparison.statistic);
+        fill(&mut self.p_value, &|cell| cell.comparison.p.p);
+        fill(&mut self.neg_log10_p, &|cell| cell.comparison.p.neg_log10);
+        fill(&mut self.extra[0], &|cell| cell.comparison.extra[0]);
+        fill(&mut self.extra[1], &|cell| cell.comparison.extra[1]);
+    }
+
+    /// Fold changes and corrected p-values.
+    ///
+    /// log2 fold change is log2((target + c) / (reference + c)), c the pseudocount, 0 for 0/0;
+    /// percent change is (target - reference) / reference, NaN for a reference of 0.
+    #[must_use]
+    pub fn finish(&self, pseudocount: f64, family: Family) -> Derived {
+        let means = || self.target_mean.par_iter().zip(&self.reference_mean);
+        let fold = |(target, reference): (&f64, &f64)| {
+            let (above, below) = (target + pseudocount, reference + pseudocount);
+            if above == 0.0 && below == 0.0 { 0.0 } else { (above / below).log2() }
+        };
+        let percent = |(target, reference): (&f64, &f64)| {
+            if *reference == 0.0 { f64::NAN } else { (target - reference) / reference }
+        };
+        let together = match family {
+            Family::Target => self.n_genes.max(1),
+            Family::All => self.p_value.len().max(1),
+        };
+        let fdr = self.p_value.par_chunks(together).flat_map_iter(benjamini_hochberg).collect();
+        Derived {
+            log2_fold_change: means().map(fold).collect(),
+            percent_change: means().map(percent).collect(),
+            fdr,
+        }
+    }
+}
+
+/// The sizes of each row's target and reference, in the table's order.
+#[must_use]
+pub fn sizes(design: &Design, n_genes: usize) -> (Vec<u32>, Vec<u32>) {
+    let each = |pick: fn((u64, u64)) -> u64| {
+        let size = |t| u32::try_from(pick(design.pair(t))).unwrap_or(u32::MAX);
+        (0..design.n_targets()).flat_map(|t| std::iter::repeat_n(size(t), n_genes)).collect()
+    };
+    (each(|pair| pair.0), each(|pair| pair.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_take_their_places_and_fold_changes_their_limits() {
+        let mut table = Table::new(2, 3, 0);
+        let cell = |v| Cell { target_mean: v, reference_mean: v / 2.0, ..Cell::EMPTY };
+        table.write(1, 2, &[cell(1.0), cell(2.0), cell(0.0), cell(4.0)]);
+        assert_eq!(table.target_mean[1..3], [1.0, 0.0]);
+        assert_eq!(table.target_mean[4..6], [2.0, 4.0]);
+        assert!(table.target_mean[0].is_nan() && table.target_mean[3].is_nan());
+        let derived = table.finish(0.0, Family::Target);
+        assert_eq!(derived.log2_fold_change[1..3], [1.0, 0.0]);
+        assert_eq!(derived.percent_change[1], 1.0);
+        assert!(derived.percent_change[2].is_nan());
+    }
+
+    #[test]
+    fn families_are_corrected_apart() {
+        let mut table = Table::new(2, 2, 0);
+        table.p_value = vec![0.01, 0.02, 0.03, f64::NAN];
+        let by_target = table.finish(1e-9, Family::Target).fdr;
+        assert_eq!(by_target[..3], [0.02, 0.02, 0.03]);
+        assert!(by_target[3].is_nan());
+        let together = table.finish(1e-9, Family::All).fdr;
+        assert_eq!(together[..3], [0.03, 0.03, 0.03]);
+    }
+}

@@ -1,0 +1,40 @@
+//! `pdex.anderson`: the two-sample Anderson-Darling test as an expression.
+
+use super::convert::Request;
+use super::ffi::{Inputs, Plugin, export};
+use super::{evaluate, output, polars_error};
+use crate::engine::gene::Test;
+use crate::error::Error;
+use crate::stats::anderson::Options;
+use polars::prelude::*;
+use serde::Deserialize;
+
+const NAME: &str = "anderson";
+const EXTRAS: [&str; 0] = [];
+
+/// The keywords of the Python function.
+#[derive(Deserialize)]
+struct Kwargs {
+    request: Request,
+    midrank: bool,
+    p_value: String,
+}
+
+impl Kwargs {
+    fn test(&self) -> Result<Test, Error> {
+        Ok(Test::Anderson(Options { midrank: self.midrank, p_value: self.p_value.parse()? }))
+    }
+}
+
+impl Plugin for Kwargs {
+    fn call(self, inputs: Inputs) -> PolarsResult<Series> {
+        let test = self.test().map_err(|e| polars_error(&e))?;
+        evaluate(NAME, &EXTRAS, &inputs, &self.request, test)
+    }
+
+    fn field(inputs: &[Field]) -> PolarsResult<Field> {
+        output::field(NAME, &EXTRAS, inputs)
+    }
+}
+
+export!(Kwargs, _polars_plugin_anderson, _polars_plugin_field_anderson);

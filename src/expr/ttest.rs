@@ -1,0 +1,43 @@
+//! `pdex.ttest`: the t-test as an expression.
+
+use super::convert::Request;
+use super::ffi::{Inputs, Plugin, export};
+use super::{evaluate, output, polars_error};
+use crate::engine::gene::Test;
+use crate::error::Error;
+use crate::stats::ttest::Options;
+use polars::prelude::*;
+use serde::Deserialize;
+
+const NAME: &str = "ttest";
+const EXTRAS: [&str; 1] = ["df"];
+
+/// The keywords of the Python function.
+#[derive(Deserialize)]
+struct Kwargs {
+    request: Request,
+    alternative: String,
+    equal_var: bool,
+}
+
+impl Kwargs {
+    fn test(&self) -> Result<Test, Error> {
+        Ok(Test::TTest(Options {
+            alternative: self.alternative.parse()?,
+            equal_var: self.equal_var,
+        }))
+    }
+}
+
+impl Plugin for Kwargs {
+    fn call(self, inputs: Inputs) -> PolarsResult<Series> {
+        let test = self.test().map_err(|e| polars_error(&e))?;
+        evaluate(NAME, &EXTRAS, &inputs, &self.request, test)
+    }
+
+    fn field(inputs: &[Field]) -> PolarsResult<Field> {
+        output::field(NAME, &EXTRAS, inputs)
+    }
+}
+
+export!(Kwargs, _polars_plugin_ttest, _polars_plugin_field_ttest);

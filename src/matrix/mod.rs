@@ -1,0 +1,157 @@
+//! Borrowed views of a cells x genes matrix, and the one contract they share.
+//!
+//! # The contract
+//! A sweep over genes asks a view for blocks of genes.  Gene-major views (CSC, Fortran order) have
+//! no *bands* and answer [`Matrix::column`] at once.  Row-major ones (CSR, C order) are first
+//! asked to [`Matrix::load`] each band of rows, which may run in parallel, and gather the block's
+//! entries there, gene by gene.
+//!
+//! * `column` appends the non-zero values of one gene at labelled rows, rows ascending, each with
+//!   its row's label.  Zeros, stored or not, never appear; NaN does.
+//! * Rows labelled [`SKIP`] do not exist.
+//! * Views are checked when they are made: after that no content of the arrays can cause a panic
+//!   or a read out of bounds, even if another thread changes them meanwhile.
+//!
+//! `conformance.rs` states the contract as a suite that every view passes.
+//!
+//! IMPORTS `crate::error`.
+
+#[cfg(test)]
+mod conformance;
+pub mod csc;
+pub mod csr;
+pub mod dense;
+pub mod value;
+
+use crate::error::Result;
+pub use csc::Csc;
+pub use csr::Csr;
+pub use dense::{ColumnMajor, RowMajor};
+pub use value::{Stored, Value};
+
+/// The label of a row that takes no part.
+pub const SKIP: u32 = u32::MAX;
+
+/// Genes that are visited together: some of the columns `first ..= last`, ascending.
+#[derive(Debug, Clone)]
+pub struct Block<'a> {
+    /// The genes, ascending and distinct; never empty.
+    pub genes: &'a [u32],
+    /// For each column from the first gene to the last, its place in `genes` or [`SKIP`].
+    slots: Vec<u32>,
+}
+
+impl<'a> Block<'a> {
+    /// The block of `genes`, ascending and distinct; `None` where there are none.
+    #[must_use]
+    pub fn new(genes: &'a [u32]) -> Option<Self> {
+        let (first, last) = (*genes.first()?, *genes.last()?);
+        let mut slots = vec![SKIP; (last - first) as usize + 1];
+        for (slot, gene) in (0..).zip(genes) {
+            slots[(gene - first) as usize] = slot;
+        }
+        Some(Self { genes, slots })
+    }
+
+    /// The first column.
+    #[must_use]
+    pub fn first(&self) -> usize {
+        self.genes[0] as usize
+    }
+
+    /// One past the last column.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.first() + self.slots.len()
+    }
+
+    /// The place in `genes` of a column from `first` to `end`; `None` where it is not asked for.
+    #[inline]
+    fn slot(&self, column: usize) -> Option<usize> {
+        self.slots.get(column - self.first()).filter(|&&slot| slot != SKIP).map(|&s| s as usize)
+    }
+}
+
+/// The non-zeros of one gene: `values[i]` is a cell's of the group `codes[i]`.
+#[derive(Debug, Clone, Default)]
+pub struct Column<V> {
+    pub values: Vec<V>,
+    pub codes: Vec<u32>,
+}
+
+impl<V: Value> Column<V> {
+    /// Empties the column, keeping its memory.
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.codes.clear();
+    }
+
+    /// Appends the non-zeros among pairs of value and label whose label is not [`SKIP`].
+    #[inline]
+    fn extend(&mut self, pairs: impl ExactSizeIterator<Item = (V, u32)>) {
+        let start = self.values.len();
+        self.values.resize(start + pairs.len(), V::default());
+        self.codes.resize(start + pairs.len(), 0);
+        // Written always, kept where it counts: no branch to mispredict on sparse data.
+        let mut end = start;
+        for (value, code) in pairs {
+            if let (Some(v), Some(c)) = (self.values.get_mut(end), self.codes.get_mut(end)) {
+                (*v, *c) = (value, code);
+            }
+            end += usize::from(!value.is_zero() && code != SKIP);
+        }
+        self.values.truncate(end);
+        self.codes.truncate(end);
+    }
+}
+
+/// A cells x genes matrix; the module's header has the contract.
+pub trait Matrix: Sync {
+    /// What the stored elements widen to.
+    type Value: Value;
+    /// What one band of rows keeps from load to load; made by `default` for a sweep.
+    type Band: Default + Send + Sync;
+
+    /// Cells (rows) and genes (columns).
+    fn shape(&self) -> (usize, usize);
+
+    /// How many entries are stored: a measure of the work.
+    fn entries(&self) -> usize;
+
+    /// The number of bands of rows to load for each block; 0 for gene-major views.
+    fn bands(&self) -> usize;
+
+    /// Gathers the block's entries of one band of rows.
+    ///
+    /// # Errors
+    /// Where the arrays changed since the view was made.
+    fn load(
+        &self,
+        band: usize,
+        block: &Block,
+        labels: &[u32],
+        state: &mut Self::Band,
+    ) -> Result<()>;
+
+    /// Appends the non-zeros of the block's gene number `slot`; `bands` are loaded for this block.
+    ///
+    /// # Errors
+    /// Where the arrays changed since the view was made.
+    fn column(
+        &self,
+        bands: &[Self::Band],
+        block: &Block,
+        slot: usize,
+        labels: &[u32],
+        out: &mut Column<Self::Value>,
+    ) -> Result<()>;
+
+    /// What the arrays hold.
+    type Stored: Stored<Value = Self::Value>;
+
+    /// The stored values, in no order that means anything.
+    fn stored(&self) -> &[Self::Stored];
+
+    /// The first place, by cell and then gene, whose (cell, gene, stored value) is `wanted`.
+    fn first(&self, wanted: &dyn Fn(usize, usize, Self::Value) -> bool) -> Option<(usize, usize)>;
+}

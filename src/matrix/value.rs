@@ -1,0 +1,183 @@
+//! What a matrix stores, and what kernels see of it.
+//!
+//! A [`Stored`] element (what the caller's array holds) widens without loss to a [`Value`]: f32
+//! holds all 8- and 16-bit integers, f64 all 32-bit ones; 64-bit integers stay themselves, since
+//! no float holds them all.  A value has a *key*, an integer whose order is the value's order, so
+//! that one sort serves every type and ranks are exact even where two integers share an f64.
+
+/// A value that kernels rank and average.
+pub trait Value: Copy + Default + PartialEq + Send + Sync + 'static {
+    /// An integer in the order of the values: -0.0 and 0.0 share one, NaN has none that means
+    /// anything.
+    fn key(self) -> u64;
+    /// The nearest f64.
+    fn to_f64(self) -> f64;
+    /// The value itself where it is an integer from 0 to 65,535.
+    fn small_count(self) -> Option<u32>;
+
+    /// The sum, as duplicate entries of a sparse matrix are read; integers wrap as NumPy's do.
+    #[must_use]
+    fn plus(self, other: Self) -> Self;
+
+    /// Whether this is the implicit value of a sparse matrix.
+    fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Whether this is not a number; never so for integers.
+    #[allow(clippy::eq_op)] // only NaN differs from itself
+    fn is_nan(self) -> bool {
+        self != self
+    }
+}
+
+impl Value for f32 {
+    #[inline]
+    fn key(self) -> u64 {
+        // Adding 0.0 turns -0.0 into 0.0; negative floats order in reverse of their bits.
+        let bits = (self + 0.0).to_bits();
+        let mask = (bits.cast_signed() >> 31).cast_unsigned() | (1 << 31);
+        u64::from(bits ^ mask)
+    }
+
+    #[inline]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+
+    #[inline]
+    fn small_count(self) -> Option<u32> {
+        let whole = self as u16;
+        (f32::from(whole) == self).then_some(u32::from(whole))
+    }
+}
+
+impl Value for f64 {
+    #[inline]
+    fn key(self) -> u64 {
+        let bits = (self + 0.0).to_bits();
+        let mask = (bits.cast_signed() >> 63).cast_unsigned() | (1 << 63);
+        bits ^ mask
+    }
+
+    #[inline]
+    fn to_f64(self) -> f64 {
+        self
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+
+    #[inline]
+    fn small_count(self) -> Option<u32> {
+        let whole = self as u16;
+        (f64::from(whole) == self).then_some(u32::from(whole))
+    }
+}
+
+impl Value for i64 {
+    #[inline]
+    fn key(self) -> u64 {
+        self.cast_unsigned() ^ (1 << 63)
+    }
+
+    #[inline]
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    #[inline]
+    fn small_count(self) -> Option<u32> {
+        u16::try_from(self).ok().map(u32::from)
+    }
+}
+
+impl Value for u64 {
+    #[inline]
+    fn key(self) -> u64 {
+        self
+    }
+
+    #[inline]
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    #[inline]
+    fn small_count(self) -> Option<u32> {
+        u16::try_from(self).ok().map(u32::from)
+    }
+}
+
+/// An element of the caller's array.
+pub trait Stored: Copy + Send + Sync + 'static {
+    /// What it widens to without loss.
+    type Value: Value;
+    /// The widened value.
+    fn value(self) -> Self::Value;
+}
+
+macro_rules! stored {
+    ($($stored:ty => $value:ty),*) => {$(
+        impl Stored for $stored {
+            type Value = $value;
+            #[inline]
+            fn value(self) -> $value {
+                <$value>::from(self)
+            }
+        }
+    )*};
+}
+
+stored!(i8 => f32, u8 => f32, i16 => f32, u16 => f32, f32 => f32);
+stored!(i32 => f64, u32 => f64, f64 => f64, i64 => i64, u64 => u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_order_as_values_do(a: f64, b: f64, i: i64, j: i64) {
+            prop_assume!(!a.is_nan() && !b.is_nan());
+            prop_assert_eq!(a.partial_cmp(&b), Some(a.key().cmp(&b.key())));
+            let (a, b) = (a as f32, b as f32);
+            prop_assert_eq!(a.partial_cmp(&b), Some(a.key().cmp(&b.key())));
+            prop_assert_eq!(i.cmp(&j), i.key().cmp(&j.key()));
+        }
+    }
+
+    #[test]
+    fn zeros_share_a_key_and_neighbours_beyond_f64_do_not() {
+        assert_eq!((-0.0f64).key(), 0.0f64.key());
+        assert_eq!((-0.0f32).key(), 0.0f32.key());
+        assert!((-0.0f32).is_zero() && f32::NAN.is_nan() && !1i64.is_nan());
+        let big = 1i64 << 60;
+        assert!(big.key() < (big + 1).key());
+        assert_eq!(big.to_f64(), (big + 1).to_f64());
+    }
+
+    #[test]
+    fn small_counts_are_whole_numbers_from_0_to_65535() {
+        assert_eq!(65_535f32.small_count(), Some(65_535));
+        assert_eq!(65_536f64.small_count(), None);
+        assert_eq!((-1i64).small_count(), None);
+        assert_eq!(1.5f64.small_count(), None);
+        assert_eq!(f32::NAN.small_count(), None);
+        assert_eq!(f64::INFINITY.small_count(), None);
+    }
+}

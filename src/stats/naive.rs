@@ -1,0 +1,116 @@
+//! The definitions, literally: quadratic loops over plain samples, one truth for every kernel.
+//!
+//! Nothing here is fast, and nothing here shares code with what it is compared to.
+
+use super::wilcoxon::RankSum;
+
+/// U1 by counting pairs and Σ(t³ - t) by counting each value, zeros listed like all others.
+///
+/// # Examples
+/// ```
+/// let sums = pdex::stats::naive::rank_sum(&[3.0, 4.0, 5.0], &[1.0, 2.0, 3.0]);
+/// assert_eq!((sums.twice_u, sums.ties), (17, 6));
+/// ```
+#[must_use]
+pub fn rank_sum(x: &[f64], y: &[f64]) -> RankSum {
+    let mut twice_u = 0;
+    for a in x {
+        for b in y {
+            twice_u += if a > b { 2 } else { u64::from(a == b) };
+        }
+    }
+    let ties = runs(x, y).iter().map(|&(a, b)| u128::from(a + b).pow(3) - u128::from(a + b)).sum();
+    RankSum { n_target: x.len() as u64, n_reference: y.len() as u64, twice_u, ties }
+}
+
+/// How many of `x` and of `y` have each distinct value, ascending; -0.0 equals 0.0.
+#[must_use]
+pub fn runs(x: &[f64], y: &[f64]) -> Vec<(u64, u64)> {
+    let mut distinct: Vec<f64> = x.iter().chain(y).map(|v| v + 0.0).collect();
+    distinct.sort_by(f64::total_cmp);
+    distinct.dedup();
+    let count = |sample: &[f64], v: f64| sample.iter().filter(|&&a| a == v).count() as u64;
+    distinct.iter().map(|&v| (count(x, v), count(y, v))).collect()
+}
+
+/// A² of Scholz and Stephens (1987), eq. 7 (midrank) or eq. 6, summed over both samples.
+#[must_use]
+pub fn anderson_a_squared(x: &[f64], y: &[f64], midrank: bool) -> f64 {
+    let pooled: Vec<f64> = x.iter().chain(y).copied().collect();
+    let n = pooled.len() as f64;
+    let mut distinct = pooled.clone();
+    distinct.sort_by(f64::total_cmp);
+    distinct.dedup();
+    if !midrank {
+        distinct.pop();
+    }
+    let mut sum = 0.0;
+    for sample in [x, y] {
+        let size = sample.len() as f64;
+        for &z in &distinct {
+            let equal = |s: &[f64]| s.iter().filter(|&&v| v == z).count() as f64;
+            let below = |s: &[f64]| s.iter().filter(|&&v| v < z).count() as f64;
+            let half = if midrank { 0.5 } else { 1.0 };
+            let (l, b) = (equal(&pooled), below(&pooled) + half * equal(&pooled));
+            let m = below(sample) + half * equal(sample);
+            let spread = b * (n - b) - if midrank { n * l / 4.0 } else { 0.0 };
+            sum += l / n * (n * m - b * size).powi(2) / spread / size;
+        }
+    }
+    if midrank { sum * (n - 1.0) / n } else { sum }
+}
+
+/// Σx/n and Σ(x - mean)².
+#[must_use]
+pub fn mean_and_squares(values: &[f64]) -> (f64, f64) {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (mean, values.iter().map(|v| (v - mean).powi(2)).sum())
+}
+
+/// The number of arrangements with U = 0, 1, … mn, by f(m, n, u) = f(m-1, n, u-n) + f(m, n-1, u)
+/// (Mann and Whitney 1947, eq. 2).
+#[must_use]
+pub fn rank_sum_counts(m: usize, n: usize) -> Vec<u128> {
+    // table[j][u] for the current number of x values and j values of y.
+    let mut table = vec![vec![1u128]; n + 1];
+    for i in 1..=m {
+        let mut next = vec![vec![1u128]];
+        for j in 1..=n {
+            let mut counts = vec![0u128; i * j + 1];
+            for (u, &c) in table[j].iter().enumerate() {
+                counts[u + j] += c;
+            }
+            for (u, &c) in next[j - 1].iter().enumerate() {
+                counts[u] += c;
+            }
+            next.push(counts);
+        }
+        table = next;
+    }
+    table.swap_remove(n)
+}
+
+/// min over j >= i of min(1, m p_(j) / j), by looking at all j for each i.
+#[must_use]
+pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
+    let m = p.iter().filter(|v| !v.is_nan()).count() as f64;
+    let rank = |v: f64| p.iter().filter(|&&w| w <= v).count() as f64;
+    let adjusted = |v: f64| {
+        let larger = p.iter().filter(|&&w| w >= v);
+        larger.map(|&w| (m * w / rank(w)).min(1.0)).fold(f64::INFINITY, f64::min)
+    };
+    p.iter().map(|&v| if v.is_nan() { v } else { adjusted(v) }).collect()
+}
+
+/// Student's or Welch's t from two plain means and sums of squares.
+#[must_use]
+pub fn t_statistic(x: &[f64], y: &[f64], equal_var: bool) -> f64 {
+    let (n1, n2) = (x.len() as f64, y.len() as f64);
+    let ((mean_x, m2_x), (mean_y, m2_y)) = (mean_and_squares(x), mean_and_squares(y));
+    let square = if equal_var {
+        (m2_x + m2_y) / (n1 + n2 - 2.0) * (1.0 / n1 + 1.0 / n2)
+    } else {
+        m2_x / (n1 - 1.0) / n1 + m2_y / (n2 - 1.0) / n2
+    };
+    (mean_x - mean_y) / square.sqrt()
+}

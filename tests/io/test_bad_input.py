@@ -1,0 +1,363 @@
+"""Bad input is an error that names what was found and what would do, never a panic.
+
+A panic would be a `pyo3_runtime.PanicException`, which `pytest.raises(Exception)` does not catch.
+"""
+
+import functools
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pdex
+import polars as pl
+import pytest
+import scipy.sparse as sp
+
+N_CELLS, N_GENES = 40, 6
+LABELS = ["a", "b", "ctrl", "c"]
+
+
+def screen(n_cells=N_CELLS, n_genes=N_GENES, make=np.asarray, dtype=float):
+    x = np.random.default_rng(1).poisson(1.0, (n_cells, n_genes)).astype(dtype)
+    obs = pd.DataFrame({"target": [LABELS[i % 4] for i in range(n_cells)]}, dtype=object)
+    obs.index = [f"cell{i}" for i in range(n_cells)]
+    return ad.AnnData(make(x), obs, pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]))
+
+
+def de(data, column="target", **options):
+    return pdex.de(data, column, **({"reference": "ctrl", "is_log1p": False} | options))
+
+
+def scan(data, column="target", **options):
+    return pdex.scan_anndata(data, column, **options).collect()
+
+
+def v01(data, column="target", **options):
+    options = {"reference": "ctrl", "groupby_key": column} | options
+    return pdex.parallel_differential_expression(data, **options)
+
+
+CALLS = [de, scan, v01]
+
+# --- names and options --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_unknown_column(call):
+    with pytest.raises(KeyError, match=r"nope.*obs.*target"):
+        call(screen(), "nope")
+
+
+@pytest.mark.parametrize("call", [de, scan])
+def test_unknown_layer(call):
+    data = screen()
+    with pytest.raises(KeyError, match=r"nope.*none"):
+        call(data, layer="nope")
+    data.layers["counts"] = data.X
+    with pytest.raises(KeyError, match=r"nope.*counts"):
+        call(data, layer="nope")
+
+
+UNKNOWN = {
+    "reference": ({"reference": "nope"}, "reference 'nope'.*target.*'a', 'b', 'c', 'ctrl'"),
+    "group": ({"groups": ["a", "nope"]}, "group 'nope'.*target.*'a', 'b', 'c', 'ctrl'"),
+    "one group": ({"groups": "nope"}, "group 'nope'.*target.*'a', 'b', 'c', 'ctrl'"),
+    "only the reference": ({"groups": ["ctrl"]}, "no group to test besides 'ctrl'"),
+    "no group": ({"groups": []}, "no group to test besides 'ctrl'"),
+    "gene": ({"genes": ["g1", "nope"]}, "genes: 'nope'.*g0"),
+    "test": ({"test": "t-test"}, "test='t-test'.*'wilcoxon', 'anderson', 'ttest'"),
+    "mean": ({"mean": "median"}, "mean='median'.*'arithmetic', 'geometric'"),
+    "fdr": ({"fdr": "gene"}, "fdr='gene'.*'target', 'all'"),
+    "alternative": ({"alternative": "more"}, "alternative='more'.*'two-sided', 'less', 'greater'"),
+    "method": ({"method": "fast"}, "method='fast'.*'asymptotic', 'exact', 'auto'"),
+    "p_value": ({"test": "anderson", "p_value": "x"}, "p_value='x'.*'asymptotic', 'scipy'"),
+    "unhashable": ({"alternative": ["less"]}, r"alternative=\['less'\]"),
+    "not the test's": ({"test": "ttest", "continuity": True}, "ttest.*'continuity'.*'equal_var'"),
+    "none's": ({"nope": 1}, "wilcoxon.*'nope'.*'alternative', 'method'"),
+    "no flag": ({"continuity": "yes"}, "continuity='yes'.*True or False"),
+    "null flag": ({"tie_correct": None}, "tie_correct=None.*True or False"),
+    "negative pseudocount": ({"pseudocount": -1.0}, "pseudocount=-1.0.*at least 0"),
+    "NaN pseudocount": ({"pseudocount": np.nan}, "pseudocount=nan.*at least 0"),
+    "text pseudocount": ({"pseudocount": "1"}, "pseudocount"),
+    "no threads": ({"threads": 0}, "threads=0.*None.*at least 1"),
+    "negative threads": ({"threads": -2}, "threads=-2.*None.*at least 1"),
+    "text threads": ({"threads": "a"}, "threads='a'.*None.*at least 1"),
+    "fractional threads": ({"threads": 1.5}, "threads=1.5.*None.*at least 1"),
+    "bool threads": ({"threads": True}, "threads=True.*None.*at least 1"),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_unknown_options_are_named_with_the_valid_ones(case):
+    options, message = UNKNOWN[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        de(screen(), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"zeros": "dropped"}, "zeros='dropped'.*'counted', 'rows'"),
+        ({"genes": ["nope"]}, "genes: 'nope'.*g0"),
+        ({"groups": ["nope"]}, "group 'nope'.*'a', 'b'"),
+    ],
+)
+def test_unknown_options_of_a_scan(options, message):
+    with pytest.raises(ValueError, match=message):
+        pdex.scan_anndata(screen(), "target", **options)
+
+
+def test_exact_p_values_of_too_many_cells():
+    data = screen(60_000, 1)
+    with pytest.raises(ValueError, match=r'method="exact".*15000.*"auto" or "asymptotic"'):
+        de(data, method="exact")
+
+
+# --- values -------------------------------------------------------------------------------------
+
+MAKERS = {
+    "dense C": np.ascontiguousarray,
+    "dense F": np.asfortranarray,
+    "csr": sp.csr_matrix,
+    "csc": sp.csc_matrix,
+    "csr_array": sp.csr_array,
+}
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "anderson", "ttest"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", MAKERS)
+def test_nan_names_the_first_gene_and_cell(tmp_path, layout, dtype, test):
+    data = screen(dtype=dtype)
+    data.X[[30, 7, 2], [1, 1, 4]] = np.nan
+    data.X = MAKERS[layout](data.X)
+    message = "X is NaN at cell 'cell2'.*gene 'g4'"  # in the order of cells, then genes
+    data.write_h5ad(path := tmp_path / "nan.h5ad")
+    for source in (data, path):
+        with pytest.raises(ValueError, match=message):
+            de(source, test=test, is_log1p=None)
+    data.layers["other"] = data.X
+    with pytest.raises(ValueError, match=r"layer 'other' is NaN at cell 'cell7'.*gene 'g1'"):
+        de(data, test=test, layer="other", genes=["g1", "g5"])
+    assert de(data, test=test, genes=["g0", "g5"]).height == 6
+
+
+def test_nan_of_a_cell_or_gene_that_takes_no_part_does_not_matter():
+    data = screen()
+    expected = de(data, groups=["a", "b"])
+    data.X[3, 1] = np.nan  # a cell of group "c"
+    assert de(data, groups=["a", "b"]).equals(expected)
+    with pytest.raises(ValueError, match="cell3"):
+        de(data, groups=["a", "b"], reference="rest")
+    data.obs.loc["cell3", "target"] = None
+    assert de(data, groups=["a", "b"]).equals(expected)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("dtype", [object, complex, "complex64", np.longdouble, "U3", "M8[s]"])
+def test_values_that_are_no_real_numbers(call, dtype):
+    data = screen()
+    data.X = data.X.astype(int).astype(dtype)
+    name = str(np.dtype(dtype)).replace("<", "")
+    with pytest.raises(TypeError, match=f"X has dtype .*{name[:7]}.*real number"):
+        call(data)
+
+
+@pytest.mark.parametrize("make", [sp.csr_matrix, sp.csc_array])
+def test_sparse_values_that_are_no_real_numbers(make):
+    data = screen()
+    data.X = make(data.X.astype(complex))
+    for call in CALLS:
+        with pytest.raises(TypeError, match=r"X has dtype complex128.*real number"):
+            call(data)
+
+
+# --- broken sparse arrays -----------------------------------------------------------------------
+
+
+def indices(matrix, value):
+    matrix.indices[-3] = value
+
+
+def indptr(matrix, place, value):
+    matrix.indptr[place] = value
+
+
+def longer(matrix):
+    matrix.indptr = np.append(matrix.indptr, matrix.indptr[-1])
+
+
+def shorter(matrix):
+    matrix.indptr = matrix.indptr[:-2]
+
+
+def fewer(matrix):
+    matrix.data = matrix.data[:-1]
+
+
+def empty(matrix):
+    matrix.indptr = matrix.indptr[:0]
+
+
+BROKEN = {
+    "index too large": (functools.partial(indices, value=1_000), "1000"),
+    "index just too large": (functools.partial(indices, value=None), "index"),
+    "index negative": (functools.partial(indices, value=-1), "-1"),
+    "index very negative": (functools.partial(indices, value=-(2**31)), "-2147483648"),
+    "decreasing": (functools.partial(indptr, place=3, value=1), "indptr.*decreases"),
+    "past the end": (functools.partial(indptr, place=-1, value=10_000), "indptr.*past"),
+    "past the end within": (functools.partial(indptr, place=2, value=10_000), "indptr"),
+    "not from 0": (functools.partial(indptr, place=0, value=1), "indptr.*start at 0"),
+    "from below 0": (functools.partial(indptr, place=0, value=-1), "indptr.*start at 0"),
+    "negative": (functools.partial(indptr, place=1, value=-5), "indptr"),
+    "too long": (longer, "indptr"),
+    "too short": (shorter, "indptr"),
+    "empty": (empty, "indptr"),
+    "fewer values": (fewer, "indices"),
+}
+
+
+def broken(make, kind, narrow):
+    """A screen whose sparse matrix was valid when AnnData saw it, and where it is broken."""
+    data = screen(make=make)
+    if not narrow:
+        data.X.indices, data.X.indptr = (
+            a.astype(np.int64) for a in (data.X.indices, data.X.indptr)
+        )
+    if kind == "index just too large":
+        data.X.indices[-3] = N_GENES if data.X.format == "csr" else N_CELLS
+    else:
+        BROKEN[kind][0](data.X)
+    return data
+
+
+@pytest.mark.parametrize("narrow", [True, False], ids=["int32", "int64"])
+@pytest.mark.parametrize("make", [sp.csr_matrix, sp.csc_matrix])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_sparse_arrays_are_refused(kind, make, narrow):
+    data = broken(make, kind, narrow)
+    for call in CALLS:
+        with pytest.raises(ValueError, match=BROKEN[kind][1]):
+            call(data)
+
+
+def in_file(path, make, kind):
+    """The same, in a file: AnnData writes what it is given, arrays are put there as they are."""
+    screen(make=make).write_h5ad(path)
+    arrays = broken(make, kind, True).X
+    with h5py.File(path, "r+") as file:
+        for name in ("data", "indices", "indptr"):
+            del file["X"][name]
+            file["X"][name] = getattr(arrays, name)
+    return path
+
+
+@pytest.mark.parametrize("budget", [10**8, 100, 1])
+@pytest.mark.parametrize("make", [sp.csr_matrix, sp.csc_matrix])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_sparse_arrays_in_a_file_are_refused(tmp_path, monkeypatch, kind, make, budget):
+    path = in_file(tmp_path / "broken.h5ad", make, kind)
+    small = functools.partial(pdex.io.backed.pieces, budget=budget)
+    monkeypatch.setattr(pdex.io.backed, "pieces", small)
+    for call in (de, scan):
+        # Polars wraps what a scan raises as it runs.
+        message = BROKEN[kind][1].partition(".")[0]
+        with pytest.raises((ValueError, pl.exceptions.ComputeError), match=message):
+            call(path)
+
+
+# --- nothing to test ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("label", [None, np.nan, "", pd.NA])
+def test_no_cell_has_a_label(call, label):
+    data = screen()
+    data.obs["target"] = pd.Series([label] * N_CELLS, data.obs_names, object)
+    with pytest.raises(ValueError, match=r"target.*no cell with a label"):
+        call(data)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix, sp.csc_matrix])
+@pytest.mark.parametrize("call", CALLS)
+def test_no_cells(call, make):
+    with pytest.raises(ValueError, match=r"target.*no cell with a label"):
+        call(screen(n_cells=0, make=make))
+
+
+@pytest.mark.parametrize("backed", [False, True], ids=["memory", "file"])
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix, sp.csc_matrix])
+def test_no_genes(tmp_path, make, backed):
+    data, full = screen(n_genes=0, make=make), screen()
+    data.write_h5ad(path := tmp_path / "empty.h5ad")
+    source = path if backed else data
+    for test in ("wilcoxon", "anderson", "ttest"):
+        for is_log1p in (False, None):
+            got = de(source, test=test, is_log1p=is_log1p)
+            expected = de(full, test=test).schema | {"feature": pl.Enum([])}
+            assert (got.height, dict(got.schema)) == (0, dict(expected))
+    lazy = pdex.scan_anndata(source, "target")
+    assert (lazy.collect().height, lazy.collect().schema) == (0, lazy.collect_schema())
+    assert list(v01(source).columns) == list(v01(full).columns)
+
+
+def test_the_rest_of_one_group_is_nothing():
+    data = screen()
+    data.obs["target"] = "a"
+    with pytest.raises(ValueError, match=r"target.*one group only"):
+        de(data, reference="rest")
+    with pytest.raises(ValueError, match="no group to test besides 'a'"):
+        de(data, reference="a")
+
+
+def test_labels_that_read_the_same():
+    data = screen()
+    data.obs["target"] = pd.Series([1, "1", "a", "b"] * 10, data.obs_names, object).astype(
+        "category"
+    )
+    with pytest.raises(ValueError, match="two labels that read '1'"):
+        de(data, reference="a")
+
+
+def test_group_of_one_cell_has_no_variance():
+    data = screen()
+    data.obs.loc["cell0", "target"] = "lonely"
+    for options in ({"equal_var": False}, {}):
+        got = de(data, test="ttest", groups="lonely", **options)
+        assert (got["n_target"] == 1).all()
+        assert np.isfinite(got["reference_mean"].to_numpy()).all()
+
+
+# --- what is no AnnData -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_path_without_a_file(tmp_path, call):
+    for path in (tmp_path / "none.h5ad", str(tmp_path / "none.h5ad")):
+        with pytest.raises(FileNotFoundError, match=r"none\.h5ad"):
+            call(path)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_file_of_another_kind(tmp_path, call):
+    path = tmp_path / "text.h5ad"
+    path.write_text("no HDF5")
+    with pytest.raises(OSError, match=r"file"):
+        call(path)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("data", [None, 3, np.zeros((3, 3)), pd.DataFrame({"target": ["a"]})])
+def test_data_of_another_type(call, data):
+    with pytest.raises(TypeError, match=f"{type(data).__name__}.*AnnData.*path"):
+        call(data)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_matrix(call):
+    data = screen()
+    data.layers["counts"] = data.X
+    data.X = None
+    with pytest.raises(ValueError, match=r"no X.*'counts'"):
+        call(data)

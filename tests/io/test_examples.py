@@ -1,0 +1,46 @@
+"""Every example of the docstrings and of README runs, and the demonstration finds its effects."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = [
+    "pdex.expressions",
+    "pdex.de",
+    "pdex.io.frames",
+    "pdex.compat.v01",
+    "pdex.datasets",
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name):
+    # importlib, since pdex.de the function hides pdex.de the module.
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_readme():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_demonstration_finds_what_was_planted(tmp_path, capsys):
+    from pdex.demo import main
+
+    main(str(tmp_path / "demo.parquet"))
+    table = pl.read_parquet(tmp_path / "demo.parquet")
+    found = table.filter(pl.col("fdr") < 0.05)
+    # Measured with seed 0: 971 of 1,000 planted effects, 3.6 % of those found not planted.
+    assert table.height == 20_000
+    assert found["planted"].sum() > 950
+    assert 1 - found["planted"].mean() < 0.06
+    assert "wrote" in capsys.readouterr().out

@@ -1,0 +1,449 @@
+"""The expressions `pdex.wilcoxon`, `pdex.anderson` and `pdex.ttest` against SciPy 1.17.
+
+A tolerance without a comment is the one that statistics.md promises.
+"""
+
+import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import hypothesis.strategies as st
+import mpmath as mp
+import numpy as np
+import pdex
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from polars.testing import assert_frame_equal
+from scipy import integrate, stats
+
+EXTRAS = {"wilcoxon": ["z_score", "auroc"], "anderson": [], "ttest": ["df"]}
+TESTS = list(EXTRAS)
+MEANS, RESULTS = ["target_mean", "reference_mean"], ["statistic", "p_value", "neg_log10_p"]
+ALTERNATIVES, METHODS = ["two-sided", "less", "greater"], ["asymptotic", "exact", "auto"]
+LN10 = math.log(10)
+each_equal_var = pytest.mark.parametrize("equal_var", [True, False])
+
+
+def make(test, reference="ref", **options):
+    return getattr(pdex, test)("value", "target", reference=reference, **options)
+
+
+def whole(frame, test, **options):
+    return frame.select(make(test, **options)).unnest(test)
+
+
+def grouped(frame, test, by="gene", **options):
+    lists = frame.group_by(by).agg(make(test, **options))
+    return lists.explode(test).unnest(test).sort(by, maintain_order=True)
+
+
+@pytest.fixture
+def by_case(stack):
+    """Tests every (target, reference) pair of samples as a group of one frame."""
+    return lambda cases, test, **o: grouped(stack(cases), test, "case", reference="y", **o)
+
+
+def close(got, expected, rtol, atol=0.0):
+    assert got.null_count() == 0
+    np.testing.assert_allclose(got.to_numpy(), np.array(expected, float), rtol=rtol, atol=atol)
+
+
+def same(got, expected, tolerance=0.0):
+    options = {"rel_tol": tolerance, "abs_tol": 0} if tolerance else {"check_exact": True}
+    assert_frame_equal(got, expected, **options)
+
+
+def quiet(call, *args, **kwargs):
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        result = call(*args, **kwargs)
+        return result.statistic, result.pvalue, getattr(result, "df", None)
+
+
+def tie_sum(x, y):
+    """The sum of t^3 - t over runs of tied values."""
+    _, runs = np.unique(np.concatenate([x, y]) + 0.0, return_counts=True)
+    return sum(int(t) ** 3 - int(t) for t in runs)
+
+
+@pytest.mark.parametrize("continuity", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_wilcoxon_equals_mannwhitneyu(by_case, make_cases, alternative, method, continuity):
+    cases = make_cases(264, largest=24 if method == "exact" else 60)
+    chosen = {"alternative": alternative, "method": method}
+    got = by_case(cases, "wilcoxon", continuity=continuity, **chosen)
+    chosen["use_continuity"] = continuity
+    expected = np.array([quiet(stats.mannwhitneyu, x, y, **chosen)[:2] for x, y in cases])
+    if method == "exact":  # SciPy ignores the ties; here the exact p-value is undefined
+        expected[[tie_sum(x, y) > 0 for x, y in cases], 1] = np.nan
+    assert got["statistic"].to_list() == expected[:, 0].tolist()
+    close(got["p_value"], expected[:, 1], 1e-10)
+    sizes = np.array([(len(x), len(y)) for x, y in cases])
+    assert (got.select("n_target", "n_reference").to_numpy() == sizes).all()
+    close(got["auroc"], expected[:, 0] / sizes.prod(1), 0)
+
+
+@pytest.mark.parametrize("tie_correct", [True, False])
+@pytest.mark.parametrize("continuity", [True, False])
+def test_wilcoxon_z_score_and_tie_correct(by_case, make_cases, continuity, tie_correct):
+    cases, c = make_cases(330), 0.5 if continuity else 0.0
+    got = by_case(cases, "wilcoxon", continuity=continuity, tie_correct=tie_correct)
+    z, tails = [], []
+    for (x, y), u in zip(cases, got["statistic"], strict=True):
+        n1, n2, ties = len(x), len(y), tie_sum(x, y) if tie_correct else 0
+        n, excess = n1 + n2, u - n1 * n2 / 2
+        s = math.sqrt(Fraction(n1 * n2, 12) * (n + 1 - Fraction(ties, n * (n - 1))))
+        shrunk = math.copysign(max(abs(excess) - c, 0), excess)
+        z.append(shrunk / s if s else (0 if continuity else math.nan))
+        tails.append((abs(excess) - c) / s if s else (-math.inf if continuity else math.nan))
+    close(got["z_score"], z, 1e-14)  # measured: 5e-16
+    close(got["p_value"], np.minimum(1, 2 * stats.norm.sf(tails)), 1e-12)
+
+
+@pytest.mark.parametrize("n", [1_000_000, 5_000_000])
+def test_wilcoxon_counts_ties_beyond_64_bits(n):
+    rows = [(0, "a", n), (1, "a", 3), (0, "ref", n - 700), (1, "ref", 700), (2, "ref", 1)]
+    frame = pl.DataFrame(rows, schema=["value", "target", "count"], orient="row")
+    got = whole(frame, "wilcoxon", count="count", continuity=False)
+    n1, n2, size = n + 3, n + 1, 2 * n + 4
+    u = Fraction(n * (n - 700), 2) + 3 * (n - 700) + Fraction(3 * 700, 2)
+    ties = sum(t**3 - t for t in (2 * n - 700, 703))
+    variance = Fraction(n1 * n2, 12) * (size + 1 - Fraction(ties, size * (size - 1)))
+    z = float(u - Fraction(n1 * n2, 2)) / math.sqrt(variance)
+    assert got["statistic"].item() == float(u)
+    close(got["z_score"], [z], 1e-14)  # measured: 2e-16
+    close(got["neg_log10_p"], [-(stats.norm.logsf(-z) + math.log(2)) / LN10], 1e-12)
+
+
+def scipy_anderson(x, y, midrank):
+    pooled = np.concatenate([x, y])
+    if np.all(pooled == pooled[0]):
+        return math.nan, 1.0  # SciPy raises
+    if len(pooled) < 4:
+        return math.nan, math.nan  # its variance divides by (N - 1)(N - 2)(N - 3)
+    return quiet(stats.anderson_ksamp, [x, y], variant="midrank" if midrank else "right")[:2]
+
+
+def a_squared(x, y):
+    """Scholz and Stephens 1987, eq. 7 for k = 2, from its definition."""
+    z, ties = np.unique(np.concatenate([x, y]), return_counts=True)
+    n, below = len(x) + len(y), np.cumsum(ties) - ties / 2
+    own = (np.searchsorted(np.sort(x), z) + np.searchsorted(np.sort(x), z, "right")) / 2
+    squares = (n * own - len(x) * below) ** 2 / (below * (n - below) - n * ties / 4)
+    return (n - 1) / n * (ties * squares).sum() / (len(x) * len(y))
+
+
+def limit_sf(a2):
+    """P(A2 > a2) in the limit, by Gil-Pelaez from Anderson and Darling's (1952) characteristic
+    function sqrt(-2 pi i t / cos(pi/2 sqrt(1 + 8 i t))), its root followed along t = w^2."""
+    w = np.linspace(0, 26, 40_001)[1:]
+    t = w * w
+    square = 2j * np.pi * t / np.sin(4j * np.pi * t / (1 + np.sqrt(1 + 8j * t)))
+    phase = np.unwrap(np.angle(square)) / 2
+    values = np.sqrt(np.abs(square)) * np.sin(phase - t * a2) * 2 / w
+    return 0.5 + integrate.simpson(np.append(0, values), dx=w[0]) / np.pi
+
+
+@pytest.mark.parametrize("midrank", [True, False])
+def test_anderson_equals_anderson_ksamp(by_case, make_cases, midrank):
+    cases = make_cases(1_100)
+    expected = np.array([scipy_anderson(x, y, midrank) for x, y in cases])
+    interpolated = by_case(cases, "anderson", midrank=midrank, p_value="scipy")
+    full = by_case(cases, "anderson", midrank=midrank)
+    for got in (interpolated, full):
+        close(got["statistic"], expected[:, 0], 1e-10, atol=1e-12)  # (A2 - 1)/s cancels near 0
+    close(interpolated["p_value"], expected[:, 1], 1e-10)
+    undefined, equal = np.isnan(expected[:, 1]), expected[:, 1] == 1
+    assert (np.isnan(full["p_value"].to_numpy()) == undefined).all()
+    assert full.filter(equal).select("p_value", "neg_log10_p").unique().rows() == [(1.0, 0.0)]
+
+
+def test_anderson_asymptotic_p_is_the_tail_of_the_limit(by_case, rng):
+    shifts = [(n, shift) for n in (2, 7, 30) for shift in (0, 0.3, 0.8, 1.2)]
+    cases = [(rng.normal(size=n) + shift, rng.normal(size=40)) for n, shift in shifts]
+    got = by_case(cases, "anderson")
+    expected = [limit_sf(a_squared(x, y)) for x, y in cases]
+    close(got["p_value"], expected, 1e-9, atol=1e-12)  # measured: 2e-14 of p
+    close(got["neg_log10_p"], -np.log10(got["p_value"].to_numpy()), 1e-12)
+
+
+@each_equal_var
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_ttest_equals_ttest_ind(by_case, make_cases, alternative, equal_var):
+    # Not the kinds where SciPy's own variance keeps no digits: 1 + k eps, and infinite values.
+    kinds = ["normal", "counts", "sparse", "tied", "constant", "wide", "apart"]
+    cases = make_cases(360, [*kinds, "signed zeros", "large counts"], least=2)
+    options = {"alternative": alternative, "equal_var": equal_var}
+    got = by_case(cases, "ttest", **options)
+    t, p, df = zip(*(quiet(stats.ttest_ind, x, y, **options) for x, y in cases), strict=True)
+    close(got["statistic"], t, 1e-9, atol=1e-13)  # SciPy's means of equal samples may differ
+    close(got["p_value"], p, 1e-9)
+    close(got["df"], df, 1e-9)
+    means = [[math.fsum(sample) / len(sample) for sample in case] for case in cases]
+    np.testing.assert_allclose(got.select(MEANS).to_numpy(), means, rtol=1e-12)  # measured: 2e-14
+
+
+@each_equal_var
+def test_ttest_keeps_its_digits_far_from_zero(by_case, rng, equal_var):
+    x, y = 1e6 + rng.normal(size=30), 1e6 + rng.normal(0.5, 1, size=40)
+    got = by_case([(x, y)], "ttest", equal_var=equal_var)
+    # The subtraction is exact, and SciPy keeps its digits near 0.
+    expected = quiet(stats.ttest_ind, x - 1e6, y - 1e6, equal_var=equal_var)
+    for name, value in zip(["statistic", "p_value", "df"], expected, strict=True):
+        close(got[name], [value], 1e-12)  # measured: 3e-15
+
+
+@each_equal_var
+def test_ttest_degenerate_samples(by_case, equal_var):
+    cases = [([1.0], [2.0, 3.0]), ([2.0, 3.0], [1.0]), ([1.0], [1.0]), ([1.0, np.inf], [1.0, 2.0])]
+    got = by_case([(np.array(x), np.array(y)) for x, y in cases], "ttest", equal_var=equal_var)
+    for name in RESULTS:
+        close(got[name], [math.nan] * 4, 0)
+    assert got["target_mean"].to_list() == [1.0, 2.5, 1.0, np.inf]
+    apart = by_case([(np.full(3, 5.0), np.full(4, 2.0))], "ttest", equal_var=equal_var)
+    assert apart.select(RESULTS).row(0) == (math.inf, 0.0, math.inf)
+
+
+def test_neg_log10_p_of_wilcoxon_grows_past_underflow(by_case):
+    sizes = np.array([10, 100, 1_000, 5_000])
+    cases = [(np.arange(n, 2 * n), np.arange(n)) for n in sizes]
+    z = sizes / 2 * sizes / np.sqrt(sizes * sizes / 12 * (2 * sizes + 1))
+    log_p = {"two-sided": stats.norm.logsf(z) + math.log(2)}
+    log_p |= {"greater": stats.norm.logsf(z), "less": stats.norm.logsf(-z)}
+    for alternative, expected in log_p.items():
+        got = by_case(cases, "wilcoxon", continuity=False, alternative=alternative)
+        close(got["neg_log10_p"], -expected / LN10, 1e-12)
+        assert (got["p_value"][-1], got["neg_log10_p"][-1] > 1_600) in [(0, True), (1, False)]
+
+
+def test_neg_log10_p_of_anderson_and_ttest_grow_past_underflow(by_case):
+    x, y = np.arange(3_000.0, 6_000.0), np.arange(3_000.0)
+    a2 = a_squared(x, y)
+    got = by_case([(x, y)], "anderson").row(0, named=True)
+    # The tail is sqrt(3 / (pi x)) exp(-x) (1 + O(1/x)).
+    expected = (a2 - math.log(3 / (math.pi * a2)) / 2) / LN10
+    assert (got["p_value"], got["neg_log10_p"]) == (0.0, pytest.approx(expected, rel=1e-6))
+    got = by_case([(x, y)], "ttest").row(0, named=True)
+    with mp.workdps(50):
+        half, t = mp.mpf(got["df"]) / 2, mp.mpf(got["statistic"])
+        w = 2 * half / (2 * half + t * t)
+        tail = w**half / half * mp.hyp2f1(half, 0.5, half + 1, w) / mp.beta(half, 0.5)
+        expected = float(-mp.log10(tail))
+    assert (got["p_value"], got["neg_log10_p"]) == (0.0, pytest.approx(expected, rel=1e-12))
+
+
+@pytest.mark.parametrize("reference", ["ref", "rest"])
+def test_counts_are_repeated_rows(genes, test, reference):
+    repeated = genes.select(pl.all().repeat_by("count").explode()).drop_nulls().drop("count")
+    expected = grouped(repeated, test, reference=reference)
+    same(
+        grouped(genes, test, reference=reference, count="count"), expected, 1e-12
+    )  # measured: 1e-14
+    folded = repeated.group_by("gene", "target", "value").len("count")
+    same(grouped(folded, test, reference=reference, count="count"), expected, 1e-12)
+    same(whole(genes, test, count=pl.lit(2)), whole(pl.concat([genes] * 2), test), 1e-12)
+
+
+def test_count_zero_is_no_cell(genes, test):
+    frame = genes.select("value", "target", count=1)
+    nothing = {"value": [1e9, math.nan, 1.0], "target": ["a", "b", "d"], "count": [0, 0, 0]}
+    counted = frame.vstack(pl.DataFrame(nothing, schema_overrides={"count": pl.Int32}))
+    got, expected = whole(counted, test, count="count"), whole(frame, test)
+    same(got.filter(pl.col("target") != "d"), expected)
+    empty = got.filter(target="d").drop("target", "n_reference", "reference_mean")
+    assert empty.row(0) == (0, *[None] * (empty.width - 1))
+
+
+def test_rest_is_all_other_rows(genes, test):
+    got = grouped(genes, test, reference="rest")
+    assert got["target"].to_list() == ["a", "b", "c", "ref"] * 3
+    for target in ("a", "b", "c", "ref"):
+        label = pl.when(pl.col("target") == target).then("target").otherwise(pl.lit("others"))
+        expected = grouped(genes.with_columns(target=label), test, reference="others")
+        same(got.filter(target=target), expected, 1e-12)
+
+
+BASES = [(pl.Int64, 2**62), (pl.Int64, -(2**63)), (pl.UInt64, 2**64 - 99), (pl.Int128, 2**62)]
+BASES += [
+    (pl.Int128, 2**63),
+    (pl.Int128, -(2**100)),
+    (pl.UInt128, 2**64 - 99),
+    (pl.UInt128, 2**100),
+]
+ENUM = pl.Enum(["unused", "c", "ref", "b", "a"])
+
+
+def test_every_dtype_of_value(genes, test, dtype):
+    least = 0 if dtype.is_unsigned_integer() else -7
+    frame = genes.with_columns((pl.col("value") * 10).round().clip(least, 100))
+    same(grouped(frame.cast({"value": dtype}), test), grouped(frame, test))
+    weighted = frame.cast({"value": dtype, "count": pl.UInt8})
+    same(grouped(weighted, test, count="count"), grouped(frame, test, count="count"))
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "anderson"])
+@pytest.mark.parametrize(("dtype", "base"), BASES)
+def test_integers_that_share_a_float_are_ranked_apart(genes, test, dtype, base):
+    small = genes.select("target", value=pl.int_range(pl.len()) * 7 % 90)
+    large = pl.Series("value", [base + v for v in small["value"].to_list()], dtype=dtype)
+    got, expected = whole(small.with_columns(large), test), whole(small, test)
+    same(got.drop(MEANS), expected.drop(MEANS))
+    close(got["target_mean"], [base + m for m in expected["target_mean"]], 1e-15)  # measured: 0
+
+
+def test_every_dtype_of_target(genes, labels, test):
+    got = grouped(genes.with_columns(labels.column), test, reference=labels.reference)
+    assert got["target"].to_list() == labels.order * 3
+    if labels.dtype == pl.Boolean:
+        genes = genes.with_columns(pl.col("target").replace(["b", "c"], "a"))
+    expected = grouped(genes, test).with_columns(labels.column)
+    same(got.sort("gene", "p_value"), expected.sort("gene", "p_value"))
+    assert got["target"].dtype == labels.dtype
+
+
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64, pl.Int32])
+def test_nulls_are_left_out(genes, test, dtype):
+    i = pl.int_range(pl.len())
+    value = pl.when(i % 7 != 2).then(pl.col("value").cast(dtype))
+    target = pl.when(i % 11 != 5).then(pl.col("target").cast(ENUM))
+    nulls = genes.with_columns(value=value, target=target)
+    same(grouped(nulls, test, count="count"), grouped(nulls.drop_nulls(), test, count="count"))
+    same(whole(nulls, test, reference="rest"), whole(nulls.drop_nulls(), test, reference="rest"))
+
+
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
+@pytest.mark.parametrize(
+    ("where", "reference", "undefined"),
+    [("b", "ref", ["b"]), ("ref", "ref", ["a", "b", "c"]), ("b", "rest", ["a", "b", "c", "ref"])],
+)
+def test_nan_undoes_only_what_it_enters(genes, test, dtype, where, reference, undefined):
+    frame = genes.cast({"value": dtype})
+    hit = (pl.col("target") == where) & (pl.col("gene") == "g2")
+    value = pl.when(hit & (hit.cum_sum() == 2)).then(pl.lit(math.nan, dtype)).otherwise("value")
+    got = grouped(frame.with_columns(value.alias("value")), test, reference=reference)
+    expected = grouped(frame, test, reference=reference)
+    is_hit = (pl.col("gene") == "g2") & pl.col("target").is_in(undefined)
+    same(got.filter(~is_hit), expected.filter(~is_hit))
+    assert got.select("n_target", "n_reference").equals(expected.select("n_target", "n_reference"))
+    for row in got.filter(is_hit).to_dicts():
+        assert all(math.isnan(row[name]) for name in [*RESULTS, *EXTRAS[test]])
+        assert math.isnan(row["target_mean"]) == (row["target"] == where)
+        assert math.isnan(row["reference_mean"]) == (row["target"] != where)
+
+
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, ENUM])
+def test_every_context_gives_the_same_numbers(genes, test, run, dtype):
+    frame = genes.cast({"target": dtype})
+    parts = [whole(frame.filter(gene=gene), test) for gene in ("g1", "g2", "g3")]
+    got = run(frame, make(test), test).sort("gene", maintain_order=True)
+    assert got["gene"].to_list() == sorted(["g1", "g2", "g3"] * 3)
+    same(got.drop("gene"), pl.concat(parts), 1e-12)  # another order of summation: 8e-15
+
+
+def test_eight_threads_at_once(genes):
+    expected = {test: grouped(genes, test) for test in TESTS}
+    with ThreadPoolExecutor(8) as pool:
+        for test, job in [(test, pool.submit(grouped, genes, test)) for test in TESTS * 16]:
+            same(job.result(), expected[test])
+
+
+def test_namespace_and_expression_inputs(genes, test):
+    namespace = getattr(pl.col("value").pdex, test)("target", reference="ref", count="count")
+    same(genes.select(namespace), genes.select(make(test, count="count")))
+    value, target = pl.col("value").abs().log1p(), pl.concat_str(pl.lit("t-"), "target")
+    inline = getattr(pdex, test)(value, target, reference="t-ref", count=pl.col("count") + 1)
+    frame = genes.with_columns(value=value, target=target, count=pl.col("count") + 1)
+    same(genes.select(inline), frame.select(make(test, reference="t-ref", count="count")))
+    assert frame.select(make(t, reference="t-ref") for t in TESTS).columns == TESTS
+
+
+def test_schema_is_known_before_anything_runs(genes, labels, test):
+    lazy = genes.lazy().with_columns(labels.column)
+    fields = {"target": labels.dtype, "n_target": pl.UInt32(), "n_reference": pl.UInt32()}
+    fields |= {field: pl.Float64() for field in MEANS + RESULTS + EXTRAS[test]}
+    struct, expression = pl.Struct(fields), make(test, labels.reference, count="count")
+    selected, listed = lazy.select(expression), lazy.group_by("gene").agg(expression)
+    over = lazy.select(expression.over("gene", mapping_strategy="join"))
+    assert selected.collect_schema() == {test: struct}
+    assert list(selected.unnest(test).collect_schema().items()) == list(fields.items())
+    assert listed.collect_schema()[test] == over.collect_schema()[test] == pl.List(struct)
+    for query in (selected, selected.unnest(test), listed, listed.explode(test), over):
+        for engine in ("in-memory", "streaming"):
+            assert query.collect(engine=engine).schema == query.collect_schema()
+
+
+OPTIONS = {"alternative": ALTERNATIVES, "method": METHODS, "p_value": ["asymptotic", "scipy"]}
+NOT_2 = pl.when(pl.col("count") != 2).then("count")
+NOT_REF = pl.when(pl.col("target") != "ref").then("value")
+BAD = {  # which column, what it becomes, the reference, what the message says
+    "unknown reference": ("value", "value", "nope", '"nope".*"target".*"a", "b", "c", "ref"'),
+    "reference of another dtype": ("value", "value", 3, '"3".*"target".*"a", "b", "c", "ref"'),
+    "no values in the reference": ("value", NOT_REF, "ref", '"ref".*"target"'),
+    "String value": ("value", "target", "ref", '"value".*str.*integer or float'),
+    "Boolean value": ("value", pl.col("value") > 0, "ref", '"value".*bool.*integer or float'),
+    "Decimal value": ("value", pl.lit(1, pl.Decimal(9, 2)), "ref", '"value".*decimal.*integer or'),
+    "float target": ("target", "value", "ref", '"target".*f64.*Enum'),
+    "negative count": ("count", pl.lit(-3), "ref", '"count".*-3.*non-negative'),
+    "null count": ("count", NOT_2, "ref", '"count".*null'),
+    "float count": ("count", pl.lit(1.0), "ref", '"count".*f64.*integer'),
+    "Array count": ("count", pl.lit([1], pl.Array(pl.Int64, 1)), "ref", '"count".*array.*integer'),
+    "too many cells": ("count", pl.lit(2**60), "ref", "cells.*at most 1073741824"),
+    "no target": ("target", pl.lit(None, pl.String), "rest", '"target".*nothing to test'),
+    "no value": ("value", pl.lit(None, pl.Float64), "rest", '"target".*nothing to test'),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_columns_raise_and_name_what_is_wrong(genes, test, case):
+    column, becomes, reference, message = BAD[case]
+    lazy = genes.lazy().with_columns(**{column: becomes})
+    expression = make(test, reference=reference, count="count")
+    for query in (lazy.select(expression), lazy.group_by("gene").agg(expression)):
+        for engine in ("in-memory", "streaming"):
+            with pytest.raises(pl.exceptions.PolarsError, match=message):
+                query.collect(engine=engine)
+
+
+def test_missing_rows_raise(genes, test):
+    holed = genes.filter((pl.col("gene") != "g2") | (pl.col("target") != "ref"))
+    with pytest.raises(pl.exceptions.PolarsError, match=r'"ref".*"target".*"a", "b", "c"'):
+        grouped(holed, test)
+    assert grouped(holed, test, reference="rest").height == 11
+    for reference in ("ref", "rest"):
+        for tested in (whole, grouped):
+            with pytest.raises(pl.exceptions.PolarsError, match=r'"target".*no rows'):
+                tested(genes.clear(), test, reference=reference)
+        # The streaming engine has no group to call the test with.
+        streamed = grouped(genes.clear().lazy(), test, reference=reference)
+        assert streamed.collect(engine="streaming").height == 0
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_unknown_options_name_the_valid_ones(genes, option):
+    test = "anderson" if option == "p_value" else "wilcoxon"
+    message = ".*".join([option, "Less", *OPTIONS[option]])
+    with pytest.raises((ValueError, pl.exceptions.PolarsError), match=message):
+        whole(genes, test, **{option: "Less"})
+
+
+VALUES = st.one_of(st.integers(-2, 3).map(float), st.floats(allow_nan=False, width=32))
+ROWS = st.lists(st.tuples(VALUES, st.sampled_from("abr"), st.integers(0, 3)), max_size=30)
+
+
+@settings(max_examples=120, deadline=None, derandomize=True, database=None)
+@given(ROWS, st.booleans(), st.sampled_from(ALTERNATIVES))
+def test_any_weighted_sample_equals_its_definition(drawn, continuity, alternative):
+    rows = [*drawn, (0.0, "a", 1), (1.0, "r", 1)]
+    frame = pl.DataFrame(rows, schema=["value", "target", "count"], orient="row")
+    options = {"reference": "r", "count": "count", "alternative": alternative}
+    got = whole(frame, "wilcoxon", continuity=continuity, **options)
+    samples = {t: np.array([v for v, u, n in rows for _ in range(n) if u == t]) for t in "abr"}
+    for row in got.filter(pl.col("n_target") > 0).to_dicts():
+        x, y = samples[row["target"]], samples["r"]
+        u = (x[:, None] > y).sum() + (x[:, None] == y).sum() / 2
+        _, p, _ = quiet(stats.mannwhitneyu, x, y, continuity, alternative, method="asymptotic")
+        assert (row["n_target"], row["n_reference"], row["statistic"]) == (len(x), len(y), u)
+        assert row["p_value"] == pytest.approx(p, rel=1e-10, nan_ok=True)
