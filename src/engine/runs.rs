@@ -173,7 +173,7 @@ fn largest_count<V: Value>(values: &[V]) -> Option<u32> {
 }
 
 /// Sorts entries whose upper 32 bits differ in the lowest `bits` of those only.
-fn sort_entries(entries: &mut Vec<u64>, spare: &mut Vec<u64>, bits: u32) {
+fn sort_entries(entries: &mut [u64], spare: &mut Vec<u64>, bits: u32) {
     if entries.len() < RADIX_FROM {
         entries.sort_unstable();
         return;
