@@ -49,7 +49,16 @@ pub enum ErrorKind {
     /// An option's value that is none of the valid ones.
     UnknownOption { option: &'static str, got: String, valid: &'static [&'static str] },
     /// The reference names no group of the data; `known` holds the first few labels there are.
-    UnknownReference { reference: String, column: String, known: Vec<String>, n_known: usize },
+    /// Text is quoted, numbers are not.
+    UnknownReference {
+        reference: String,
+        column: String,
+        dtype: String,
+        known: Vec<String>,
+        n_known: usize,
+    },
+    /// Samples whose exact distribution is not tabulated.
+    ExactTooLarge { n1: u64, n2: u64 },
     /// The reference (or the rest) has no cells.
     EmptyReference { reference: String, column: String },
     /// There is nothing to test: no rows with both a value and a label.
@@ -89,14 +98,19 @@ impl fmt::Display for ErrorKind {
             Self::UnknownOption { option, got, valid } => {
                 write!(f, "{option}={got:?} is not known: use one of {}", Quoted(valid))
             }
-            Self::UnknownReference { reference, column, known, n_known } => {
-                write!(f, "reference {reference:?} is no value of column {column:?}: it has ")?;
-                write!(f, "{}", Quoted(known))?;
+            Self::UnknownReference { reference, column, dtype, known, n_known } => {
+                write!(f, "reference {reference} is no value of column {column:?} ({dtype}): ")?;
+                write!(f, "it has {}", known.join(", "))?;
                 if *n_known > known.len() {
                     write!(f, " and {} more", n_known - known.len())?;
                 }
                 write!(f, "; give one of them, or \"rest\"")
             }
+            Self::ExactTooLarge { n1, n2 } => write!(
+                f,
+                "method=\"exact\" cannot tabulate samples of {n1} and {n2} cells: \
+                 use \"auto\" or \"asymptotic\""
+            ),
             Self::EmptyReference { reference, column } => write!(
                 f,
                 "reference {reference:?} of column {column:?} has no cells with a value: \

@@ -10,8 +10,8 @@
 #![allow(clippy::needless_pass_by_value)]
 
 use crate::engine::design::{Design, Reference};
-use crate::engine::gene::Test;
-use crate::engine::run::{self, Monitor, Plan, Scale};
+use crate::engine::gene::{Scale, Test};
+use crate::engine::run::{self, Monitor, Plan};
 use crate::engine::table::{self, Family, Table};
 use crate::error::{Error, ErrorKind};
 use crate::matrix::csc::canonical;
@@ -352,10 +352,7 @@ impl Job {
         if let Test::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) = test {
             for (n1, n2) in (0..n_targets).map(|t| design.pair(t)) {
                 if !exact::feasible(n1, n2) {
-                    return Err(PyValueError::new_err(format!(
-                        "method=\"exact\" cannot tabulate samples of {n1} and {n2} cells: \
-                         use \"auto\" or \"asymptotic\""
-                    )));
+                    return Err(Error::from(ErrorKind::ExactTooLarge { n1, n2 }).into());
                 }
             }
         }

@@ -10,7 +10,7 @@ import polars as pl
 
 from pdex import _pdex
 from pdex.io.source import n_threads, open_source, read_groups
-from pdex.options import choose, complete
+from pdex.options import choose, complete, flag
 from pdex.progress import Progress
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def de(
     options = complete(test, options)
     choose("mean", mean, ("arithmetic", "geometric"))
     choose("fdr", fdr, ("target", "all"))
-    if not isinstance(pseudocount, (int, float)) or not pseudocount >= 0:
+    number = isinstance(pseudocount, (int, float, np.integer, np.floating))
+    if not number or isinstance(pseudocount, bool) or not pseudocount >= 0:
         msg = f"pseudocount={pseudocount!r}: expected a number of at least 0"
         raise ValueError(msg)
     threads = n_threads(threads)
@@ -128,11 +129,10 @@ def de(
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")
-    scale = _SCALES[mean, bool(is_log1p)]
+    scale = _SCALES[mean, flag("is_log1p", is_log1p)]
     job = _pdex.Job(codes, len(targets), rest, len(selected), test, options, scale, threads)
-    columns = run(job, source, selected, progress, pseudocount, fdr)
-    names = [source.var_names[i] for i in selected]
-    return pl.DataFrame([*labels(targets, found.labels, names), *columns])
+    columns = run(job, source, selected, progress, float(pseudocount), fdr)
+    return pl.DataFrame([*labels(targets, found.labels, selected, source.var_names), *columns])
 
 
 def run(
@@ -144,7 +144,7 @@ def run(
     fdr: str,
 ) -> list[pl.Series]:
     """Feed the job with the source's pieces and return its columns."""
-    bar = Progress(len(genes), progress)
+    bar = Progress(len(genes), None if progress is None else flag("progress", progress))
     done = 0
     try:
         for first, matrix, local in source.pieces(genes):
@@ -165,18 +165,22 @@ def run(
     return job.finish(pseudocount, fdr)
 
 
-def labels(targets: list[str], groups: list[str], genes: list[str]) -> tuple[pl.Series, pl.Series]:
+def labels(
+    targets: list[str], groups: list[str], genes: npt.NDArray[np.uint32], var_names: list[str]
+) -> tuple[pl.Series, pl.Series]:
     """Return the target and feature columns: each target with every gene.
 
-    The target's categories are all groups, as in :func:`pdex.scan_anndata`, so that tables join.
+    The categories are all groups and all genes, as in :func:`pdex.scan_anndata`, so that tables
+    join and stack whatever was asked for.
     """
-    names = list(dict.fromkeys(genes))
-    places = {name: i for i, name in enumerate(names)}
-    gene_codes = np.fromiter((places[g] for g in genes), dtype=np.uint32, count=len(genes))
-    target_codes = np.arange(len(targets), dtype=np.uint32)
+    names = list(dict.fromkeys(var_names))
+    if len(names) < len(var_names):
+        places = {name: i for i, name in enumerate(names)}
+        genes = np.array([places[var_names[i]] for i in genes], dtype=np.uint32)
     target = pl.Series("target", targets, dtype=pl.Enum(groups))
     feature = pl.Series("feature", names, dtype=pl.Enum(names))
+    target_codes = np.arange(len(targets), dtype=np.uint32)
     return (
         target.gather(pl.Series(np.repeat(target_codes, len(genes)))),
-        feature.gather(pl.Series(np.tile(gene_codes, len(targets)))),
+        feature.gather(pl.Series(np.tile(genes, len(targets)))),
     )

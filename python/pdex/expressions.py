@@ -218,15 +218,26 @@ def _expression(
     inputs = {"value": value, "target": target, "count": count}
     request = {**_label(reference), **{role: _name(e, role) for role, e in inputs.items()}}
     # One struct: Polars runs the groups of a group_by in parallel for functions of one column only.
-    columns = pl.struct([_column(e).alias(role) for role, e in inputs.items() if e is not None])
+    columns = pl.struct(
+        [
+            _column(e, role).alias(role)
+            for role, e in inputs.items()
+            if role != "count" or e is not None
+        ]
+    )
     return register(test, columns, {"request": request, **options})
 
 
-def _column(expression: IntoExpr) -> pl.Expr:
-    """Return what Polars takes as an expression as one: a string names a column."""
-    if isinstance(expression, pl.Expr):
-        return expression
-    return pl.col(expression) if isinstance(expression, str) else pl.lit(expression)
+def _column(expression: IntoExpr, role: str) -> pl.Expr:
+    """Return what Polars takes as an expression as one of one column; a string names a column."""
+    if isinstance(expression, str):
+        return pl.col(expression)
+    if not isinstance(expression, pl.Expr):
+        return pl.lit(expression)
+    if expression.meta.has_multiple_outputs() and not expression.meta.is_column_selection():
+        msg = f"{role}={expression}: expected one column; call the test once for each"
+        raise ValueError(msg)
+    return expression
 
 
 def _label(reference: object) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 Alternative = Literal["two-sided", "less", "greater"]
 Method = Literal["asymptotic", "exact", "auto"]
 PValue = Literal["asymptotic", "scipy"]
@@ -28,19 +30,29 @@ _WORDS: dict[str, tuple[str, ...]] = {
 
 def choose(name: str, got: object, valid: tuple[str, ...]) -> None:
     """Raise ValueError unless `got` is one of the `valid` words of option `name`."""
-    if got not in valid:
+    if not isinstance(got, str) or got not in valid:
         msg = f"{name}={got!r} is not known: use one of {', '.join(map(repr, valid))}"
         raise ValueError(msg)
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Raise ValueError for a word that is not valid, TypeError for a flag that is no bool."""
+    """Raise ValueError for a word that is not valid, TypeError for a flag that is no bool.
+
+    Flags of NumPy become Python's.
+    """
     for name, value in options.items():
         if name in _WORDS:
             choose(name, value, _WORDS[name])
-        elif not isinstance(value, bool):
-            msg = f"{name}={value!r}: expected True or False"
-            raise TypeError(msg)
+        else:
+            options[name] = flag(name, value)
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value` as a bool; TypeError where it is none."""
+    if not isinstance(value, (bool, np.bool_)):
+        msg = f"{name}={value!r}: expected True or False"
+        raise TypeError(msg)
+    return bool(value)
 
 
 def complete(test: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -51,5 +63,6 @@ def complete(test: str, options: dict[str, Any]) -> dict[str, Any]:
         if name not in defaults:
             msg = f"{test} has no option {name!r}: it has {', '.join(map(repr, defaults))}"
             raise TypeError(msg)
+    options = {**defaults, **options}
     check_options(options)
-    return {**defaults, **options}
+    return options

@@ -13,18 +13,25 @@
 //! n1² is what the target's pairs with itself contribute.  So a sweep costs O(cells), whatever
 //! the number of targets.
 //!
+//! # Two ways, one result
+//! Where the values are small counts they go into a table of group x value ([`super::bins`]), where
+//! not they are sorted once ([`super::sorted`]).  The choice looks at the gene's values and never
+//! changes a number.
+//!
 //! The Anderson-Darling sum has a term for every distinct value of the pair, so that each target
 //! walks the reference's runs (or all of them) beside its own.
 
+use super::bins::{self, Sums};
 use super::design::{Reference, pair};
-use super::runs::{Group, Runs, Sample};
-use crate::matrix::Value;
+use super::lists::RunLists;
+use super::sorted::{Ranks, Sample, Sorted};
+use crate::matrix::{Entry, Value};
 use crate::stats::anderson::{self, AndersonSum};
 use crate::stats::exact::NullTables;
 use crate::stats::moments::{GroupMoments, Moments};
-use crate::stats::special::Tail;
+use crate::stats::special::{Tail, exp_m1};
 use crate::stats::ttest::{self, ttest};
-use crate::stats::wilcoxon::{self, RankSum, tie_growth, tie_term};
+use crate::stats::wilcoxon::{self, RankSum};
 
 /// Which test, with its options.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +39,56 @@ pub enum Test {
     Wilcoxon(wilcoxon::Options),
     Anderson(anderson::Options),
     TTest(ttest::Options),
+}
+
+/// What means are taken of, so that they compare on the natural scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scale {
+    /// mean(x).
+    #[default]
+    Plain,
+    /// mean(expm1(x)): the arithmetic mean of log1p data.
+    MeanOfExpm1,
+    /// expm1(mean(x)): the geometric mean of log1p data.
+    Expm1OfMean,
+    /// expm1(mean(log1p(x))): the geometric mean of counts.
+    Geometric,
+}
+
+impl Scale {
+    /// What the mean is taken of, for one value; 0 for 0.
+    #[must_use]
+    pub fn before(self, value: f64) -> f64 {
+        match self {
+            Self::Plain | Self::Expm1OfMean => value,
+            Self::MeanOfExpm1 => exp_m1::exp_m1(value),
+            Self::Geometric => value.ln_1p(),
+        }
+    }
+
+    /// [`Scale::before`] of many values.
+    pub fn before_all(self, values: &mut [f64]) {
+        match self {
+            Self::Plain | Self::Expm1OfMean => {}
+            Self::MeanOfExpm1 => exp_m1::exp_m1_in_place(values),
+            Self::Geometric => values.iter_mut().for_each(|v| *v = v.ln_1p()),
+        }
+    }
+
+    /// What becomes of the mean.
+    #[must_use]
+    pub fn after(self, mean: f64) -> f64 {
+        match self {
+            Self::Plain | Self::MeanOfExpm1 => mean,
+            Self::Expm1OfMean | Self::Geometric => mean.exp_m1(),
+        }
+    }
+
+    /// Whether the mean is taken of the values themselves.
+    #[must_use]
+    pub fn is_of_values(self) -> bool {
+        matches!(self, Self::Plain | Self::Expm1OfMean)
+    }
 }
 
 /// One comparison's numbers.
@@ -44,7 +101,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// A comparison that a NaN enters.
+    /// A comparison that a NaN enters, or with an empty sample.
     pub const NAN: Self = Self { statistic: f64::NAN, p: Tail::NAN, extra: [f64::NAN; 2] };
 }
 
@@ -66,139 +123,251 @@ impl From<ttest::TTest> for Comparison {
     }
 }
 
+/// One target and gene.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    /// NaN for an empty sample, as all of the comparison.
+    pub target_mean: f64,
+    pub reference_mean: f64,
+    pub comparison: Comparison,
+}
+
+impl Cell {
+    /// A cell that nothing was written to.
+    pub const EMPTY: Self =
+        Self { target_mean: f64::NAN, reference_mean: f64::NAN, comparison: Comparison::NAN };
+}
+
+/// What is asked of a gene.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The groups' numbers of cells, the background first.
+    pub sizes: &'a [u64],
+    pub reference: Reference,
+    pub test: Test,
+    pub scale: Scale,
+    pub tables: &'a NullTables,
+}
+
 /// Scratch space of one thread.
 #[derive(Debug, Default)]
 pub struct Kernel {
-    runs: Runs,
+    sorted: Sorted,
+    ranks: Ranks,
+    lists: RunLists,
     groups: GroupMoments,
     rest: Vec<Moments>,
-    twice: Vec<u64>,
-    ties: Vec<u128>,
-    lists: RunLists,
+    sums: Vec<f64>,
+    others: Vec<f64>,
+    tally: Tally,
 }
 
 impl Kernel {
-    /// The moments of `transform`ed values of every group, kept until the next call; `with_m2`
-    /// also their squares.  Zeros must be transformed to 0.
-    pub fn moments<V: Value>(
-        &mut self,
-        sample: &Sample<V>,
-        reference: Reference,
-        with_m2: bool,
-        transform: impl Fn(f64) -> f64,
-    ) {
-        let entry = |i: usize| {
-            (sample.codes[i] as usize, transform(sample.values[i].to_f64()), sample.weight(i))
-        };
-        let length = sample.values.len();
-        self.groups.run(sample.zeros.len(), sample.zeros, length, entry, with_m2);
-        if reference == Reference::Rest {
-            leave_one_out(&self.groups.moments, &mut self.rest);
-        }
-    }
-
-    /// The moments of target `t` (0-based) and of what it is compared with.
-    #[must_use]
-    pub fn moments_of(&self, reference: Reference, t: usize) -> (&Moments, &Moments) {
-        let other = match reference {
-            Reference::Background => &self.groups.moments[0],
-            Reference::Rest => &self.rest[t + 1],
-        };
-        (&self.groups.moments[t + 1], other)
-    }
-
-    /// The test of every target, in order; `None` where a sample is empty.  `sizes` are the
-    /// groups' numbers of cells, the background first.
-    ///
-    /// The t-test takes the moments of the last call of [`Kernel::moments`], which must have had
-    /// `with_m2`.
+    /// The comparison of every target, in order, with its means.
     pub fn compare<V: Value>(
         &mut self,
         sample: &Sample<V>,
-        sizes: &[u64],
-        reference: Reference,
-        test: &Test,
-        tables: &NullTables,
-        mut out: impl FnMut(usize, Option<Comparison>),
+        question: &Question,
+        mut out: impl FnMut(usize, Cell),
     ) {
+        if let Some(width) = Tally::width(sample) {
+            self.tally.fill(sample, width, question);
+            for t in 0..question.sizes.len() - 1 {
+                out(t, self.tally.cell(t + 1, question));
+            }
+            return;
+        }
+        let Question { sizes, reference, tables, .. } = *question;
+        self.means(sample, question);
         let targets = 0..sizes.len() - 1;
-        match test {
+        let (sums, others) = (&self.sums, &self.others);
+        let mut write = |t: usize, comparison: Option<Comparison>| {
+            let (n1, n2) = pair(sizes, reference, t);
+            let other = if reference == Reference::Rest { others[t + 1] } else { sums[0] };
+            out(
+                t,
+                Cell {
+                    target_mean: question.scale.after(sums[t + 1] / n1 as f64),
+                    reference_mean: question.scale.after(other / n2 as f64),
+                    comparison: comparison.unwrap_or(Comparison::NAN),
+                },
+            );
+        };
+        match &question.test {
             Test::TTest(options) => {
+                let entry = |i: usize| {
+                    let Entry { value, code } = sample.entries[i];
+                    (code as usize, value.to_f64(), sample.weight(i))
+                };
+                let zeros = sample.zeros;
+                self.groups.run(zeros.len(), zeros, sample.entries.len(), entry, true);
+                let moments = &self.groups.moments;
+                if reference == Reference::Rest {
+                    leave_one_out(moments, &mut self.rest);
+                }
                 for t in targets {
-                    let (target, other) = self.moments_of(reference, t);
-                    out(t, ttest(target, other, options).map(Into::into));
+                    let other = match reference {
+                        Reference::Background => &moments[0],
+                        Reference::Rest => &self.rest[t + 1],
+                    };
+                    write(t, ttest(&moments[t + 1], other, options).map(Into::into));
                 }
             }
             Test::Wilcoxon(options) => {
-                let background_ties = match reference {
-                    Reference::Background => self.rank_against_background(sample),
-                    Reference::Rest => self.rank_against_rest(sample, sizes),
-                };
+                self.sorted.sort(sample);
+                match reference {
+                    Reference::Background => {
+                        self.sorted.rank::<false>(sample.zeros, sizes, &mut self.ranks);
+                    }
+                    Reference::Rest => {
+                        self.sorted.rank::<true>(sample.zeros, sizes, &mut self.ranks);
+                    }
+                }
                 for t in targets {
                     let (n_target, n_reference) = pair(sizes, reference, t);
-                    let ties = background_ties + self.ties[t + 1];
-                    let sums = RankSum { n_target, n_reference, twice_u: self.twice[t + 1], ties };
-                    out(t, sums.test(options, tables).map(Into::into));
+                    let twice_u = self.ranks.twice[t + 1];
+                    let ties = self.ranks.shared + self.ranks.ties[t + 1];
+                    let sums = RankSum { n_target, n_reference, twice_u, ties };
+                    write(t, sums.test(options, tables).map(Into::into));
                 }
             }
             Test::Anderson(options) => {
                 let lists = &mut self.lists;
                 lists.clear();
-                self.runs.visit(sample, |run| lists.push(run));
+                self.sorted.sort(sample);
+                self.sorted.runs(sample.zeros, |run| lists.push(run));
                 lists.sort(sizes.len());
                 for t in targets {
                     let (n_target, n_reference) = pair(sizes, reference, t);
                     let mut sum = AndersonSum::new(n_target, n_reference, options.midrank);
                     lists.walk(t + 1, reference, &mut sum);
-                    out(t, sum.test(options).map(Into::into));
+                    write(t, sum.test(options).map(Into::into));
                 }
             }
         }
     }
 
-    fn reset(&mut self, groups: usize) {
-        self.twice.clear();
-        self.twice.resize(groups, 0);
-        self.ties.clear();
-        self.ties.resize(groups, 0);
+    /// Fills `sums` with every group's sum of what its mean is of, and, against the rest, `others`
+    /// with that of all other groups: added from both ends, never subtracted.
+    fn means<V: Value>(&mut self, sample: &Sample<V>, question: &Question) {
+        let groups = sample.zeros.len();
+        self.sums.clear();
+        self.sums.resize(groups, 0.0);
+        let mut natural = [0.0; 128];
+        for (number, entries) in sample.entries.chunks(natural.len()).enumerate() {
+            let natural = &mut natural[..entries.len()];
+            for (natural, entry) in natural.iter_mut().zip(entries) {
+                *natural = entry.value.to_f64();
+            }
+            question.scale.before_all(natural);
+            if let Some(weights) = sample.weights {
+                let weights = &weights[number * 128..];
+                natural.iter_mut().zip(weights).for_each(|(v, &weight)| *v *= weight as f64);
+            }
+            for (entry, natural) in entries.iter().zip(natural) {
+                self.sums[entry.code as usize] += *natural;
+            }
+        }
+        if question.reference == Reference::Rest {
+            self.others.clear();
+            let mut before = 0.0;
+            for sum in &self.sums {
+                self.others.push(before);
+                before += sum;
+            }
+            let mut after = 0.0;
+            for (other, sum) in self.others.iter_mut().zip(&self.sums).rev() {
+                *other += after;
+                after += sum;
+            }
+        }
+    }
+}
+
+/// One gene's table of group x value.
+#[derive(Debug, Default)]
+struct Tally {
+    table: Vec<u32>,
+    width: usize,
+    /// Bins of the reference, or of all groups.
+    own: Vec<u32>,
+    ranks: Vec<u32>,
+    ties: u128,
+    sums: Sums,
+    /// What means are of, for each value.
+    weights: Vec<f64>,
+    scale: Scale,
+}
+
+/// Bins of one gene are compared for each target: as cheap as the rest of its comparison.
+const CHEAP_BINS: usize = 16;
+/// The table may be this much larger than the number of entries.
+const BINS_PER_ENTRY: usize = 4;
+const MAX_BINS: u32 = 1 << 14;
+
+impl Tally {
+    /// How many bins a group takes; `None` where the table would be too large, or impossible.
+    fn width<V: Value>(sample: &Sample<V>) -> Option<usize> {
+        let count = |entry: &Entry<V>| entry.value.count();
+        // A first look at a few spares real values the whole pass.
+        let all_below = |entries: &[Entry<V>]| {
+            let most = entries.iter().map(count).max().unwrap_or(0);
+            (most < MAX_BINS).then_some(most)
+        };
+        all_below(&sample.entries[..sample.entries.len().min(8)])?;
+        let width = (all_below(sample.entries)? as usize + 1).next_multiple_of(4);
+        let groups = sample.zeros.len();
+        let worth = BINS_PER_ENTRY * sample.entries.len() + CHEAP_BINS * groups;
+        (width * groups <= worth).then_some(width)
     }
 
-    /// Fills 2 U1 and each target's share of the ties; returns the reference's own ties.
-    fn rank_against_background<V: Value>(&mut self, sample: &Sample<V>) -> u128 {
-        self.reset(sample.zeros.len());
-        let (twice, ties) = (&mut self.twice, &mut self.ties);
-        let (mut below, mut own_ties) = (0, 0);
-        self.runs.visit(sample, |run| {
-            let reference = run.iter().find(|group| group.0 == 0).map_or(0, |group| group.1);
-            for &(code, cells) in run {
-                twice[code as usize] += cells * (2 * below + reference);
-                if cells + reference > 1 {
-                    ties[code as usize] += tie_growth(cells, reference);
+    fn fill<V: Value>(&mut self, sample: &Sample<V>, width: usize, question: &Question) {
+        self.width = width;
+        self.table.clear();
+        self.table.resize(width * sample.zeros.len(), 0);
+        for (i, entry) in sample.entries.iter().enumerate() {
+            let bin = entry.code as usize * width + entry.value.count() as usize;
+            self.table[bin] += sample.weight(i) as u32;
+        }
+        for (bins, &zeros) in self.table.chunks_exact_mut(width).zip(sample.zeros) {
+            bins[0] = zeros as u32;
+        }
+        self.own.clear();
+        match question.reference {
+            Reference::Background => self.own.extend_from_slice(&self.table[..width]),
+            Reference::Rest => {
+                self.own.resize(width, 0);
+                for bins in self.table.chunks_exact(width) {
+                    self.own.iter_mut().zip(bins).for_each(|(sum, bin)| *sum += bin);
                 }
             }
-            own_ties += tie_term(reference);
-            below += reference;
-        });
-        own_ties
+        }
+        self.ranks.resize(width, 0);
+        self.ties = bins::background(&self.own, &mut self.ranks);
+        self.sums = Sums::of::<_, true>(&self.own);
+        if self.scale != question.scale {
+            self.weights.clear();
+            self.scale = question.scale;
+        }
+        let known = self.weights.len();
+        self.weights.extend((known..width).map(|v| question.scale.before(v as f64)));
     }
 
-    /// Fills 2 U1 of every group against all others; returns the ties of all cells.
-    fn rank_against_rest<V: Value>(&mut self, sample: &Sample<V>, sizes: &[u64]) -> u128 {
-        self.reset(sample.zeros.len());
-        let twice = &mut self.twice;
-        let (mut below, mut all_ties) = (0, 0);
-        self.runs.visit(sample, |run| {
-            let cells: u64 = run.iter().map(|group| group.1).sum();
-            for &(code, own) in run {
-                twice[code as usize] += own * (2 * below + cells);
-            }
-            all_ties += tie_term(cells);
-            below += cells;
-        });
-        for (twice, n) in twice.iter_mut().zip(sizes) {
-            *twice -= n * n;
-        }
-        all_ties
+    fn cell(&self, code: usize, question: &Question) -> Cell {
+        let background = bins::Background {
+            own: &self.own,
+            ranks: &self.ranks,
+            ties: self.ties,
+            sums: self.sums,
+            rest: question.reference == Reference::Rest,
+        };
+        let sizes = pair(question.sizes, question.reference, code - 1);
+        background.cell(
+            &self.table[code * self.width..][..self.width],
+            sizes,
+            &self.weights,
+            question,
+        )
     }
 }
 
@@ -214,73 +383,6 @@ fn leave_one_out(groups: &[Moments], rest: &mut Vec<Moments>) {
     for (rest, group) in rest.iter_mut().zip(groups).rev() {
         *rest = rest.merge(&after);
         after = group.merge(&after);
-    }
-}
-
-/// The runs of one gene, regrouped so that each group's can be walked alone.
-#[derive(Debug, Default)]
-struct RunLists {
-    /// (group, run, cells) in order of runs.
-    pushed: Vec<(u32, u32, u64)>,
-    /// Cells of all groups in each run.
-    totals: Vec<u64>,
-    /// (run, cells), group after group: group g's are `starts[g]..starts[g + 1]`.
-    by_group: Vec<(u32, u64)>,
-    starts: Vec<usize>,
-}
-
-impl RunLists {
-    fn clear(&mut self) {
-        self.pushed.clear();
-        self.totals.clear();
-    }
-
-    fn push(&mut self, run: &[Group]) {
-        let number = u32::try_from(self.totals.len()).unwrap_or(u32::MAX);
-        self.pushed.extend(run.iter().map(|&(code, cells)| (code, number, cells)));
-        self.totals.push(run.iter().map(|group| group.1).sum());
-    }
-
-    /// Regroups what was pushed: a counting sort by group, which keeps the order of runs.
-    fn sort(&mut self, groups: usize) {
-        self.starts.clear();
-        self.starts.resize(groups + 2, 0);
-        for (code, ..) in &self.pushed {
-            self.starts[*code as usize + 2] += 1;
-        }
-        for i in 2..self.starts.len() {
-            self.starts[i] += self.starts[i - 1];
-        }
-        self.by_group.resize(self.pushed.len(), (0, 0));
-        for &(code, run, cells) in &self.pushed {
-            let place = &mut self.starts[code as usize + 1];
-            self.by_group[*place] = (run, cells);
-            *place += 1;
-        }
-    }
-
-    fn of(&self, group: usize) -> &[(u32, u64)] {
-        &self.by_group[self.starts[group]..self.starts[group + 1]]
-    }
-
-    /// Pushes every run that `group` or what it is compared with enters.
-    fn walk(&self, group: usize, reference: Reference, sum: &mut AndersonSum) {
-        let mut own = self.of(group).iter().peekable();
-        if reference == Reference::Rest {
-            for (run, &total) in (0..).zip(&self.totals) {
-                let cells = own.next_if(|entry| entry.0 == run).map_or(0, |entry| entry.1);
-                sum.push(cells, total - cells);
-            }
-            return;
-        }
-        for &(run, cells) in self.of(0) {
-            while let Some(&(_, before)) = own.next_if(|entry| entry.0 < run) {
-                sum.push(before, 0);
-            }
-            let same = own.next_if(|entry| entry.0 == run).map_or(0, |entry| entry.1);
-            sum.push(same, cells);
-        }
-        own.for_each(|&(_, cells)| sum.push(cells, 0));
     }
 }
 
@@ -318,23 +420,25 @@ mod tests {
     /// All comparisons of the cells, rows in the order of targets.
     fn compare(cells: &[(f64, u32)], reference: Reference, test: Test) -> Vec<Option<Comparison>> {
         let mut zeros = vec![0; GROUPS];
-        let mut sizes = vec![0; GROUPS];
-        let (mut values, mut codes) = (Vec::new(), Vec::new());
+        let mut sizes = [0; GROUPS];
+        let mut entries = Vec::new();
         for &(value, code) in cells {
             sizes[code as usize] += 1;
             if value == 0.0 {
                 zeros[code as usize] += 1;
             } else {
-                values.push(value);
-                codes.push(code);
+                entries.push(Entry { value, code });
             }
         }
-        let sample = Sample { values: &values, codes: &codes, weights: None, zeros: &zeros };
-        let mut kernel = Kernel::default();
-        kernel.moments(&sample, reference, true, |v| v);
+        let sample = Sample { entries: &entries, weights: None, zeros: &zeros };
         let mut rows = vec![None; GROUPS - 1];
         let tables = NullTables::default();
-        kernel.compare(&sample, &sizes, reference, &test, &tables, |t, row| rows[t] = row);
+        let (sizes, scale) = (&sizes[..], Scale::Plain);
+        let question = Question { sizes, reference, test, scale, tables: &tables };
+        Kernel::default().compare(&sample, &question, |t, cell| {
+            let (n1, n2) = pair(sizes, reference, t);
+            rows[t] = (n1 > 0 && n2 > 0).then_some(cell.comparison);
+        });
         rows
     }
 

@@ -10,8 +10,13 @@
 //!
 //! IMPORTS stats, matrix, `crate::error`.
 
+pub mod bins;
+pub mod counts;
 pub mod design;
 pub mod gene;
+mod lists;
+pub mod members;
+mod odd;
 pub mod run;
-pub mod runs;
+pub mod sorted;
 pub mod table;

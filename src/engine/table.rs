@@ -1,7 +1,7 @@
 //! The result's columns: targets in order, each with all genes in order.
 
 use super::design::Design;
-use super::gene::Comparison;
+use super::gene::Cell;
 use crate::error::Error;
 use crate::stats::adjust::benjamini_hochberg;
 use crate::stats::unknown;
@@ -30,20 +30,6 @@ impl FromStr for Family {
     }
 }
 
-/// One target and gene before it takes its place in the columns.
-#[derive(Debug, Clone, Copy)]
-pub struct Cell {
-    pub target_mean: f64,
-    pub reference_mean: f64,
-    pub comparison: Comparison,
-}
-
-impl Cell {
-    /// A cell that nothing was written to.
-    pub const EMPTY: Self =
-        Self { target_mean: f64::NAN, reference_mean: f64::NAN, comparison: Comparison::NAN };
-}
-
 /// Columns of `n_targets` x `n_genes` numbers, the genes of the first target first.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
@@ -57,6 +43,33 @@ pub struct Table {
     pub extra: [Vec<f64>; 2],
 }
 
+/// Some genes of one target.
+#[derive(Debug)]
+pub struct Row<'a> {
+    target_mean: &'a mut [f64],
+    reference_mean: &'a mut [f64],
+    statistic: &'a mut [f64],
+    p_value: &'a mut [f64],
+    neg_log10_p: &'a mut [f64],
+    extra: [&'a mut [f64]; 2],
+}
+
+impl Row<'_> {
+    /// Writes gene number `i` of these.
+    pub fn set(&mut self, i: usize, cell: &Cell) {
+        self.target_mean[i] = cell.target_mean;
+        self.reference_mean[i] = cell.reference_mean;
+        self.statistic[i] = cell.comparison.statistic;
+        self.p_value[i] = cell.comparison.p.p;
+        self.neg_log10_p[i] = cell.comparison.p.neg_log10;
+        for (extra, value) in self.extra.iter_mut().zip(cell.comparison.extra) {
+            if let Some(place) = extra.get_mut(i) {
+                *place = value;
+            }
+        }
+    }
+}
+
 /// What [`Table::finish`] derives from a table.
 #[derive(Debug, Clone)]
 pub struct Derived {
@@ -66,10 +79,12 @@ pub struct Derived {
 }
 
 impl Table {
-    /// A table of NaN for `n_targets` and `n_genes`, with `extras` columns of a test's own.
+    /// A table for `n_targets` and `n_genes`, with `extras` columns of a test's own; every cell is
+    /// to be written.
     #[must_use]
     pub fn new(n_targets: usize, n_genes: usize, extras: usize) -> Self {
-        let column = || vec![f64::NAN; n_targets * n_genes];
+        // Zeroed memory is not touched before it is written, by several threads at once.
+        let column = || vec![0.0; n_targets * n_genes];
         let extra = |i| if i < extras { column() } else { Vec::new() };
         Self {
             n_genes,
@@ -86,6 +101,35 @@ impl Table {
     #[must_use]
     pub fn n_genes(&self) -> usize {
         self.n_genes
+    }
+
+    /// Genes `first..first + length` of each target, to be written.
+    pub fn rows(&mut self, first: usize, length: usize) -> Vec<Row<'_>> {
+        fn slice<T>(genes: &mut [T], first: usize, length: usize) -> &mut [T] {
+            &mut genes[first..first + length]
+        }
+        let n = self.n_genes;
+        if n == 0 {
+            return Vec::new();
+        }
+        let part = |genes| slice(genes, first, length);
+        let [extra, other] = &mut self.extra;
+        let mut extra = extra.chunks_exact_mut(n).map(part);
+        let mut other = other.chunks_exact_mut(n).map(part);
+        let means = self.target_mean.chunks_exact_mut(n).map(part);
+        let means = means.zip(self.reference_mean.chunks_exact_mut(n).map(part));
+        let p = self.p_value.chunks_exact_mut(n).map(part);
+        let p = p.zip(self.neg_log10_p.chunks_exact_mut(n).map(part));
+        let numbers = means.zip(self.statistic.chunks_exact_mut(n).map(part)).zip(p);
+        let row = |(((target_mean, reference_mean), statistic), (p_value, neg_log10_p))| Row {
+            target_mean,
+            reference_mean,
+            statistic,
+            p_value,
+            neg_log10_p,
+            extra: [extra.next().unwrap_or_default(), other.next().unwrap_or_default()],
+        };
+        numbers.map(row).collect()
     }
 
     /// Writes genes `first..` of every target from `cells`, which holds all targets of the first
@@ -160,7 +204,7 @@ mod tests {
         table.write(1, 2, &[cell(1.0), cell(2.0), cell(0.0), cell(4.0)]);
         assert_eq!(table.target_mean[1..3], [1.0, 0.0]);
         assert_eq!(table.target_mean[4..6], [2.0, 4.0]);
-        assert!(table.target_mean[0].is_nan() && table.target_mean[3].is_nan());
+        assert_eq!((table.target_mean[0], table.target_mean[3]), (0.0, 0.0));
         let derived = table.finish(0.0, Family::Target);
         assert_eq!(derived.log2_fold_change[1..3], [1.0, 0.0]);
         assert_eq!(derived.percent_change[1], 1.0);

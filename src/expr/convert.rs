@@ -11,12 +11,13 @@ use super::ffi::Inputs;
 use super::output::Row;
 use super::polars_error;
 use crate::engine::design::{Reference, pair};
-use crate::engine::gene::{Comparison, Kernel, Test};
-use crate::engine::runs::Sample;
+use crate::engine::gene::{Comparison, Kernel, Question, Scale, Test};
+use crate::engine::sorted::Sample;
 use crate::error::{Error, ErrorKind};
-use crate::matrix::{SKIP, Value};
+use crate::matrix::{Entry, SKIP, Value};
 use crate::stats::MAX_CELLS;
-use crate::stats::exact::NullTables;
+use crate::stats::exact::{self, NullTables};
+use crate::stats::wilcoxon::{self, Method};
 use polars::prelude::*;
 use polars_arrow::array::{Array, Utf8ViewArray, View};
 use polars_arrow::datatypes::ArrowDataType;
@@ -227,16 +228,29 @@ impl Distinct {
                 let whole = target.cast(&DataType::Int64)?;
                 Ok(Self::new(whole.i64()?.iter(), rows))
             }
-            dtype => Err(polars_error(&unsupported(
-                name,
-                dtype,
-                "a String, Categorical, Enum, Boolean or integer column of labels",
-            ))),
+            dtype => Err(polars_error(&unsupported(name, dtype, LABELS))),
         }
     }
 }
 
-fn unsupported(column: &str, dtype: &DataType, expected: &'static str) -> Error {
+const VALUES: &str = "an integer or float column of values";
+const LABELS: &str = "a String, Categorical, Enum, Boolean or integer column of labels";
+const COUNTS: &str = "a non-negative integer column of cell counts";
+
+impl Request {
+    /// The error for a column (value, target or count) of a dtype that Polars builds apart, by its
+    /// name on the wire.
+    pub fn unsupported(&self, role: &str, dtype: &impl ToString) -> PolarsError {
+        let (column, expected) = match role {
+            "value" => (&self.value, VALUES),
+            "target" => (&self.target, LABELS),
+            _ => (&self.count, COUNTS),
+        };
+        polars_error(&unsupported(column, dtype, expected))
+    }
+}
+
+fn unsupported(column: &str, dtype: &impl ToString, expected: &'static str) -> Error {
     let (column, dtype) = (column.to_owned(), dtype.to_string());
     ErrorKind::UnsupportedDtype { column, dtype, expected }.into()
 }
@@ -291,12 +305,17 @@ fn order_of(numbers: &[IdxSize]) -> IdxCa {
 
 fn unknown_reference(request: &Request, labels: &Series) -> PolarsError {
     let text = |label: AnyValue| match label.get_str() {
-        Some(text) => text.to_owned(),
+        Some(text) => format!("{text:?}"),
         None => label.to_string(),
     };
+    let reference = &request.reference;
     let kind = ErrorKind::UnknownReference {
-        reference: request.reference.clone(),
+        reference: match request.reference_kind.as_str() {
+            "text" => format!("{reference:?}"),
+            _ => reference.clone(),
+        },
         column: request.target.clone(),
+        dtype: labels.dtype().to_string(),
         known: labels.iter().take(8).map(text).collect(),
         n_known: labels.len(),
     };
@@ -307,8 +326,7 @@ fn unknown_reference(request: &Request, labels: &Series) -> PolarsError {
 fn weights(count: Option<&Series>, name: &str) -> PolarsResult<Option<Vec<u64>>> {
     let Some(count) = count else { return Ok(None) };
     if !count.dtype().is_integer() {
-        let expected = "a non-negative integer column of cell counts";
-        return Err(polars_error(&unsupported(name, count.dtype(), expected)));
+        return Err(polars_error(&unsupported(name, count.dtype(), COUNTS)));
     }
     let invalid = |row: usize| {
         let got = count.get(row).ok().filter(|v| !v.is_null()).map(|v| v.to_string());
@@ -326,8 +344,7 @@ fn weights(count: Option<&Series>, name: &str) -> PolarsResult<Option<Vec<u64>>>
 
 /// One group's rows, sorted out: what [`Sample`] borrows.
 struct Rows<V> {
-    values: Vec<V>,
-    codes: Vec<u32>,
+    entries: Vec<Entry<V>>,
     weights: Option<Vec<u64>>,
     zeros: Vec<u64>,
     sizes: Vec<u64>,
@@ -344,16 +361,14 @@ impl<V: Value> Rows<V> {
     ) -> Result<Self, Error> {
         let groups = labels.targets.len() + 1;
         let mut rows = Self {
-            values: Vec::new(),
-            codes: Vec::new(),
+            entries: Vec::new(),
             weights: None,
             zeros: vec![0; groups],
             sizes: vec![0; groups],
             undefined: vec![false; groups],
         };
         let rows_given = labels.numbers.len();
-        rows.values.resize(rows_given, V::default());
-        rows.codes.resize(rows_given, 0);
+        rows.entries.resize(rows_given, Entry::default());
         let mut cells = vec![0; if counts.is_some() { rows_given } else { 0 }];
         // Each row is written where the next kept one goes, and kept where it counts: sparse data
         // would mispredict a branch at every other row.
@@ -370,15 +385,13 @@ impl<V: Value> Rows<V> {
             let zeros = &mut rows.zeros[group];
             *zeros = zeros.saturating_add(if zero { n } else { 0 });
             rows.undefined[group] |= nan & (n > 0);
-            rows.values[kept] = value;
-            rows.codes[kept] = code;
+            rows.entries[kept] = Entry { value, code };
             if let Some(cell) = cells.get_mut(kept) {
                 *cell = n;
             }
             kept += usize::from(!zero & !nan & (n > 0));
         }
-        rows.values.truncate(kept);
-        rows.codes.truncate(kept);
+        rows.entries.truncate(kept);
         cells.truncate(kept);
         let total: u128 = rows.sizes.iter().map(|&n| u128::from(n)).sum();
         if total > u128::from(MAX_CELLS) {
@@ -389,7 +402,7 @@ impl<V: Value> Rows<V> {
         Ok(rows)
     }
 
-    fn check(&self, labels: &Labels) -> Result<(), Error> {
+    fn check(&self, labels: &Labels, test: Test) -> Result<(), Error> {
         let request = &labels.request;
         let (reference, column) = (request.reference.clone(), request.target.clone());
         if labels.reference == Reference::Background && self.sizes[0] == 0 {
@@ -398,12 +411,16 @@ impl<V: Value> Rows<V> {
         if self.sizes.iter().all(|&n| n == 0) {
             return Err(ErrorKind::NoCells { column }.into());
         }
+        if let Test::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) = test {
+            for (n1, n2) in
+                (0..labels.targets.len()).map(|t| pair(&self.sizes, labels.reference, t))
+            {
+                if !exact::feasible(n1, n2) {
+                    return Err(ErrorKind::ExactTooLarge { n1, n2 }.into());
+                }
+            }
+        }
         Ok(())
-    }
-
-    fn sample(&self) -> Sample<'_, V> {
-        let (values, codes, zeros) = (&self.values[..], &self.codes[..], &self.zeros[..]);
-        Sample { values, codes, weights: self.weights.as_deref(), zeros }
     }
 
     /// The comparisons of all targets.
@@ -412,33 +429,28 @@ impl<V: Value> Rows<V> {
             static SCRATCH: RefCell<(Kernel, NullTables)> = RefCell::default();
         }
         SCRATCH.with_borrow_mut(|(kernel, tables)| {
-            let (sample, reference) = (self.sample(), labels.reference);
-            kernel.moments(&sample, reference, matches!(test, Test::TTest(_)), |v| v);
-            let mut rows = Vec::with_capacity(labels.targets.len());
+            let (entries, zeros) = (&self.entries[..], &self.zeros[..]);
+            let sample = Sample { entries, weights: self.weights.as_deref(), zeros };
+            let (sizes, reference, scale) = (&self.sizes[..], labels.reference, Scale::Plain);
+            let question = Question { sizes, reference, test, scale, tables };
             let mean = |n: u64, undefined: bool, mean: f64| {
                 (n > 0).then_some(if undefined { f64::NAN } else { mean })
             };
-            for t in 0..labels.targets.len() {
+            let mut rows = Vec::with_capacity(labels.targets.len());
+            kernel.compare(&sample, &question, |t, cell| {
                 let (n_target, n_reference) = pair(&self.sizes, reference, t);
-                let (target, other) = kernel.moments_of(reference, t);
                 let undefined = (self.undefined[t + 1], self.undefined_reference(reference, t));
                 rows.push(Row {
                     n_target,
                     n_reference,
-                    target_mean: mean(n_target, undefined.0, target.mean()),
-                    reference_mean: mean(n_reference, undefined.1, other.mean()),
-                    comparison: None,
+                    target_mean: mean(n_target, undefined.0, cell.target_mean),
+                    reference_mean: mean(n_reference, undefined.1, cell.reference_mean),
+                    comparison: match cell.comparison {
+                        _ if n_target == 0 || n_reference == 0 => None,
+                        _ if undefined.0 || undefined.1 => Some(Comparison::NAN),
+                        comparison => Some(comparison),
+                    },
                 });
-            }
-            kernel.compare(&sample, &self.sizes, reference, &test, tables, |t, comparison| {
-                let undefined = self.undefined[t + 1] || self.undefined_reference(reference, t);
-                let row = &mut rows[t];
-                let empty = row.n_target == 0 || row.n_reference == 0;
-                row.comparison = match comparison {
-                    _ if empty => None,
-                    _ if undefined => Some(Comparison::NAN),
-                    other => other,
-                };
             });
             rows
         })
@@ -475,8 +487,14 @@ impl Value for Wide {
         self.real
     }
 
-    fn small_count(self) -> Option<u32> {
-        None
+    fn count(self) -> u32 {
+        // Exact where it is small.
+        self.real.count()
+    }
+
+    fn of_count(count: u16) -> Self {
+        // Never compared with the values of a column, whose keys are ranks.
+        Self { key: (1 << 63) + u64::from(count), real: f64::from(count) }
     }
 
     fn plus(self, other: Self) -> Self {
@@ -519,7 +537,7 @@ pub fn with_sample(
     macro_rules! rows {
         ($values:expr) => {{
             let rows = Rows::new($values, labels, counts).map_err(|e| polars_error(&e))?;
-            rows.check(labels).map_err(|e| polars_error(&e))?;
+            rows.check(labels, test).map_err(|e| polars_error(&e))?;
             finish(rows.compare(labels, test))
         }};
     }
@@ -558,10 +576,6 @@ pub fn with_sample(
             };
             rows!(wide.into_iter())
         }
-        dtype => Err(polars_error(&unsupported(
-            &labels.request.value,
-            dtype,
-            "an integer or float column of values",
-        ))),
+        dtype => Err(polars_error(&unsupported(&labels.request.value, dtype, VALUES))),
     }
 }

@@ -13,7 +13,7 @@
 
 #![allow(unsafe_code)]
 
-use super::convert::{Coded, Target};
+use super::convert::{Coded, Request, Target};
 use crate::matrix::SKIP;
 use polars::prelude::*;
 use polars_arrow::array::{Array, DictionaryArray, DictionaryKey, StructArray, Utf8ViewArray};
@@ -50,7 +50,7 @@ pub struct Inputs {
 ///
 /// # Safety
 /// `export` is valid, and not used again.
-unsafe fn inputs(export: *const SeriesExport) -> PolarsResult<Inputs> {
+unsafe fn inputs(export: *const SeriesExport, request: &Request) -> PolarsResult<Inputs> {
     // SAFETY: both types are `repr(C)` with the same fields in the same order.
     let raw = unsafe { &*export.cast::<Exported>() };
     // SAFETY: a valid export points to a valid schema.
@@ -75,9 +75,9 @@ unsafe fn inputs(export: *const SeriesExport) -> PolarsResult<Inputs> {
     let mut next =
         || columns.next().ok_or_else(|| polars_err!(ComputeError: "a column is missing"));
     Ok(Inputs {
-        value: Series::try_from(next()?)?,
-        target: target(next()?)?,
-        count: next().ok().map(Series::try_from).transpose()?,
+        value: series(next()?, request)?,
+        target: target(next()?, request)?,
+        count: next().ok().map(|column| series(column, request)).transpose()?,
     })
 }
 
@@ -89,10 +89,19 @@ fn struct_fields(field: &ArrowField) -> PolarsResult<&[ArrowField]> {
     }
 }
 
+/// One column of the struct: its field, and its chunks.
+type Column<'a> = (&'a ArrowField, Vec<Box<dyn Array>>);
+
+/// A column as Polars' own; an error that names it where this build has no such dtype (dates).
+fn series((field, chunks): Column, request: &Request) -> PolarsResult<Series> {
+    Series::try_from((field, chunks))
+        .map_err(|_| request.unsupported(&field.name, &format!("{:?}", field.dtype)))
+}
+
 /// The target column, leaving categoricals coded.
-fn target((field, chunks): (&ArrowField, Vec<Box<dyn Array>>)) -> PolarsResult<Target> {
+fn target((field, chunks): Column, request: &Request) -> PolarsResult<Target> {
     if !matches!(field.dtype, ArrowDataType::Dictionary(..)) {
-        return Ok(Target::Column(Series::try_from((field, chunks))?));
+        return Ok(Target::Column(series((field, chunks), request)?));
     }
     let mut coded = Coded { dtype: Field::from(field).dtype, ..Coded::default() };
     for array in chunks {
@@ -124,6 +133,8 @@ fn push<K: DictionaryKey + Into<u32>>(array: &dyn Array, coded: &mut Coded) -> b
 
 /// What a test's module gives to its entry points.
 pub trait Plugin: for<'a> Deserialize<'a> {
+    /// What every test is told.
+    fn request(&self) -> &Request;
     /// The result of one call.
     fn call(self, inputs: Inputs) -> PolarsResult<Series>;
     /// The result's field from the inputs' fields.
@@ -187,12 +198,12 @@ pub unsafe fn call<P: Plugin>(
 ) {
     let body = || {
         polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
-        // SAFETY: `exports` holds one valid export, taken over once, and the keywords are
-        // `kwargs.1` bytes that live as long as this call.
-        let (inputs, kwargs) =
-            unsafe { (inputs(exports)?, slice::from_raw_parts(kwargs.0, kwargs.1)) };
+        // SAFETY: the keywords are `kwargs.1` bytes that live as long as this call.
+        let kwargs = unsafe { slice::from_raw_parts(kwargs.0, kwargs.1) };
         let plugin: P = serde_pickle::from_slice(kwargs, serde_pickle::DeOptions::default())
             .map_err(|e| polars_err!(ComputeError: "the keywords of the plugin: {e}"))?;
+        // SAFETY: `exports` holds one valid export, taken over once.
+        let inputs = unsafe { inputs(exports, plugin.request())? };
         Ok(export_series(&plugin.call(inputs)?))
     };
     // SAFETY: `out` is Polars' place for one export, empty so far.

@@ -30,6 +30,10 @@ impl Kwargs {
 }
 
 impl Plugin for Kwargs {
+    fn request(&self) -> &Request {
+        &self.request
+    }
+
     fn call(self, inputs: Inputs) -> PolarsResult<Series> {
         let test = self.test().map_err(|e| polars_error(&e))?;
         evaluate(NAME, &EXTRAS, &inputs, &self.request, test)

@@ -86,9 +86,9 @@ fn sweep<M: Matrix>(matrix: &M, case: &Case) -> Vec<Vec<(M::Value, u32)>> {
             matrix.load(i, &block, &case.labels, band).unwrap();
         }
         for slot in 0..genes.len() {
-            let mut column = Column::default();
+            let mut column = Column::new();
             matrix.column(&bands, &block, slot, &case.labels, &mut column).unwrap();
-            columns.push(column.values.into_iter().zip(column.codes).collect());
+            columns.push(column.into_iter().map(|e| (e.value, e.code)).collect());
         }
     }
     columns

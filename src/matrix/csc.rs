@@ -1,7 +1,7 @@
 //! Compressed sparse columns: each gene's entries lie together.
 
 use super::csr::{Index, Order, check, check_lengths, used};
-use super::{Block, Column, Matrix, SKIP, Stored, Value};
+use super::{Block, Column, Matrix, SKIP, Stored, Value, extend};
 use crate::error::{ErrorKind, Result};
 
 /// A checked CSC view whose columns' indices ascend.
@@ -84,7 +84,7 @@ impl<S: Stored, I: Index, P: Index> Matrix for Csc<'_, S, I, P> {
             let row = usize::try_from(row.get()).unwrap_or(usize::MAX);
             labels.get(row).copied().unwrap_or(SKIP)
         };
-        out.extend(values.iter().zip(rows).map(|(v, row)| (v.value(), label(row))));
+        extend(out, values.iter().zip(rows).map(|(v, row)| (v.value(), label(row))));
         Ok(())
     }
 

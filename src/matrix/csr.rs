@@ -4,12 +4,16 @@
 //! of every row and nothing twice.  A load takes two passes over its stretches: the first counts
 //! each gene's entries, the second, from cache, writes them side by side.
 
-use super::{Block, Column, Matrix, SKIP, Stored};
+use super::{Block, Column, Entry, Matrix, SKIP, Stored, Value, extend};
 use crate::error::{ErrorKind, Result};
 use std::ops::Range;
 
-/// Rows of one band: enough that a gene's entries form a run, few enough to stay in cache.
+/// Rows of one band, or more: enough that a gene's entries form a run, few enough to stay in cache.
 const BAND: usize = 2048;
+/// The place of a column that is not asked for.
+const NOWHERE: usize = usize::MAX / 2;
+/// Bands at the most.
+const MAX_BANDS: usize = 512;
 
 /// The integers that SciPy stores indices in.
 pub trait Index: Copy + Send + Sync + 'static {
@@ -120,6 +124,8 @@ pub struct Csr<'a, S, I, P> {
     values: &'a [S],
     indices: &'a [I],
     indptr: &'a [P],
+    /// Rows of one band.
+    band: usize,
 }
 
 impl<'a, S: Stored, I: Index, P: Index> Csr<'a, S, I, P> {
@@ -135,7 +141,7 @@ impl<'a, S: Stored, I: Index, P: Index> Csr<'a, S, I, P> {
         indptr: &'a [P],
     ) -> Result<(Self, Order)> {
         let order = check(shape.0, shape.1, values.len(), indices, indptr)?;
-        Ok((Self { shape, values: used(values, indptr), indices, indptr }, order))
+        Ok((Self::checked(shape, values, indices, indptr)?, order))
     }
 
     /// A view of arrays that were checked before; only their lengths are looked at again.
@@ -149,11 +155,12 @@ impl<'a, S: Stored, I: Index, P: Index> Csr<'a, S, I, P> {
         indptr: &'a [P],
     ) -> Result<Self> {
         check_lengths(shape.0, values.len(), indices.len(), indptr.len())?;
-        Ok(Self { shape, values: used(values, indptr), indices, indptr })
+        let band = shape.0.div_ceil(MAX_BANDS).max(BAND);
+        Ok(Self { shape, values: used(values, indptr), indices, indptr, band })
     }
 
     fn band_rows(&self, band: usize) -> Range<usize> {
-        (band * BAND).min(self.shape.0)..((band + 1) * BAND).min(self.shape.0)
+        (band * self.band).min(self.shape.0)..((band + 1) * self.band).min(self.shape.0)
     }
 
     /// The entries of one row; empty where a changed indptr makes no sense any more.
@@ -173,10 +180,13 @@ pub struct Band<V> {
     /// For each row, the offset of its first entry at or after `next_gene`.
     cursors: Vec<u32>,
     next_gene: usize,
+    /// For each row, the offset of its first entry past the block.
+    ends: Vec<u32>,
     /// Entries of the block's gene `slot` are `starts[slot]..starts[slot + 1]`.
     starts: Vec<u32>,
-    values: Vec<V>,
-    codes: Vec<u32>,
+    entries: Vec<Entry<V>>,
+    /// Whether a zero is among the entries.
+    zeros: bool,
 }
 
 impl<V> Default for Band<V> {
@@ -184,9 +194,10 @@ impl<V> Default for Band<V> {
         Self {
             cursors: Vec::new(),
             next_gene: 0,
+            ends: Vec::new(),
             starts: Vec::new(),
-            values: Vec::new(),
-            codes: Vec::new(),
+            entries: Vec::new(),
+            zeros: false,
         }
     }
 }
@@ -204,41 +215,91 @@ impl<S: Stored, I: Index, P: Index> Csr<'_, S, I, P> {
         }));
     }
 
-    /// First pass: counts the block's entries of each gene into `starts[slot + 2]` and returns, a
-    /// row at a time, where its stretch ends.
+    /// First pass: counts the block's entries of each gene into `starts[slot + 2]`, and finds
+    /// where each row's stretch ends.
     fn count(
         &self,
         rows: Range<usize>,
-        block: &Block,
         labels: &[u32],
+        block: &Block,
         state: &mut Band<S::Value>,
-    ) -> Vec<u32> {
+        slot_of: impl Fn(i64) -> usize,
+    ) {
         let end = block.end() as i64;
-        let first = block.first();
         state.starts.clear();
         state.starts.resize(block.genes.len() + 2, 0);
-        let mut ends = state.cursors.clone();
-        for ((row, cursor), stop) in rows.zip(&state.cursors).zip(&mut ends) {
+        state.ends.clear();
+        state.ends.extend_from_slice(&state.cursors);
+        for (i, row) in rows.enumerate() {
             if labels[row] == SKIP {
                 continue;
             }
-            let stretch = self.row(row).0.get(*cursor as usize..).unwrap_or(&[]);
-            for index in stretch {
-                let gene = index.get();
-                if gene >= end {
-                    break;
+            let stretch = self.row(row).0.get(state.cursors[i] as usize..).unwrap_or(&[]);
+            let mut length = 0;
+            for gene in stretch.iter().map(|index| index.get()).take_while(|&gene| gene < end) {
+                if let Some(count) = state.starts.get_mut(slot_of(gene).wrapping_add(2)) {
+                    *count += 1;
                 }
-                *stop += 1;
-                let column = usize::try_from(gene).unwrap_or(0).max(first);
-                if let Some(slot) = block.slot(column) {
-                    state.starts[slot + 2] += 1;
-                }
+                length += 1;
             }
+            state.ends[i] += length;
         }
         for slot in 2..state.starts.len() {
             state.starts[slot] += state.starts[slot - 1];
         }
-        ends
+    }
+
+    /// Second pass: moves each entry to its gene's place.
+    fn place(
+        &self,
+        rows: Range<usize>,
+        labels: &[u32],
+        state: &mut Band<S::Value>,
+        slot_of: impl Fn(i64) -> usize,
+    ) -> Result<()> {
+        let mut zeros = false;
+        for (i, row) in rows.enumerate() {
+            let (indices, values) = self.row(row);
+            let stretch = state.cursors[i] as usize..state.ends[i] as usize;
+            let (Some(indices), Some(values)) = (indices.get(stretch.clone()), values.get(stretch))
+            else {
+                return Err(ErrorKind::Changed { row }.into());
+            };
+            let code = labels[row];
+            for (index, value) in indices.iter().zip(values) {
+                // `starts[slot + 1]` moves from the start of this gene to the start of the next.
+                let slot = slot_of(index.get());
+                let Some(place) = state.starts.get_mut(slot.wrapping_add(1)) else { continue };
+                let Some(entry) = state.entries.get_mut(*place as usize) else {
+                    return Err(ErrorKind::Changed { row }.into());
+                };
+                *place += 1;
+                let value = value.value();
+                zeros |= value.is_zero();
+                *entry = Entry { value, code };
+            }
+        }
+        state.zeros = zeros;
+        Ok(())
+    }
+
+    fn gather(
+        &self,
+        rows: &Range<usize>,
+        labels: &[u32],
+        block: &Block,
+        state: &mut Band<S::Value>,
+        slot_of: impl Fn(i64) -> usize,
+    ) -> Result<()> {
+        self.count(rows.clone(), labels, block, state, &slot_of);
+        let total = state.starts[block.genes.len() + 1] as usize;
+        if state.entries.len() < total {
+            state.entries.resize(total, Entry::default());
+        }
+        self.place(rows.clone(), labels, state, slot_of)?;
+        std::mem::swap(&mut state.cursors, &mut state.ends);
+        state.next_gene = block.end();
+        Ok(())
     }
 }
 
@@ -256,7 +317,7 @@ impl<S: Stored, I: Index, P: Index> Matrix for Csr<'_, S, I, P> {
     }
 
     fn bands(&self) -> usize {
-        self.shape.0.div_ceil(BAND)
+        self.shape.0.div_ceil(self.band)
     }
 
     fn load(
@@ -268,33 +329,13 @@ impl<S: Stored, I: Index, P: Index> Matrix for Csr<'_, S, I, P> {
     ) -> Result<()> {
         let rows = self.band_rows(band);
         self.seek(rows.clone(), block.first(), state);
-        let ends = self.count(rows.clone(), block, labels, state);
-        let total = state.starts[block.genes.len() + 1] as usize;
-        state.values.resize(total, S::Value::default());
-        state.codes.resize(total, 0);
-        for ((row, &start), &end) in rows.zip(&state.cursors).zip(&ends) {
-            let (indices, values) = self.row(row);
-            let stretch = start as usize..end as usize;
-            let code = labels[row];
-            let (Some(indices), Some(values)) = (indices.get(stretch.clone()), values.get(stretch))
-            else {
-                return Err(ErrorKind::Changed { row }.into());
-            };
-            for (index, value) in indices.iter().zip(values) {
-                let column = usize::try_from(index.get()).unwrap_or(0).max(block.first());
-                let Some(slot) = block.slot(column) else { continue };
-                // `starts[slot + 1]` moves from the start of this gene to the start of the next.
-                let place = state.starts[slot + 1] as usize;
-                state.starts[slot + 1] += 1;
-                match (state.values.get_mut(place), state.codes.get_mut(place)) {
-                    (Some(v), Some(c)) => (*v, *c) = (value.value(), code),
-                    _ => return Err(ErrorKind::Changed { row }.into()),
-                }
-            }
+        let first = block.first() as i64;
+        if block.is_whole() {
+            self.gather(&rows, labels, block, state, |gene| (gene - first) as usize)
+        } else {
+            let slot = |gene: i64| block.slot((gene - first) as usize).unwrap_or(NOWHERE);
+            self.gather(&rows, labels, block, state, slot)
         }
-        state.cursors = ends;
-        state.next_gene = block.end();
-        Ok(())
     }
 
     fn column(
@@ -306,11 +347,28 @@ impl<S: Stored, I: Index, P: Index> Matrix for Csr<'_, S, I, P> {
         out: &mut Column<S::Value>,
     ) -> Result<()> {
         for band in bands {
-            let range = band.starts[slot] as usize..band.starts[slot + 1] as usize;
-            let (values, codes) = (&band.values[range.clone()], &band.codes[range]);
-            out.extend(values.iter().copied().zip(codes.iter().copied()));
+            let entries = &band.entries[band.starts[slot] as usize..band.starts[slot + 1] as usize];
+            if band.zeros {
+                extend(out, entries.iter().map(|entry| (entry.value, entry.code)));
+            } else {
+                out.extend_from_slice(entries);
+            }
         }
         Ok(())
+    }
+
+    fn visit_row(&self, row: usize, genes: Range<usize>, mut visit: impl FnMut(usize, S::Value)) {
+        let (indices, values) = self.row(row);
+        let below = |index: &I| index.get() < genes.start as i64;
+        let start = if genes.start == 0 { 0 } else { indices.partition_point(below) };
+        let end = genes.end as i64;
+        for (index, value) in indices[start..].iter().zip(&values[start..]) {
+            let gene = index.get();
+            if gene >= end {
+                break;
+            }
+            visit(gene as usize, value.value());
+        }
     }
 
     fn stored(&self) -> &[S] {

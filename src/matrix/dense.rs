@@ -1,7 +1,8 @@
 //! Dense matrices in either order.
 
-use super::{Block, Column, Matrix, Stored};
+use super::{Block, Column, Matrix, Stored, extend};
 use crate::error::{ErrorKind, Result};
+use std::ops::Range;
 
 /// Rows of one band of a row-major matrix.
 const BAND: usize = 2048;
@@ -65,7 +66,7 @@ impl<S: Stored> Matrix for ColumnMajor<'_, S> {
     ) -> Result<()> {
         let start = block.genes[slot] as usize * self.shape.0;
         let values = &self.values[start..start + self.shape.0];
-        out.extend(values.iter().map(|v| v.value()).zip(labels.iter().copied()));
+        extend(out, values.iter().map(|v| v.value()).zip(labels.iter().copied()));
         Ok(())
     }
 
@@ -167,9 +168,15 @@ impl<S: Stored> Matrix for RowMajor<'_, S> {
         for band in bands {
             let values = &band.values[slot * band.rows..][..band.rows];
             let labels = &labels[band.first_row..][..band.rows];
-            out.extend(values.iter().copied().zip(labels.iter().copied()));
+            extend(out, values.iter().copied().zip(labels.iter().copied()));
         }
         Ok(())
+    }
+
+    fn visit_row(&self, row: usize, genes: Range<usize>, mut visit: impl FnMut(usize, S::Value)) {
+        let start = row * self.shape.1;
+        let values = &self.values[start + genes.start..start + genes.end];
+        genes.zip(values).for_each(|(gene, value)| visit(gene, value.value()));
     }
 
     fn stored(&self) -> &[S] {

@@ -27,6 +27,7 @@ use crate::error::Result;
 pub use csc::Csc;
 pub use csr::Csr;
 pub use dense::{ColumnMajor, RowMajor};
+use std::ops::Range;
 pub use value::{Stored, Value};
 
 /// The label of a row that takes no part.
@@ -65,44 +66,42 @@ impl<'a> Block<'a> {
         self.first() + self.slots.len()
     }
 
-    /// The place in `genes` of a column from `first` to `end`; `None` where it is not asked for.
+    /// Whether every column from `first` to `end` is asked for.
+    fn is_whole(&self) -> bool {
+        self.genes.len() == self.slots.len()
+    }
+
+    /// The place in `genes` of the column `first + offset`; `None` where it is not asked for.
     #[inline]
-    fn slot(&self, column: usize) -> Option<usize> {
-        self.slots.get(column - self.first()).filter(|&&slot| slot != SKIP).map(|&s| s as usize)
+    fn slot(&self, offset: usize) -> Option<usize> {
+        self.slots.get(offset).filter(|&&slot| slot != SKIP).map(|&s| s as usize)
     }
 }
 
-/// The non-zeros of one gene: `values[i]` is a cell's of the group `codes[i]`.
-#[derive(Debug, Clone, Default)]
-pub struct Column<V> {
-    pub values: Vec<V>,
-    pub codes: Vec<u32>,
+/// One cell of a gene whose value is not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Entry<V> {
+    pub value: V,
+    /// The cell's group.
+    pub code: u32,
 }
 
-impl<V: Value> Column<V> {
-    /// Empties the column, keeping its memory.
-    pub fn clear(&mut self) {
-        self.values.clear();
-        self.codes.clear();
-    }
+/// The non-zeros of one gene.
+pub type Column<V> = Vec<Entry<V>>;
 
-    /// Appends the non-zeros among pairs of value and label whose label is not [`SKIP`].
-    #[inline]
-    fn extend(&mut self, pairs: impl ExactSizeIterator<Item = (V, u32)>) {
-        let start = self.values.len();
-        self.values.resize(start + pairs.len(), V::default());
-        self.codes.resize(start + pairs.len(), 0);
-        // Written always, kept where it counts: no branch to mispredict on sparse data.
-        let mut end = start;
-        for (value, code) in pairs {
-            if let (Some(v), Some(c)) = (self.values.get_mut(end), self.codes.get_mut(end)) {
-                (*v, *c) = (value, code);
-            }
-            end += usize::from(!value.is_zero() && code != SKIP);
+/// Appends the non-zeros among pairs of value and label whose label is not [`SKIP`].
+#[inline]
+fn extend<V: Value>(out: &mut Column<V>, pairs: impl ExactSizeIterator<Item = (V, u32)>) {
+    let mut end = out.len();
+    out.resize(end + pairs.len(), Entry::default());
+    // Written always, kept where it counts: no branch to mispredict on sparse data.
+    for (value, code) in pairs {
+        if let Some(entry) = out.get_mut(end) {
+            *entry = Entry { value, code };
         }
-        self.values.truncate(end);
-        self.codes.truncate(end);
+        end += usize::from(!value.is_zero() && code != SKIP);
     }
+    out.truncate(end);
 }
 
 /// A cells x genes matrix; the module's header has the contract.
@@ -145,6 +144,12 @@ pub trait Matrix: Sync {
         labels: &[u32],
         out: &mut Column<Self::Value>,
     ) -> Result<()>;
+
+    /// Visits what row-major views store of one cell in a range of genes, ascending: gene and
+    /// value, zeros among them.  Gene-major views have no bands and visit nothing.
+    fn visit_row(&self, row: usize, genes: Range<usize>, visit: impl FnMut(usize, Self::Value)) {
+        let _ = (row, genes, visit);
+    }
 
     /// What the arrays hold.
     type Stored: Stored<Value = Self::Value>;

@@ -5,6 +5,9 @@
 //! no float holds them all.  A value has a *key*, an integer whose order is the value's order, so
 //! that one sort serves every type and ranks are exact even where two integers share an f64.
 
+/// What [`Value::count`] says of values that are no count.
+pub const NO_COUNT: u32 = u32::MAX;
+
 /// A value that kernels rank and average.
 pub trait Value: Copy + Default + PartialEq + Send + Sync + 'static {
     /// An integer in the order of the values: -0.0 and 0.0 share one, NaN has none that means
@@ -12,8 +15,10 @@ pub trait Value: Copy + Default + PartialEq + Send + Sync + 'static {
     fn key(self) -> u64;
     /// The nearest f64.
     fn to_f64(self) -> f64;
-    /// The value itself where it is an integer from 0 to 65,535.
-    fn small_count(self) -> Option<u32>;
+    /// The value itself where it is an integer from 0 to 65,535, else a larger number.
+    fn count(self) -> u32;
+    /// The value of a count.
+    fn of_count(count: u16) -> Self;
 
     /// The sum, as duplicate entries of a sparse matrix are read; integers wrap as NumPy's do.
     #[must_use]
@@ -50,9 +55,18 @@ impl Value for f32 {
     }
 
     #[inline]
-    fn small_count(self) -> Option<u32> {
-        let whole = self as u16;
-        (f32::from(whole) == self).then_some(u32::from(whole))
+    fn count(self) -> u32 {
+        // Below 2^23 adding 2^23 leaves the whole number in the low bits; nothing else comes back
+        // the same and has small bits.
+        const WHOLE: f32 = 8_388_608.0;
+        let shifted = self + WHOLE;
+        let count = shifted.to_bits().wrapping_sub(WHOLE.to_bits());
+        if shifted - WHOLE == self { count } else { NO_COUNT }
+    }
+
+    #[inline]
+    fn of_count(count: u16) -> Self {
+        Self::from(count)
     }
 }
 
@@ -74,9 +88,16 @@ impl Value for f64 {
     }
 
     #[inline]
-    fn small_count(self) -> Option<u32> {
-        let whole = self as u16;
-        (f64::from(whole) == self).then_some(u32::from(whole))
+    fn count(self) -> u32 {
+        const WHOLE: f64 = 4_503_599_627_370_496.0;
+        let shifted = self + WHOLE;
+        let count = shifted.to_bits().wrapping_sub(WHOLE.to_bits());
+        if shifted - WHOLE == self && count < u64::from(NO_COUNT) { count as u32 } else { NO_COUNT }
+    }
+
+    #[inline]
+    fn of_count(count: u16) -> Self {
+        Self::from(count)
     }
 }
 
@@ -96,8 +117,13 @@ impl Value for i64 {
     }
 
     #[inline]
-    fn small_count(self) -> Option<u32> {
-        u16::try_from(self).ok().map(u32::from)
+    fn count(self) -> u32 {
+        u32::try_from(self).unwrap_or(NO_COUNT)
+    }
+
+    #[inline]
+    fn of_count(count: u16) -> Self {
+        Self::from(count)
     }
 }
 
@@ -117,8 +143,13 @@ impl Value for u64 {
     }
 
     #[inline]
-    fn small_count(self) -> Option<u32> {
-        u16::try_from(self).ok().map(u32::from)
+    fn count(self) -> u32 {
+        u32::try_from(self).unwrap_or(NO_COUNT)
+    }
+
+    #[inline]
+    fn of_count(count: u16) -> Self {
+        Self::from(count)
     }
 }
 
@@ -172,12 +203,32 @@ mod tests {
     }
 
     #[test]
-    fn small_counts_are_whole_numbers_from_0_to_65535() {
-        assert_eq!(65_535f32.small_count(), Some(65_535));
-        assert_eq!(65_536f64.small_count(), None);
-        assert_eq!((-1i64).small_count(), None);
-        assert_eq!(1.5f64.small_count(), None);
-        assert_eq!(f32::NAN.small_count(), None);
-        assert_eq!(f64::INFINITY.small_count(), None);
+    fn counts_are_whole_numbers_from_0_to_65535() {
+        let none = |count: u32| count > 65_535;
+        for n in [0u16, 1, 2, 255, 4096, 65_535] {
+            let whole = u32::from(n);
+            assert_eq!((f32::of_count(n).count(), f64::of_count(n).count()), (whole, whole));
+            assert_eq!((i64::of_count(n).count(), u64::of_count(n).count()), (whole, whole));
+        }
+        assert_eq!(((-0.0f32).count(), (-0.0f64).count()), (0, 0));
+        for v in [1e-300, 0.5, 1.5, 65_534.5, 65_536.0, 1e6, 8_388_608.0, 1e10, 1e300] {
+            assert!(none(f64::count(v)) && none((v as f32 + f32::MIN_POSITIVE).count()), "{v}");
+            assert!(none((-v).count()) && none((-v as f32 - f32::MIN_POSITIVE).count()), "{v}");
+        }
+        for v in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 4_503_599_627_370_497.0, -1e16] {
+            assert!(none(v.count()) && none((v as f32).count()), "{v}");
+        }
+        assert!(none((-1.0f32).count()) && none((-1.0f64).count()));
+        assert!(none((-1i64).count()) && none(i64::MAX.count()) && none(u64::MAX.count()));
+    }
+
+    proptest! {
+        #[test]
+        fn every_float_is_a_count_or_none(bits: u64) {
+            let (v, w) = (f64::from_bits(bits), f32::from_bits(bits as u32));
+            let want = |v: f64| ((0.0..=65_535.0).contains(&v) && v.fract() == 0.0).then_some(v as u32);
+            prop_assert_eq!(Some(v.count()).filter(|&c| c < 65_536), want(v));
+            prop_assert_eq!(Some(w.count()).filter(|&c| c < 65_536), want(f64::from(w)));
+        }
     }
 }

@@ -47,6 +47,47 @@ impl Moments {
         groups.moments[0]
     }
 
+    /// The moments of whole numbers from n, Σx and Σx², exact up to the last step; Σx < 2^53.
+    ///
+    /// # Examples
+    /// ```
+    /// use pdex::stats::moments::Moments;
+    /// assert_eq!(Moments::of_sums(4, 4, 10), Moments::of(&[1.0, 3.0], 2));
+    /// ```
+    #[must_use]
+    pub fn of_sums(n: u64, sum: u64, squares: u64) -> Self {
+        if n == 0 {
+            return Self::default();
+        }
+        let (mean, low) = divide(sum as f64, 1.0, n as f64);
+        let spread = u128::from(n) * u128::from(squares) - u128::from(sum) * u128::from(sum);
+        Self { n, mean, low, m2: spread as f64 / n as f64 }
+    }
+
+    /// The moments of n finite values from Σ(x - origin) and Σ(x - origin)², the origin one of
+    /// them.
+    ///
+    /// # Examples
+    /// ```
+    /// use pdex::stats::moments::Moments;
+    /// assert_eq!(Moments::of_shifted(2, 1.0, 2.0, 4.0), Moments::of(&[1.0, 3.0], 0));
+    /// ```
+    #[must_use]
+    pub fn of_shifted(n: u64, origin: f64, sum: f64, squares: f64) -> Self {
+        if n == 0 {
+            return Self::default();
+        }
+        let (step, remainder) = divide(sum, 1.0, n as f64);
+        let (mean, low) = two_sum(origin, step);
+        Self { n, mean, low: finite(low + remainder), m2: (squares - sum * step).max(0.0) }
+    }
+
+    /// The moments of `n` zeros.
+    #[must_use]
+    pub fn of_zeros(n: u64) -> Self {
+        Self { n, ..Self::default() }
+    }
+
     /// The mean, rounded once; NaN for an empty sample.
     #[must_use]
     pub fn mean(&self) -> f64 {
@@ -204,10 +245,10 @@ impl GroupMoments {
         for (group, state) in self.moments.iter_mut().enumerate() {
             if state.n > 0 {
                 let step = self.sum[group] / state.n as f64;
-                state.m2 = (self.square[group] - self.sum[group] * step).max(0.0);
-                if self.square[group].is_nan() {
-                    state.m2 = f64::NAN;
-                }
+                // Squares beyond f64 are an infinite spread, as they are to SciPy.
+                let square = self.square[group];
+                let corrected = (square - self.sum[group] * step).max(0.0);
+                state.m2 = if square.is_finite() { corrected } else { square };
             }
         }
     }

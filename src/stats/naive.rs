@@ -90,6 +90,29 @@ pub fn rank_sum_counts(m: usize, n: usize) -> Vec<u128> {
     table.swap_remove(n)
 }
 
+/// The probability of U = 0, 1, … mn, by P(m, n, u) = (m P(m-1, n, u-n) + n P(m, n-1, u))/(m + n):
+/// the recursion of [`rank_sum_counts`] where counts leave u128.
+#[must_use]
+pub fn rank_sum_probabilities(m: usize, n: usize) -> Vec<f64> {
+    let mut table = vec![vec![1.0]; n + 1];
+    for i in 1..=m {
+        let mut next = vec![vec![1.0]];
+        for j in 1..=n {
+            let (x, y) = (i as f64 / (i + j) as f64, j as f64 / (i + j) as f64);
+            let mut p = vec![0.0; i * j + 1];
+            for (u, &before) in table[j].iter().enumerate() {
+                p[u + j] += x * before;
+            }
+            for (u, &before) in next[j - 1].iter().enumerate() {
+                p[u] += y * before;
+            }
+            next.push(p);
+        }
+        table = next;
+    }
+    table.swap_remove(n)
+}
+
 /// min over j >= i of min(1, m p_(j) / j), by looking at all j for each i.
 #[must_use]
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {

@@ -208,9 +208,18 @@ impl RankSum {
         let (u1, u2) = (self.twice_u / 2, pairs - self.twice_u / 2);
         let sf = |u| tables.sf(u, self.n_target, self.n_reference);
         match alternative {
-            Alternative::TwoSided => Tail::from_p((2.0 * sf(u1.max(u2))).min(1.0)),
-            Alternative::Greater => Tail::from_p(sf(u1)),
-            Alternative::Less => Tail::from_p(sf(u2)),
+            Alternative::TwoSided => {
+                let (p, ln_p) = sf(u1.max(u2));
+                Tail::two_sided(p, ln_p)
+            }
+            Alternative::Greater => {
+                let (p, ln_p) = sf(u1);
+                Tail::one_sided(p, ln_p)
+            }
+            Alternative::Less => {
+                let (p, ln_p) = sf(u2);
+                Tail::one_sided(p, ln_p)
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from polars.testing import assert_frame_equal
 
 N_CELLS, N_GENES = 40, 6
 LABELS = ["a", "b", "ctrl", "c"]
@@ -361,3 +362,54 @@ def test_no_matrix(call):
     data.X = None
     with pytest.raises(ValueError, match=r"no X.*'counts'"):
         call(data)
+
+
+# --- options of the wrong kind ------------------------------------------------------------------
+
+WRONG = {
+    "is_log1p": (de, {"is_log1p": "yes"}, TypeError, "is_log1p='yes'.*True or False"),
+    "progress": (de, {"progress": "x"}, TypeError, "progress='x'.*True or False"),
+    "pseudocount": (de, {"pseudocount": True}, ValueError, "pseudocount=True.*number"),
+    "groups": (de, {"groups": 3}, TypeError, "groups=3.*list of names"),
+    "genes": (scan, {"genes": 1}, TypeError, "genes=1.*list of names"),
+    "column": (de, {"column": ["target"]}, KeyError, r"\['target'\].*no column of obs"),
+    "test": (de, {"test": ["wilcoxon"]}, ValueError, r"test=\['wilcoxon'\].*'anderson'"),
+    "metric": (v01, {"metric": ["wilcoxon"]}, ValueError, "metric.*'anderson'"),
+    "num_workers": (v01, {"num_workers": 0}, ValueError, "num_workers=0.*at least 1"),
+    "num_threads": (v01, {"num_threads": -2}, ValueError, "num_threads=-2.*at least 1"),
+    "low_memory": (v01, {"low_memory": "x"}, TypeError, "low_memory='x'.*True or False"),
+    "clip 0": (v01, {"clip_value": 0}, ValueError, "clip_value=0.*above 0"),
+    "clip text": (v01, {"clip_value": "20"}, ValueError, "clip_value='20'.*above 0"),
+    "clip nan": (v01, {"clip_value": float("nan")}, ValueError, "clip_value=nan.*above 0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_options_of_the_wrong_kind_are_named(tmp_path, case):
+    call, options, error, message = WRONG[case]
+    data = screen()
+    if case == "low_memory":
+        data.write_h5ad(tmp_path / "screen.h5ad")
+        data = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
+    with pytest.raises(error, match=message):
+        call(data, **options)
+
+
+def test_a_folder_and_a_masked_array(tmp_path):
+    with pytest.raises(ValueError, match=r"is a folder.*\.h5ad"):
+        de(tmp_path)
+    data = screen()
+    data.X = np.ma.masked_array(np.ones(data.shape), np.eye(*data.shape))
+    with pytest.raises(TypeError, match=r"masked array.*filled"):
+        de(data)
+
+
+def test_more_threads_than_cores_are_no_more_than_cores():
+    data = screen()
+    assert_frame_equal(de(data, threads=10**9), de(data, threads=1))
+
+
+def test_numpy_flags_and_numbers_are_as_good_as_pythons():
+    data = screen()
+    given = de(data, continuity=np.bool_(False), pseudocount=np.float32(0.5))
+    assert_frame_equal(given, de(data, continuity=False, pseudocount=0.5))

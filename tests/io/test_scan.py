@@ -4,6 +4,7 @@ Everything here is equal bit for bit; there are no tolerances.
 """
 
 import functools
+import itertools
 import warnings
 
 import anndata as ad
@@ -130,13 +131,13 @@ def test_rows_are_the_matrix(rng, layout, zeros):
 
 
 WIDENED = {"bool": pl.UInt8, "float16": pl.Float32}
+STORED = [*itertools.product(DTYPES, ["dense C", "dense F", "csr_matrix", "csc_matrix"])]
+# SciPy has no sparse float16.
+STORED += [("float16", "dense C"), ("float16", "dense F")]
 
 
-@pytest.mark.parametrize("layout", ["dense C", "dense F", "csr_matrix", "csc_matrix"])
-@pytest.mark.parametrize("dtype", [*DTYPES, "float16"])
+@pytest.mark.parametrize(("dtype", "layout"), STORED)
 def test_values_keep_their_dtype(rng, dtype, layout):
-    if dtype == "float16" and not layout.startswith("dense"):
-        pytest.skip("SciPy has no sparse float16")
     data = screen(rng, least=0 if dtype[0] in "ub" or "u" in dtype else -2)
     x = data.X.astype(dtype)
     expected = WIDENED.get(dtype) or pl.Series(x.astype(x.dtype.newbyteorder("="))[0]).dtype
@@ -231,7 +232,9 @@ def test_a_filter_on_gene_and_head_reach_the_source(rng, monkeypatch):
 def test_genes_and_groups(rng):
     data = screen(rng)
     got = scan(data, genes=["g9", "g4"], groups=["T2", "ctrl"]).collect()
-    assert got["target"].dtype == pl.Enum(["T2", "ctrl"])
+    # All categories, so that frames of one screen join and stack.
+    assert got["target"].dtype == pl.Enum(["T0", "T1", "T2", "ctrl"])
+    assert sorted(got["target"].unique()) == ["T2", "ctrl"]
     kept = data[data.obs["target"].isin(["T2", "ctrl"]), ["g4", "g9"]]
     text = pl.col("gene", "target").cast(pl.String)
     same(ordered(got.with_columns(text)), ordered(truth(kept).with_columns(text)))
@@ -260,11 +263,13 @@ def test_genes_of_one_name_are_made_unique(rng):
 # --- every way to store a matrix ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", [*DTYPES, "float16"])
+EVERY = [*itertools.product(DTYPES, LAYOUTS)]
+# SciPy has no sparse float16.
+EVERY += [("float16", name) for name in LAYOUTS if isinstance(LAYOUTS[name](np.eye(3)), np.ndarray)]
+
+
+@pytest.mark.parametrize(("dtype", "layout"), EVERY)
 def test_every_layout_and_dtype_gives_the_same_numbers(rng, dtype, layout):
-    if dtype == "float16" and not isinstance(LAYOUTS[layout](np.eye(3)), np.ndarray):
-        pytest.skip("SciPy has no sparse float16")
     base = screen(rng)
     x = np.minimum(base.X, 100).astype(dtype)
     matrix = LAYOUTS[layout](x)
@@ -395,3 +400,42 @@ def test_the_callers_data_is_unchanged(rng, layout):
     pd.testing.assert_frame_equal(data.obs, obs)
     pd.testing.assert_frame_equal(data.var, var)
     assert not data.uns
+
+
+@pytest.mark.parametrize("engine", ["in-memory", "streaming"])
+@pytest.mark.parametrize("layout", ["dense C", "csr_matrix"])
+def test_head_comes_before_a_filter_that_follows_it(rng, layout, engine):
+    data = stored(screen(rng), LAYOUTS[layout](screen(rng).X))
+    lazy = scan(data)
+    whole = lazy.collect()
+    for predicate in (pl.col("gene") == "g1", pl.col("target") == "T1", pl.col("value") > 1):
+        for n in (0, 3, 250, 10**6):
+            expected = whole.head(n).filter(predicate)
+            got = lazy.head(n).filter(predicate).collect(engine=engine)
+            assert_frame_equal(got, expected)
+            got = lazy.filter(predicate).head(n).collect(engine=engine)
+            assert got.height == min(n, whole.filter(predicate).height)
+
+
+def test_duplicate_entries_that_leave_their_dtype_are_named():
+    values, places, indptr = np.array([200, 100], np.uint8), [1, 1], [0, 2, 2]
+    obs = pd.DataFrame({"target": ["a", "ctrl"]}, index=["c0", "c1"])
+    data = ad.AnnData(sp.csr_matrix((values, places, indptr), shape=(2, 3)), obs=obs)
+    with pytest.raises(Exception, match=r"several entries at one place.*sum_duplicates"):
+        pdex.scan_anndata(data, "target").collect()
+
+
+def test_frames_of_parts_join_and_stack_with_tables(rng):
+    data = screen(rng)
+    lazy = scan(data, genes=["g9", "g4"], groups=["T2", "ctrl"])
+    tests = lazy.group_by("gene").agg(
+        pdex.wilcoxon("value", "target", reference="ctrl", count="count")
+    )
+    tests = tests.explode("wilcoxon").unnest("wilcoxon")
+    part = pdex.de(data, "target", reference="ctrl", genes=["g9", "g4"], groups=["T2"])
+    both = tests.join(part.lazy(), left_on=["gene", "target"], right_on=["feature", "target"])
+    both = both.collect()
+    assert both.height == 2
+    assert (both["p_value"] == both["p_value_right"]).all()
+    whole = pdex.de(data, "target", reference="ctrl")
+    assert pl.concat([whole, part]).height == whole.height + 2

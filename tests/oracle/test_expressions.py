@@ -380,7 +380,12 @@ NOT_2 = pl.when(pl.col("count") != 2).then("count")
 NOT_REF = pl.when(pl.col("target") != "ref").then("value")
 BAD = {  # which column, what it becomes, the reference, what the message says
     "unknown reference": ("value", "value", "nope", '"nope".*"target".*"a", "b", "c", "ref"'),
-    "reference of another dtype": ("value", "value", 3, '"3".*"target".*"a", "b", "c", "ref"'),
+    "reference of another dtype": (
+        "value",
+        "value",
+        3,
+        r'reference 3 .*"target" \(str\).*"a", "b", "c", "ref"',
+    ),
     "no values in the reference": ("value", NOT_REF, "ref", '"ref".*"target"'),
     "String value": ("value", "target", "ref", '"value".*str.*integer or float'),
     "Boolean value": ("value", pl.col("value") > 0, "ref", '"value".*bool.*integer or float'),
@@ -390,6 +395,10 @@ BAD = {  # which column, what it becomes, the reference, what the message says
     "null count": ("count", NOT_2, "ref", '"count".*null'),
     "float count": ("count", pl.lit(1.0), "ref", '"count".*f64.*integer'),
     "Array count": ("count", pl.lit([1], pl.Array(pl.Int64, 1)), "ref", '"count".*array.*integer'),
+    "Date value": ("value", pl.lit(0).cast(pl.Date), "ref", '"value".*Date32.*integer or float'),
+    "Duration target": ("target", pl.lit(0).cast(pl.Duration), "ref", '"target".*Duration.*Enum'),
+    "Time count": ("count", pl.lit(0).cast(pl.Time), "ref", '"count".*Time.*non-negative'),
+    "Null value": ("value", pl.lit(None), "ref", '"value".*null.*integer or float'),
     "too many cells": ("count", pl.lit(2**60), "ref", "cells.*at most 1073741824"),
     "no target": ("target", pl.lit(None, pl.String), "rest", '"target".*nothing to test'),
     "no value": ("value", pl.lit(None, pl.Float64), "rest", '"target".*nothing to test'),
@@ -427,6 +436,74 @@ def test_unknown_options_name_the_valid_ones(genes, option):
     message = ".*".join([option, "Less", *OPTIONS[option]])
     with pytest.raises((ValueError, pl.exceptions.PolarsError), match=message):
         whole(genes, test, **{option: "Less"})
+
+
+def test_none_is_no_column_but_for_count(genes, test):
+    for roles in ({"value": None, "target": "target"}, {"value": "value", "target": None}):
+        with pytest.raises(pl.exceptions.PolarsError, match="null"):
+            genes.select(getattr(pdex, test)(**roles, reference="ref", count="count"))
+
+
+def test_several_columns_in_one_role_are_refused(genes, test):
+    for columns in (pl.col("value", "count"), pl.all()):
+        with pytest.raises((ValueError, pl.exceptions.PolarsError), match="value"):
+            genes.select(getattr(pdex, test)(columns, "target", reference="ref"))
+
+
+def exact_pair(n, shift):
+    """Two samples without ties: the first n odd and even numbers, the target's shifted."""
+    values = np.r_[np.arange(n) * 2.0 + shift, np.arange(n) * 2.0 + 1]
+    return pl.DataFrame({"value": values, "target": ["x"] * n + ["y"] * n})
+
+
+def arrangements(m, n):
+    """How many arrangements have U = 0, 1, ... mn/2, in Python's integers."""
+    counts = [1] + [0] * (m * n // 2)
+    for i in range(1, m + 1):
+        for u in range(len(counts) - 1, n + i - 1, -1):
+            counts[u] -= counts[u - n - i]
+        for u in range(i, len(counts)):
+            counts[u] += counts[u - i]
+    return counts
+
+
+@pytest.mark.parametrize("n", [30, 160, 240])
+def test_exact_p_values_of_hundreds_of_cells_are_exact(n):
+    # SciPy's recursion takes too long for these.
+    counts, total = arrangements(n, n), math.comb(2 * n, n)
+    for shift in (0.0, n // 16 * 2.0, n // 8 * 2.0, n * 1.0 // 2 * 2):
+        row = whole(exact_pair(n, -shift), "wilcoxon", reference="y", method="exact")
+        row = row.row(0, named=True)
+        expected = Fraction(2 * sum(counts[: int(row["statistic"]) + 1]), total)
+        assert abs(row["p_value"] / float(expected) - 1) < 1e-14, (n, shift)  # measured: 3e-16
+
+
+def test_exact_p_values_do_not_underflow():
+    n = 540
+    got = whole(exact_pair(n, 4.0 * n), "wilcoxon", reference="y", method="exact").row(
+        0, named=True
+    )
+    with mp.workdps(50):
+        expected = -mp.log10(2 / mp.binomial(2 * n, n))
+    assert got["p_value"] < 1e-300
+    assert abs(got["neg_log10_p"] / float(expected) - 1) < 1e-13  # measured: 0
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_exact_p_values_of_too_many_cells_are_refused(alternative):
+    frame = exact_pair(3000, 0.0)
+    expression = pdex.wilcoxon(
+        "value", "target", reference="y", method="exact", alternative=alternative
+    )
+    with pytest.raises(pl.exceptions.PolarsError, match=r'"exact".*3000 and 3000.*asymptotic'):
+        frame.select(expression)
+
+
+def test_ttest_of_squares_beyond_f64_is_scipys():
+    values = np.r_[np.arange(10.0), np.arange(10.0) + 1] * 1e175
+    frame = pl.DataFrame({"value": values, "target": ["x"] * 10 + ["y"] * 10})
+    got = whole(frame, "ttest", reference="y").row(0, named=True)
+    assert (got["statistic"], got["p_value"]) == (0.0, 1.0)
 
 
 VALUES = st.one_of(st.integers(-2, 3).map(float), st.floats(allow_nan=False, width=32))

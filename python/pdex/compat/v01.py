@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from pdex import _pdex
 from pdex.de import labels, run
-from pdex.io.source import n_threads, open_source, read_groups
-from pdex.options import DEFAULTS, check_options
+from pdex.io.source import n_threads, names_of, open_source, read_groups
+from pdex.options import DEFAULTS, check_options, flag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,14 +113,17 @@ def parallel_differential_expression(
     (60, 10)
     """
     del batch_size, gene_chunk_size
-    if metric not in _METRICS:
+    if not isinstance(metric, str) or metric not in _METRICS:
         msg = f"Unknown metric: {metric!r}: use one of {', '.join(map(repr, _METRICS))}"
         raise ValueError(msg)
     test, allowed = _METRICS[metric]
     options = _options(test, allowed, kwargs, tie_correct)
     threads = _threads(num_workers, num_threads)
+    _check_clip(clip_value)
+    if groups is not None:
+        groups = names_of("groups", groups)
     source = open_source(adata, None)
-    if source.is_backed and low_memory is False:
+    if source.is_backed and low_memory is not None and not flag("low_memory", low_memory):
         msg = (
             "backed AnnData cannot be tested with low_memory=False: leave low_memory=None, or load "
             "the data with adata.to_memory()"
@@ -131,14 +135,13 @@ def parallel_differential_expression(
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
     log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
-    scale = log1p_scale if is_log1p else "plain"
+    scale = log1p_scale if flag("is_log1p", is_log1p) else "plain"
     job = _pdex.Job(codes, len(targets), False, len(genes), test, options, scale, threads)
     columns = run(job, source, genes, None if show_progress else False, 0.0, "all")
-    table = pl.DataFrame([*labels(targets, found.labels, source.var_names), *columns])
+    table = pl.DataFrame([*labels(targets, found.labels, genes, source.var_names), *columns])
     table = _translate(table, str(reference), clip_value)
     if groups is not None:
-        order = [str(group) for group in ([groups] if isinstance(groups, str) else groups)]
-        places = {name: i for i, name in enumerate(dict.fromkeys(order))}
+        places = {name: i for i, name in enumerate(dict.fromkeys(groups))}
         table = table.sort(pl.col("target").replace_strict(places), maintain_order=True)
     return table if as_polars else _to_pandas(table)
 
@@ -166,7 +169,8 @@ def _options(
 def _threads(num_workers: int | None, num_threads: int | None) -> int:
     """Return the number of threads that two pools' sizes ask for."""
     cores = n_threads(None)
-    asked = [n_threads(n) for n in (num_workers, num_threads) if n is not None]
+    pools = {"num_workers": num_workers, "num_threads": num_threads}
+    asked = [n_threads(n, name) for name, n in pools.items() if n is not None]
     threads = cores
     if asked:
         threads = 1
@@ -175,6 +179,14 @@ def _threads(num_workers: int | None, num_threads: int | None) -> int:
         threads = min(threads, cores)
     logger.info("running on %d of %d cores", threads, cores)
     return threads
+
+
+def _check_clip(clip: float | None) -> None:
+    """Raise ValueError unless the value is None or a positive number."""
+    number = isinstance(clip, (int, float, np.integer, np.floating)) and not isinstance(clip, bool)
+    if clip is not None and not (number and 0 < clip < np.inf):
+        msg = f"clip_value={clip!r}: expected None or a number above 0"
+        raise ValueError(msg)
 
 
 def _translate(table: pl.DataFrame, reference: str, clip: float | None) -> pl.DataFrame:

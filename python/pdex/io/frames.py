@@ -89,10 +89,11 @@ def scan_anndata(
     found = read_groups(source.adata, groupby)
     names = _unique(source.var_names)
     selected = source.select_genes(genes)
-    codes, labels = found.codes_alone(groups)
-    gene_type, target_type = pl.Enum(names), pl.Enum(labels)
+    codes, groups_found = found.codes_alone(groups)
+    # All genes and groups, whatever is asked for: frames of one screen join and stack.
+    gene_type, target_type = pl.Enum(names), pl.Enum(found.labels)
     genes_column = pl.Series("gene", names, dtype=gene_type)
-    targets_column = pl.Series("target", labels, dtype=target_type)
+    targets_column = pl.Series("target", groups_found, dtype=target_type)
     schema = pl.Schema(
         {"gene": gene_type, "target": target_type, "value": _dtype(source), "count": pl.UInt32()}
     )
@@ -103,32 +104,46 @@ def scan_anndata(
         n_rows: int | None,
         batch_size: int | None,  # noqa: ARG001 - blocks are chosen by their entries
     ) -> Iterator[pl.DataFrame]:
-        wanted = _pushed(predicate, genes_column, selected)
+        # Polars' n_rows are rows before the predicate.
+        wanted = selected if n_rows is not None else _pushed(predicate, genes_column, selected)
         left = n_rows
         for gene, target, value, count in _long(
-            source, codes, len(labels), wanted, zeros == "rows"
+            source, codes, len(groups_found), wanted, zeros == "rows"
         ):
             frame = pl.DataFrame(
                 {
                     "gene": genes_column.gather(gene).set_sorted(),
                     "target": targets_column.gather(target),
-                    "value": value.cast(schema["value"]),
+                    "value": _narrow(value, schema["value"], source.where),
                     "count": count,
                 }
             )
+            if left is not None:
+                frame = frame.head(left)
+                left -= frame.height
             if predicate is not None:
                 frame = frame.filter(predicate)
             if with_columns is not None:
                 frame = frame.select(with_columns)
-            if left is not None:
-                frame = frame.head(left)
-                left -= frame.height
             yield frame
             if left == 0:
                 return
 
     scan = register_io_source(blocks, schema=schema, validate_schema=False, is_pure=True)
     return scan.set_sorted("gene")
+
+
+def _narrow(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:
+    """Return the values in the matrix's dtype; ValueError where duplicate entries leave it."""
+    try:
+        narrow: pl.Series = value.cast(dtype)
+    except pl.exceptions.InvalidOperationError as error:
+        msg = (
+            f"{where} has several entries at one place, whose sum is no {dtype}: "
+            "call sum_duplicates() or widen the dtype first"
+        )
+        raise ValueError(msg) from error
+    return narrow
 
 
 def _unique(names: list[str]) -> list[str]:

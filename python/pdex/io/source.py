@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,31 @@ if TYPE_CHECKING:
 SKIP = np.uint32(2**32 - 1)
 
 
-def n_threads(threads: int | None) -> int:
-    """Return the number of threads asked for: all cores that this process may use where None."""
+def n_threads(threads: int | None, name: str = "threads") -> int:
+    """Return the number of threads asked for, at most the cores that this process may use.
+
+    All of those where None; `name` is the option's name in errors.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = max(1, len(os.sched_getaffinity(0)))
+    else:
+        cores = os.cpu_count() or 1
     if threads is None:
-        if hasattr(os, "sched_getaffinity"):
-            return max(1, len(os.sched_getaffinity(0)))
-        return os.cpu_count() or 1
+        return cores
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-        msg = f"threads={threads!r}: expected None (all cores) or an integer of at least 1"
+        msg = f"{name}={threads!r}: expected None (all cores) or an integer of at least 1"
         raise ValueError(msg)
-    return int(threads)
+    return min(int(threads), cores)
+
+
+def names_of(what: str, names: object) -> list[str]:
+    """Return names, or one name, as a list of text; TypeError where they are none."""
+    if isinstance(names, str):
+        return [names]
+    if not isinstance(names, Iterable):
+        msg = f"{what}={names!r}: expected a list of names"
+        raise TypeError(msg)
+    return [str(name) for name in names]
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:
@@ -82,9 +98,7 @@ class Source:
         """Return the places of the genes asked for, ascending; all of them where None."""
         if genes is None:
             return np.arange(len(self.var_names), dtype=np.uint32)
-        if isinstance(genes, str):
-            genes = [genes]
-        wanted = {str(gene) for gene in genes}
+        wanted = set(names_of("genes", genes))
         unknown = sorted(wanted.difference(self.var_names))
         if unknown:
             msg = (
@@ -109,6 +123,9 @@ def open_source(data: Data, layer: str | None) -> Source:
     import anndata as ad
 
     if isinstance(data, (str, os.PathLike)):
+        if os.path.isdir(data):
+            msg = f"{os.fspath(data)!r} is a folder: expected an .h5ad file; load others first"
+            raise ValueError(msg)
         data = ad.read_h5ad(data, backed="r")
     if not isinstance(data, ad.AnnData):
         msg = f"data is a {type(data).__qualname__}: expected an AnnData object or a path to .h5ad"
@@ -156,8 +173,7 @@ class Groups:
         background = -1 if rest else self.require(reference, "reference")
         wanted = set(range(len(self.labels)))
         if groups is not None:
-            asked = [groups] if isinstance(groups, str) else groups
-            wanted = {self.require(label, "group") for label in asked}
+            wanted = {self.require(label, "group") for label in names_of("groups", groups)}
         wanted.discard(background)
         if not wanted:
             msg = f"obs[{self.column!r}] has no group to test besides {str(reference)!r}"
@@ -176,7 +192,7 @@ class Groups:
         self, groups: Sequence[object] | None
     ) -> tuple[npt.NDArray[np.uint32], list[str]]:
         """Return codes (from 1) and labels of the groups asked for; other cells take no part."""
-        asked = self.labels if groups is None else [groups] if isinstance(groups, str) else groups
+        asked = self.labels if groups is None else names_of("groups", groups)
         wanted = {self.require(label, "group") for label in asked}
         return self._fill(np.full(len(self.labels) + 1, SKIP, dtype=np.uint32), wanted)
 
@@ -203,7 +219,7 @@ def read_groups(adata: Any, groupby: str) -> Groups:
     """
     import pandas as pd
 
-    if groupby not in adata.obs:
+    if not isinstance(groupby, str) or groupby not in adata.obs:
         msg = f"{groupby!r} is no column of obs: it has {_some(list(adata.obs.columns))}"
         raise KeyError(msg)
     column = adata.obs[groupby]

@@ -24,6 +24,7 @@
 //! Imports std only.
 
 pub mod anderson_darling;
+pub mod exp_m1;
 pub mod normal;
 pub mod student_t;
 
