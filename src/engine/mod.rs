@@ -6,6 +6,7 @@
 //! gene     one gene's sweep, serving all targets; the expressions call it too
 //! run      plan and drive: blocks, threads, progress, cancelling
 //! table    the result's columns
+//! pages    memory for them
 //! ```
 //!
 //! IMPORTS stats, matrix, `crate::error`.
@@ -17,6 +18,7 @@ pub mod gene;
 mod lists;
 pub mod members;
 mod odd;
+mod pages;
 pub mod run;
 pub mod sorted;
 pub mod table;

@@ -242,12 +242,10 @@ fn first_nan<M: Matrix>(matrix: &M, plan: &Plan, gene: usize) -> (usize, usize) 
 /// Runs on the current rayon pool.
 #[must_use]
 pub fn looks_fractional<M: Matrix>(matrix: &M) -> bool {
-    matrix.stored().par_chunks(1 << 16).any(|chunk| {
-        chunk.iter().any(|v| {
-            let v = v.value().to_f64();
-            v.is_finite() && v - v.floor() > 1e-3
-        })
-    })
+    let any = |chunk: &[M::Stored]| {
+        chunk.iter().fold(false, |any, stored| any | stored.value().is_fractional())
+    };
+    matrix.stored().par_chunks(1 << 14).any(any)
 }
 
 /// The rows of a long frame: for each gene its non-zeros, then one row for each group with zeros.

@@ -7,7 +7,8 @@
 //!
 //! # Sorting
 //! A key (see [`crate::matrix::value`]) less the gene's least one seldom needs more than 26 bits of
-//! the upper half: two stable radix passes of 13 bits order it, and need no comparison.  Where keys
+//! the upper half: two stable radix passes of 13 bits order it, and need no comparison
+//! ([`crate::stats::radix`]).  Where keys
 //! span more than 32 bits, or cells are weighted, the upper half first holds the key's leading
 //! bits and the lower one the entry's place; entries that agree in the former are put in order by
 //! their whole keys, and then the upper half becomes the number of the run of equal values.
@@ -20,6 +21,7 @@
 //! Cost: sorting 2 passes, ranking 2 passes over the entries; O(groups) for zeros.
 
 use crate::matrix::{Entry, Value};
+use crate::stats::radix::{Scratch, sort_entries};
 use crate::stats::wilcoxon::{tie_growth, tie_term};
 use std::mem;
 
@@ -70,8 +72,7 @@ impl Ranks {
 #[derive(Debug, Default)]
 pub struct Sorted {
     entries: Vec<u64>,
-    spare: Vec<u64>,
-    counters: Vec<u32>,
+    scratch: Scratch,
     /// One for each entry where cells are weighted.
     weights: Vec<u64>,
     weighted: bool,
@@ -82,9 +83,6 @@ pub struct Sorted {
     run: Vec<Group>,
     place: Vec<u32>,
 }
-
-/// Below this length a comparison sort beats the radix passes.
-const RADIX_FROM: usize = 256;
 
 impl Sorted {
     /// Sorts the entries of `sample`.
@@ -112,14 +110,14 @@ impl Sorted {
         if shift == 0 && !self.weighted {
             let entry = |e: &Entry<V>| (e.value.key() - least) << 32 | u64::from(e.code);
             self.entries.extend(sample.entries.iter().map(entry));
-            radix_sort(&mut self.entries, &mut self.spare, &mut self.counters, bits);
+            sort_entries(&mut self.entries, &mut self.scratch, bits);
             let below = |entry: &u64| least + (entry >> 32) < zero;
             self.negative = if least < zero { self.entries.partition_point(below) } else { 0 };
             return;
         }
         let prefix = |key: u64| ((key - least) >> shift) << 32;
         self.entries.extend((0u64..).zip(keys()).map(|(i, key)| prefix(key) | i));
-        radix_sort(&mut self.entries, &mut self.spare, &mut self.counters, bits - shift);
+        sort_entries(&mut self.entries, &mut self.scratch, bits - shift);
         self.settle(sample, shift > 0);
     }
 
@@ -334,62 +332,6 @@ fn visit_zeros(run: &mut Vec<Group>, zeros: &[u64], visit: &mut impl FnMut(&[Gro
     run.extend((0..).zip(zeros.iter().copied()).filter(|group| group.1 > 0));
     if !run.is_empty() {
         visit(run);
-    }
-}
-
-/// Sorts entries by their upper half, of which only the lowest `bits` are used, and keeps the
-/// order of equal ones where a radix pass is worth its counters.
-fn radix_sort(entries: &mut Vec<u64>, spare: &mut Vec<u64>, counters: &mut Vec<u32>, bits: u32) {
-    match entries.len() {
-        0..RADIX_FROM => entries.sort_unstable(),
-        RADIX_FROM..4096 => radix_passes::<2048>(entries, spare, counters, bits),
-        _ => radix_passes::<8192>(entries, spare, counters, bits),
-    }
-}
-
-/// Stable passes over digits of log2(`SIZE`) bits, all counted in one.
-fn radix_passes<const SIZE: usize>(
-    entries: &mut Vec<u64>,
-    spare: &mut Vec<u64>,
-    counters: &mut Vec<u32>,
-    bits: u32,
-) {
-    let n = entries.len();
-    let digit = SIZE.trailing_zeros();
-    let passes = bits.div_ceil(digit);
-    counters.clear();
-    counters.resize(passes as usize * SIZE, 0);
-    let (counts, _) = counters.as_chunks_mut::<SIZE>();
-    match counts {
-        [low, high] => {
-            for &entry in &*entries {
-                low[(entry >> 32) as usize & (SIZE - 1)] += 1;
-                high[(entry >> (32 + digit)) as usize & (SIZE - 1)] += 1;
-            }
-        }
-        _ => {
-            for (shift, counts) in (32..).step_by(digit as usize).zip(&mut *counts) {
-                for &entry in &*entries {
-                    counts[(entry >> shift) as usize & (SIZE - 1)] += 1;
-                }
-            }
-        }
-    }
-    // What is there beyond n is never read.
-    spare.resize(spare.len().max(n), 0);
-    for (shift, places) in (32..).step_by(digit as usize).zip(counts) {
-        let mut sum = 0;
-        for place in &mut *places {
-            sum += mem::replace(place, sum);
-        }
-        let out = &mut spare[..n];
-        for &entry in &*entries {
-            let place = &mut places[(entry >> shift) as usize & (SIZE - 1)];
-            out[*place as usize] = entry;
-            *place += 1;
-        }
-        mem::swap(entries, spare);
-        entries.truncate(n);
     }
 }
 

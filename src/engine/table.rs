@@ -2,6 +2,7 @@
 
 use super::design::Design;
 use super::gene::Cell;
+use super::pages::zeroed;
 use crate::error::Error;
 use crate::stats::adjust::benjamini_hochberg;
 use crate::stats::unknown;
@@ -83,8 +84,7 @@ impl Table {
     /// to be written.
     #[must_use]
     pub fn new(n_targets: usize, n_genes: usize, extras: usize) -> Self {
-        // Zeroed memory is not touched before it is written, by several threads at once.
-        let column = || vec![0.0; n_targets * n_genes];
+        let column = || zeroed(n_targets * n_genes);
         let extra = |i| if i < extras { column() } else { Vec::new() };
         Self {
             n_genes,
@@ -162,24 +162,38 @@ impl Table {
     /// percent change is (target - reference) / reference, NaN for a reference of 0.
     #[must_use]
     pub fn finish(&self, pseudocount: f64, family: Family) -> Derived {
-        let means = || self.target_mean.par_iter().zip(&self.reference_mean);
-        let fold = |(target, reference): (&f64, &f64)| {
+        let fold = |target: f64, reference: f64| {
             let (above, below) = (target + pseudocount, reference + pseudocount);
             if above == 0.0 && below == 0.0 { 0.0 } else { (above / below).log2() }
         };
-        let percent = |(target, reference): (&f64, &f64)| {
-            if *reference == 0.0 { f64::NAN } else { (target - reference) / reference }
+        let percent = |target: f64, reference: f64| {
+            if reference == 0.0 { f64::NAN } else { (target - reference) / reference }
         };
-        let together = match family {
-            Family::Target => self.n_genes.max(1),
-            Family::All => self.p_value.len().max(1),
+        let n = self.p_value.len();
+        let mut derived =
+            Derived { log2_fold_change: zeroed(n), percent_change: zeroed(n), fdr: Vec::new() };
+        let genes = self.n_genes.max(1);
+        let means = self.target_mean.par_chunks(genes).zip(self.reference_mean.par_chunks(genes));
+        let columns = derived.log2_fold_change.par_chunks_mut(genes);
+        let columns = columns.zip(derived.percent_change.par_chunks_mut(genes));
+        columns.zip(means).for_each(|((folds, percents), (targets, references))| {
+            for (i, (&target, &reference)) in targets.iter().zip(references).enumerate() {
+                folds[i] = fold(target, reference);
+                percents[i] = percent(target, reference);
+            }
+        });
+        derived.fdr = match family {
+            Family::All => benjamini_hochberg(&self.p_value),
+            Family::Target => {
+                let mut fdr = zeroed(n);
+                let p = self.p_value.par_chunks(genes);
+                fdr.par_chunks_mut(genes)
+                    .zip(p)
+                    .for_each(|(fdr, p)| fdr.copy_from_slice(&benjamini_hochberg(p)));
+                fdr
+            }
         };
-        let fdr = self.p_value.par_chunks(together).flat_map_iter(benjamini_hochberg).collect();
-        Derived {
-            log2_fold_change: means().map(fold).collect(),
-            percent_change: means().map(percent).collect(),
-            fdr,
-        }
+        derived
     }
 }
 

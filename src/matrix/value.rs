@@ -20,6 +20,11 @@ pub trait Value: Copy + Default + PartialEq + Send + Sync + 'static {
     /// The value of a count.
     fn of_count(count: u16) -> Self;
 
+    /// Whether the fractional part is above 1e-3; never so for integers, NaN and infinities.
+    fn is_fractional(self) -> bool {
+        false
+    }
+
     /// The sum, as duplicate entries of a sparse matrix are read; integers wrap as NumPy's do.
     #[must_use]
     fn plus(self, other: Self) -> Self;
@@ -55,6 +60,17 @@ impl Value for f32 {
     }
 
     #[inline]
+    fn is_fractional(self) -> bool {
+        // Adding 1.5 · 2^23 rounds to the nearest whole number; from 2^22 on halves are all there
+        // is, and from 2^23 on nothing.
+        const ROUND: f32 = 12_582_912.0;
+        let beyond = self - ((self + ROUND) - ROUND);
+        // Below the nearest whole number is a large part above the one before.  1e-3 as f32 is
+        // above 1e-3.
+        (self.abs() < 4_194_304.0) & ((beyond < 0.0) | (beyond >= 1e-3))
+    }
+
+    #[inline]
     fn count(self) -> u32 {
         // Below 2^23 adding 2^23 leaves the whole number in the low bits; nothing else comes back
         // the same and has small bits.
@@ -85,6 +101,13 @@ impl Value for f64 {
 
     fn plus(self, other: Self) -> Self {
         self + other
+    }
+
+    #[inline]
+    fn is_fractional(self) -> bool {
+        const ROUND: f64 = 6_755_399_441_055_744.0;
+        let beyond = self - ((self + ROUND) - ROUND);
+        (self.abs() < 2_251_799_813_685_248.0) & ((beyond < 0.0) | (beyond > 1e-3))
     }
 
     #[inline]
@@ -223,6 +246,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn fractions_are_those_of_floor(v in prop_oneof![-9f64..9.0, -1e7f64..1e7, any::<f64>(), (-9i32..9).prop_map(f64::from)]) {
+            let want = |v: f64, limit: f64| v.abs() < limit && v - v.floor() > 1e-3;
+            prop_assert_eq!(v.is_fractional(), want(v, 2f64.powi(51)));
+            let single = v as f32;
+            prop_assert_eq!(single.is_fractional(), want(f64::from(single), 2f64.powi(22)));
+        }
+
         #[test]
         fn every_float_is_a_count_or_none(bits: u64) {
             let (v, w) = (f64::from_bits(bits), f32::from_bits(bits as u32));

@@ -16,6 +16,7 @@ pub mod exact;
 pub mod moments;
 #[cfg(any(test, feature = "testing"))]
 pub mod naive;
+pub mod radix;
 pub mod special;
 pub mod ttest;
 pub mod wilcoxon;

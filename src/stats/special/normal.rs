@@ -154,7 +154,9 @@ pub fn log_sf(z: f64) -> f64 {
 #[must_use]
 pub fn two_sided(z: f64) -> Tail {
     if z > QUARTILE {
-        Tail::new(2.0 * sf(z), log_sf(z) + LN_2)
+        let scaled = scaled(z);
+        let ln_p = scaled.ln() - 0.5 * z * z + LN_2;
+        Tail::new(2.0 * exp_half_square(z) * scaled, ln_p)
     } else if z > 0.0 {
         let inside = 2.0 * central(z);
         Tail::new(1.0 - inside, (-inside).ln_1p())
