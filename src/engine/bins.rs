@@ -20,14 +20,13 @@ use crate::stats::anderson::AndersonSum;
 use crate::stats::moments::Moments;
 use crate::stats::ttest::ttest;
 use crate::stats::wilcoxon::{RankSum, tie_growth, tie_term};
+use multiversion::multiversion;
 use std::ops::AddAssign;
 
 /// A bin's number of cells.
 pub trait Bin: Copy + Default + Send + Sync + AddAssign + From<u8> + 'static {
     /// The number.
     fn get(self) -> u32;
-    /// A number that fits, else the largest that does.
-    fn of(cells: u64) -> Self;
 }
 
 impl Bin for u16 {
@@ -35,22 +34,12 @@ impl Bin for u16 {
     fn get(self) -> u32 {
         u32::from(self)
     }
-
-    #[inline]
-    fn of(cells: u64) -> Self {
-        Self::try_from(cells).unwrap_or(Self::MAX)
-    }
 }
 
 impl Bin for u32 {
     #[inline]
     fn get(self) -> u32 {
         self
-    }
-
-    #[inline]
-    fn of(cells: u64) -> Self {
-        Self::try_from(cells).unwrap_or(Self::MAX)
     }
 }
 
@@ -68,39 +57,63 @@ pub fn background(own: &[u32], ranks: &mut [u32]) -> u128 {
     ties
 }
 
-/// Σ c (2R + r) for a background's `ranks`.
-#[inline]
-pub fn twice_u<T: Bin>(bins: &[T], ranks: &[u32]) -> u64 {
-    bins.iter().zip(ranks).map(|(bin, &rank)| u64::from(bin.get()) * u64::from(rank)).sum()
+/// What one pass over a target's bins (but the first) and the background's yields.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Ranked {
+    cells: u64,
+    values: u64,
+    /// Σ c (2R + r).
+    twice: u64,
+    /// Σ c (c² + 3rc + 3r² - 1), exact below 2^53; 0 unless asked for.
+    growth: f64,
 }
 
-/// What a target's bins add to the ties of a reference with bins `own`; `cells` in both together.
-#[inline]
-pub fn growth<T: Bin>(bins: &[T], own: &[u32], cells: u64) -> u128 {
-    if cells >= EXACT_IN_F64 {
-        let terms = bins.iter().zip(own);
-        return terms.map(|(c, &r)| tie_growth(u64::from(c.get()), u64::from(r))).sum();
+/// One pass; bin 0 takes no part.
+#[multiversion(targets = "simd")]
+fn ranked<T: Bin, const TIES: bool>(bins: &[T], ranks: &[u32], own: &[u32]) -> Ranked {
+    let mut all = Ranked::default();
+    for (v, (bin, &rank)) in (0u32..).zip(bins.iter().zip(ranks)) {
+        let c = bin.get();
+        all.cells += u64::from(c);
+        all.values += u64::from(v) * u64::from(c);
+        all.twice += u64::from(c) * u64::from(rank);
     }
-    let term = |c: T, r: u32| {
-        let (c, r) = (f64::from(c.get()), f64::from(r));
+    let term = |c: u32, r: u32| {
+        let (c, r) = (f64::from(c), f64::from(r));
         c * (c * (c + 3.0 * r) + (3.0 * r * r - 1.0))
     };
-    let mut lanes = [0.0; 4];
-    let (bins, own) = (bins.chunks_exact(4), own.chunks_exact(4));
-    let mut rest = 0.0;
-    for (&c, &r) in bins.remainder().iter().zip(own.remainder()) {
-        rest += term(c, r);
+    if TIES {
+        let mut lanes = [0.0; 4];
+        let (fours, owns) = (bins.as_chunks::<4>(), own.as_chunks::<4>());
+        for (c, r) in fours.0.iter().zip(owns.0) {
+            for i in 0..4 {
+                lanes[i] += term(c[i].get(), r[i]);
+            }
+        }
+        for (c, &r) in fours.1.iter().zip(owns.1) {
+            lanes[0] += term(c.get(), r);
+        }
+        all.growth = lanes.iter().sum();
     }
-    for (c, r) in bins.zip(own) {
-        for (lane, (&c, &r)) in lanes.iter_mut().zip(c.iter().zip(r)) {
-            *lane += term(c, r);
+    if let (Some(c), Some(&rank), Some(&r)) = (bins.first(), ranks.first(), own.first()) {
+        all.cells -= u64::from(c.get());
+        all.twice -= u64::from(c.get()) * u64::from(rank);
+        if TIES {
+            all.growth -= term(c.get(), r);
         }
     }
-    // Whole and below 2^53.
-    lanes.iter().fold(rest, |sum, lane| sum + lane) as u128
+    all
 }
 
-/// Σ c, Σ v c and Σ v² c: with v below 2^14 and at most 2^30 cells all are below 2^58.
+/// What a target's bins (but the first) and `zeros` add to the ties of a reference with bins `own`.
+fn exact_growth<T: Bin>(bins: &[T], own: &[u32], zeros: u64) -> u128 {
+    let terms = bins.iter().zip(own).skip(1);
+    let beyond = terms.map(|(c, &r)| tie_growth(u64::from(c.get()), u64::from(r))).sum::<u128>();
+    beyond + tie_growth(zeros, u64::from(own[0]))
+}
+
+/// Σ c, Σ v c and Σ v² c over all bins but the first: with v below 2^14 and at most 2^30 cells all
+/// are below 2^58.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     pub cells: u64,
@@ -115,7 +128,7 @@ impl Sums {
     #[must_use]
     pub fn of<T: Bin, const SQUARES: bool>(bins: &[T]) -> Self {
         let mut sums = Self::default();
-        for (v, bin) in (0u32..).zip(bins) {
+        for (v, bin) in (0u32..).zip(bins).skip(1) {
             let c = u64::from(bin.get());
             sums.cells += c;
             sums.values += u64::from(v) * c;
@@ -124,16 +137,6 @@ impl Sums {
             }
         }
         sums
-    }
-
-    /// Those of all cells less these.
-    #[must_use]
-    pub fn rest(&self, all: &Self) -> Self {
-        Self {
-            cells: all.cells - self.cells,
-            values: all.values - self.values,
-            squares: all.squares - self.squares,
-        }
     }
 }
 
@@ -146,12 +149,14 @@ pub struct Background<'a> {
     /// Σ (r³ - r).
     pub ties: u128,
     pub sums: Sums,
+    /// All its cells with a bin, zeros among them.
+    pub cells: u64,
     pub rest: bool,
 }
 
 impl Background<'_> {
-    /// A target's bins compared, cells of any other value apart: `sizes` are the two samples'
-    /// numbers of cells, `weights` what means are of.
+    /// A target's bins compared: `sizes` are the two samples' numbers of cells, `weights` what
+    /// means are of.  Cells of the target without a bin are zeros; bin 0 takes no part.
     #[inline]
     pub fn cell<T: Bin>(
         &self,
@@ -162,18 +167,30 @@ impl Background<'_> {
     ) -> Cell {
         let comparison = match &question.test {
             Test::Wilcoxon(options) => {
-                self.rank_sum(bins, sizes).test(options, question.tables).map(Into::into)
+                let (sums, values) = self.rank_sum(bins, sizes);
+                let comparison = sums.test(options, question.tables).map(Into::into);
+                let means = (question.scale == Scale::Plain).then(|| {
+                    let other = self.sums.values - if self.rest { values } else { 0 };
+                    (values as f64 / sizes.0 as f64, other as f64 / sizes.1 as f64)
+                });
+                if let Some((target_mean, reference_mean)) = means {
+                    let comparison = comparison.unwrap_or(Comparison::NAN);
+                    return Cell { target_mean, reference_mean, comparison };
+                }
+                comparison
             }
             Test::Anderson(options) => {
                 let mut sum = AndersonSum::new(sizes.0, sizes.1, options.midrank);
-                for (bin, &own) in bins.iter().zip(self.own) {
-                    let c = bin.get();
-                    sum.push(u64::from(c), u64::from(if self.rest { own - c } else { own }));
+                let cells: u64 = bins.iter().skip(1).map(|bin| u64::from(bin.get())).sum();
+                let counts = bins.iter().skip(1).map(|bin| u64::from(bin.get()));
+                for (c, &own) in std::iter::once(sizes.0 - cells).chain(counts).zip(self.own) {
+                    let own = u64::from(own);
+                    sum.push(c, if self.rest { own - c } else { own });
                 }
                 sum.test(options).map(Into::into)
             }
             Test::TTest(options) => {
-                let (target, other) = self.moments(bins);
+                let (target, other) = self.moments(bins, sizes);
                 ttest(&target, &other, options).map(Into::into)
             }
         };
@@ -185,22 +202,39 @@ impl Background<'_> {
         }
     }
 
-    fn rank_sum<T: Bin>(&self, bins: &[T], (n_target, n_reference): (u64, u64)) -> RankSum {
-        let twice = twice_u(bins, self.ranks);
+    /// The rank sum, and the target's Σ v c.
+    fn rank_sum<T: Bin>(&self, bins: &[T], sizes: (u64, u64)) -> (RankSum, u64) {
+        let (n_target, n_reference) = sizes;
+        let small = n_target + n_reference < EXACT_IN_F64 && !self.rest;
+        let sums = if small {
+            ranked::<T, true>(bins, self.ranks, self.own)
+        } else {
+            ranked::<T, false>(bins, self.ranks, self.own)
+        };
+        let zeros = n_target - sums.cells;
+        let twice = sums.twice + zeros * u64::from(self.ranks[0]);
         let (twice_u, ties) = if self.rest {
             (twice - n_target * n_target, self.ties)
+        } else if small {
+            let growth = sums.growth as u128 + tie_growth(zeros, u64::from(self.own[0]));
+            (twice, self.ties + growth)
         } else {
-            (twice, self.ties + growth(bins, self.own, n_target + n_reference))
+            (twice, self.ties + exact_growth(bins, self.own, zeros))
         };
-        RankSum { n_target, n_reference, twice_u, ties }
+        (RankSum { n_target, n_reference, twice_u, ties }, sums.values)
     }
 
     /// The moments of the target's bins and of what they are compared with.
-    pub fn moments<T: Bin>(&self, bins: &[T]) -> (Moments, Moments) {
+    pub fn moments<T: Bin>(&self, bins: &[T], sizes: (u64, u64)) -> (Moments, Moments) {
         let target = Sums::of::<_, true>(bins);
-        let other = if self.rest { target.rest(&self.sums) } else { self.sums };
-        let of = |sums: Sums| Moments::of_sums(sums.cells, sums.values, sums.squares);
-        (of(target), of(other))
+        let rest = |all: u64, own: u64| if self.rest { all - own } else { all };
+        let (values, squares) =
+            (rest(self.sums.values, target.values), rest(self.sums.squares, target.squares));
+        let cells = rest(self.cells, sizes.0);
+        (
+            Moments::of_sums(sizes.0, target.values, target.squares),
+            Moments::of_sums(cells, values, squares),
+        )
     }
 
     /// The sums that both means are of.
@@ -210,7 +244,8 @@ impl Background<'_> {
             let other = self.sums.values - if self.rest { target } else { 0 };
             return (target as f64, other as f64);
         }
-        let cells = bins.iter().zip(self.own).zip(weights);
+        // Zeros weigh nothing.
+        let cells = bins.iter().zip(self.own).zip(weights).skip(1);
         cells.fold((0.0, 0.0), |(target, other), ((c, r), w)| {
             let c = c.get();
             let r = if self.rest { r - c } else { *r };
@@ -239,11 +274,22 @@ mod tests {
             let wide: Vec<u32> = c.iter().map(|&c| u32::from(c)).collect();
             let want = naive::rank_sum(&spread(&wide), &spread(&r));
             let mut ranks = vec![0; r.len()];
-            let shared = background(&r, &mut ranks);
-            prop_assert_eq!(twice_u(&c, &ranks), want.twice_u);
-            let cells = want.n_target + want.n_reference;
-            prop_assert_eq!(shared + growth(&c, &r, cells), want.ties);
-            prop_assert_eq!(shared + growth(&wide, &r, EXACT_IN_F64), want.ties);
+            let ties = background(&r, &mut ranks);
+            let (n1, n2) = (want.n_target, want.n_reference);
+            let own = Background {
+                own: &r, ranks: &ranks, ties, sums: Sums::of::<_, true>(&r), cells: n2, rest: false,
+            };
+            let zeros = u64::from(c[0]);
+            prop_assert_eq!(own.rank_sum(&c, (n1, n2)).0, want);
+            prop_assert_eq!(own.rank_sum(&wide, (n1, n2)).0, want);
+            prop_assert_eq!(ties + exact_growth(&wide, &r, zeros), want.ties);
+            // The same cells beside all of both.
+            let all: Vec<u32> = wide.iter().zip(&r).map(|(c, r)| c + r).collect();
+            let ties = background(&all, &mut ranks);
+            let rest = Background {
+                own: &all, ranks: &ranks, ties, sums: Sums::of::<_, true>(&all), cells: n1 + n2, rest: true,
+            };
+            prop_assert_eq!(rest.rank_sum(&c, (n1, n2)).0, want);
             let sums = Sums::of::<_, true>(&c);
             prop_assert_eq!(sums.values as f64, spread(&wide).iter().sum::<f64>());
             prop_assert_eq!(sums.squares as f64, spread(&wide).iter().map(|v| v * v).sum::<f64>());
@@ -252,15 +298,16 @@ mod tests {
 
     #[test]
     fn ties_are_exact_on_both_sides_of_the_bound() {
-        for n in [131_071u32, 131_072, 2_642_246, 1 << 29] {
-            let half = u64::from(n / 2);
-            let want = tie_term(2 * half) - tie_term(half);
-            assert_eq!(growth(&[n / 2], &[n / 2], 2 * half), want, "{n}");
+        for n in [65_535u64, 65_536, 1_321_123, 1 << 28] {
+            // All cells of both in one run above zero.
+            let (c, r) = ([0, n as u32], [0, n as u32]);
+            let mut ranks = [0; 2];
+            let ties = background(&r, &mut ranks);
+            let sums = Sums::of::<_, true>(&r);
+            let own = Background { own: &r, ranks: &ranks, ties, sums, cells: n, rest: false };
+            let (got, _) = own.rank_sum(&c, (n, n));
+            assert_eq!((got.ties, got.twice_u), (tie_term(2 * n), n * n), "{n}");
         }
-        // The largest sum that f64 takes: all cells in one run.
-        let (c, r) = (65_535u16, 65_536u32);
-        let want = tie_term(131_071) - tie_term(65_536);
-        assert_eq!(growth(&[c, 0, 0, 0, 0], &[r, 0, 0, 0, 0], 131_071), want);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub fn survey<M: Matrix>(matrix: &M, genes: &[u32], labels: &[u32]) -> Survey {
     let seen = rows.par_chunks(length).map(look).reduce(|| vec![[0; 3]; n_genes], merge);
     let of = |pick: fn(&[u32; 3]) -> u32| genes.iter().map(|&g| pick(&seen[g as usize])).collect();
     Survey {
-        widths: of(|seen| (2 * seen[0] + 4).next_multiple_of(4).min(MAX_WIDTH)),
+        widths: of(|seen| (seen[0] + seen[0] / 2 + 3).next_multiple_of(4).min(MAX_WIDTH)),
         odd: of(|seen| seen[1]),
         entries: of(|seen| seen[2]),
     }
@@ -175,15 +175,14 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Counts the zeros of a filled table of `cells` cells into its first bins.
-    fn count_zeros<T: Bin, V: Value>(&self, table: &mut [T], odd: &mut Odd<V>, cells: usize) {
-        odd.sort();
+    /// Counts the zeros of `cells` cells into the first bins of a background.
+    fn count_zeros<V: Value>(&self, table: &mut [u32], odd: &Odd<V>, cells: u64) {
         for (&gene, bins) in self.genes.iter().zip(&self.bins) {
             let bins = &mut table[bins.clone()];
-            bins[0] = T::default();
-            let listed = bins.iter().map(|bin| u64::from(bin.get())).sum::<u64>();
+            bins[0] = 0;
+            let listed = bins.iter().map(|&bin| u64::from(bin)).sum::<u64>();
             let listed = listed + odd.of(gene).len() as u64;
-            bins[0] = T::of((cells as u64).saturating_sub(listed));
+            bins[0] = cells.saturating_sub(listed) as u32;
         }
     }
 }
@@ -234,6 +233,8 @@ struct Gene<V> {
     /// Σ(r³ - r), odd entries included.
     ties: u128,
     sums: Sums,
+    /// Cells with a bin.
+    cells: u64,
     odd: Vec<V>,
     /// Whether an odd entry stands below the last bin.
     mixed: bool,
@@ -277,8 +278,10 @@ pub fn run<M: Matrix>(
 impl<M: Matrix> Strip<'_, M> {
     /// One target after the other, several at once, against the reference's table.
     fn against_reference(&self, rows: Vec<Row>) -> Result<()> {
-        let reference = self.large_group(0)?;
-        let background = self.background(&reference.table, &reference.odd);
+        let mut reference = self.large_group(0)?;
+        let cells = self.plan.design.sizes()[0];
+        self.layout.count_zeros(&mut reference.table, &reference.odd, cells);
+        let background = self.background(&reference.table, &reference.odd, cells);
         let (large, small): (Vec<_>, Vec<_>) =
             (1..).zip(rows).partition(|(code, _)| is_large(self.members.of(*code)));
         for (code, mut row) in large {
@@ -331,7 +334,9 @@ impl<M: Matrix> Strip<'_, M> {
         let mut odd = Odd::default();
         odds.iter().chain(large.iter().map(|(_, group)| &group.odd)).for_each(|o| odd.add(o));
         odd.sort();
-        let background = self.background(&all, &odd);
+        let cells = self.plan.design.sizes().iter().sum();
+        self.layout.count_zeros(&mut all, &odd, cells);
+        let background = self.background(&all, &odd, cells);
         for (code, group) in &large {
             if let Some(row) = code.checked_sub(1).and_then(|t| rows.get_mut(t)) {
                 self.compare(*code, &group.table, &group.odd, &background, row);
@@ -360,7 +365,7 @@ impl<M: Matrix> Strip<'_, M> {
         odd.clear();
         self.layout.fill(self.matrix, rows, table, odd);
         refuse_nan(odd)?;
-        self.layout.count_zeros(table, odd, rows.len());
+        odd.sort();
         self.progress(rows.len());
         Ok(())
     }
@@ -390,7 +395,7 @@ impl<M: Matrix> Strip<'_, M> {
         );
         walked?;
         let mut group = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.layout.count_zeros(&mut group.table, &mut group.odd, rows.len());
+        group.odd.sort();
         Ok(group)
     }
 
@@ -400,7 +405,12 @@ impl<M: Matrix> Strip<'_, M> {
         self.monitor.done.fetch_max(self.first + genes, Ordering::Relaxed);
     }
 
-    fn background<'b>(&self, own: &'b [u32], odd: &Odd<M::Value>) -> Background<'b, M::Value> {
+    fn background<'b>(
+        &self,
+        own: &'b [u32],
+        odd: &Odd<M::Value>,
+        cells: u64,
+    ) -> Background<'b, M::Value> {
         let mut ranks = vec![0; own.len()];
         let squares = matches!(self.plan.test, Test::TTest(_));
         let mut slices = Vec::with_capacity(self.layout.bins.len());
@@ -419,6 +429,7 @@ impl<M: Matrix> Strip<'_, M> {
             Gene {
                 ties: bins::background(own, ranks) + odd::ties(&odd),
                 sums: if squares { Sums::of::<_, true>(own) } else { Sums::of::<_, false>(own) },
+                cells: cells - odd.len() as u64,
                 mixed: odd.first().is_some_and(|v| v.key() <= beyond),
                 odd_sum: reals.iter().map(|&v| self.plan.scale.before(v)).sum(),
                 odd_moments: Moments::of(&reals, 0),
@@ -454,6 +465,7 @@ impl<M: Matrix> Strip<'_, M> {
                 ranks: &background.ranks[range.clone()],
                 ties: gene.ties,
                 sums: gene.sums,
+                cells: gene.cells,
                 rest: design.reference() == Reference::Rest,
             };
             let odd = odd.of(self.layout.genes[i]);
@@ -485,7 +497,7 @@ impl<M: Matrix> Strip<'_, M> {
         }
         let mut cell = own.cell(bins, sizes, &self.weights, question);
         if let Test::TTest(options) = &question.test {
-            let (target, other) = own.moments(bins);
+            let (target, other) = own.moments(bins, sizes);
             let test = ttest(&target, &other.merge(&gene.odd_moments), options);
             cell.comparison = test.map_or(Comparison::NAN, Into::into);
         }

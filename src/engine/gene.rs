@@ -359,6 +359,11 @@ impl Tally {
             ranks: &self.ranks,
             ties: self.ties,
             sums: self.sums,
+            cells: if question.reference == Reference::Rest {
+                question.sizes.iter().sum()
+            } else {
+                question.sizes[0]
+            },
             rest: question.reference == Reference::Rest,
         };
         let sizes = pair(question.sizes, question.reference, code - 1);

@@ -98,9 +98,13 @@ impl<T: Bin, V: Value> Pair<'_, T, V> {
             target,
             reference: all,
         };
-        let bins = (0u16..).zip(self.bins.iter().zip(self.own));
-        let mut runs: Vec<Run> = bins
-            .map(|(v, (c, &r))| of(V::of_count(v), c.get().into(), r.into()))
+        let counts = self.bins.iter().skip(1).map(|bin| u64::from(bin.get()));
+        // What has neither a bin nor a place in the list is 0.
+        let zeros = self.sizes.0 - counts.clone().sum::<u64>() - self.odd.len() as u64;
+        let counts = std::iter::once(zeros).chain(counts);
+        let mut runs: Vec<Run> = (0u16..)
+            .zip(counts.zip(self.own))
+            .map(|(v, (c, &r))| of(V::of_count(v), c, r.into()))
             .chain(self.odd.iter().map(|&(_, value)| of(value, 1, 0)))
             .chain(self.own_odd.iter().map(|&value| of(value, 0, 1)))
             .collect();

@@ -36,8 +36,7 @@ fn ascending(p: &[f64]) -> Vec<u64> {
     // The leading 32 of the 62 bits that differ in numbers from 0 to 1: what agrees in them is put
     // in order afterwards.
     let places = (0u64..).zip(p).filter(|(_, p)| !p.is_nan());
-    let mut order: Vec<u64> =
-        places.map(|(i, p)| ((p.abs().to_bits() >> 30) << 32) | i).collect();
+    let mut order: Vec<u64> = places.map(|(i, p)| ((p.abs().to_bits() >> 30) << 32) | i).collect();
     sort_entries(&mut order, &mut Scratch::default(), 32);
     let value = |entry: &u64| p[*entry as u32 as usize];
     for same in order.chunk_by_mut(|a, b| a >> 32 == b >> 32) {

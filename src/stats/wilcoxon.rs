@@ -151,7 +151,10 @@ impl RankSum {
         let pairs = self.n_target as f64 * self.n_reference as f64;
         let factor = if tie_correct {
             // (N + 1) - T / (N (N - 1)) = (N³ - N - T) / (N (N - 1)); N = 1 has no pairs.
-            (tie_term(n) - self.ties) as f64 / (n as f64 * (n as f64 - 1.0))
+            let spread = tie_term(n) - self.ties;
+            // The same number, the sooner for fewer than 2.6 million cells.
+            let spread = u64::try_from(spread).map_or(spread as f64, |spread| spread as f64);
+            spread / (n as f64 * (n as f64 - 1.0))
         } else {
             n as f64 + 1.0
         };
