@@ -237,6 +237,9 @@ impl Kernel {
                 self.sorted.sort(sample);
                 self.sorted.runs(sample.zeros, |run| lists.push(run));
                 lists.sort(sizes.len());
+                if reference == Reference::Rest {
+                    lists.sum_up(options.midrank);
+                }
                 for t in targets {
                     let (n_target, n_reference) = pair(sizes, reference, t);
                     let mut sum = AndersonSum::new(n_target, n_reference, options.midrank);
@@ -486,7 +489,10 @@ mod tests {
                     sum.push(a, b);
                 }
                 let direct: Option<Comparison> = sum.test(&options).map(Into::into);
-                prop_assert_eq!(format!("{:?}", Some(row)), format!("{direct:?}"));
+                let direct = direct.unwrap();
+                // Against the rest stretches of runs are summed at once: measured 4e-14.
+                prop_assert!(same(row.statistic, direct.statistic, 1e-12));
+                prop_assert!(same(row.p.p, direct.p.p, 1e-12));
                 // Measured 3e-15; allow 1e-12.
                 let want = naive::anderson_a_squared(&x, &y, midrank);
                 prop_assert!(same(sum.a_squared(), want, 1e-12), "{} {}", sum.a_squared(), want);

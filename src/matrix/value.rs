@@ -59,6 +59,8 @@ impl Value for f32 {
         self + other
     }
 
+    // Without branches, and NaN is no fraction.
+    #[allow(clippy::needless_bitwise_bool, clippy::manual_range_contains)]
     #[inline]
     fn is_fractional(self) -> bool {
         // Adding 1.5 · 2^23 rounds to the nearest whole number; from 2^22 on halves are all there
@@ -103,6 +105,7 @@ impl Value for f64 {
         self + other
     }
 
+    #[allow(clippy::needless_bitwise_bool, clippy::manual_range_contains)]
     #[inline]
     fn is_fractional(self) -> bool {
         const ROUND: f64 = 6_755_399_441_055_744.0;

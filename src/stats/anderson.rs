@@ -121,9 +121,7 @@ impl AndersonSum {
         } else {
             (2 * (self.target_below + target), 2 * (self.below + run))
         };
-        // 4 (B (N - B)), less N l for midranks; 0 only in the last run of the right version, which
-        // that version leaves out, or where all values are equal.
-        let spread = twice_b * (2 * n - twice_b) - if self.midrank { n * run } else { 0 };
+        let spread = spread(n, twice_b, run, self.midrank);
         if spread > 0 {
             // |N M - n1 B| <= n1 n2 <= 2^58 for N <= 2^30: doubled, it fits i64.
             let distance = (n * twice_m).cast_signed() - (self.n_target * twice_b).cast_signed();
@@ -133,6 +131,27 @@ impl AndersonSum {
         self.target_below += target;
         self.below += run;
         self.runs += 1;
+    }
+
+    /// Adds several larger distinct values at once, of which the target has none: how many, their
+    /// reference cells, and their terms' sum, Σ l [`Self::distance`]² / [`spread`].
+    pub(crate) fn skip(&mut self, runs: u64, cells: u64, sum: f64) {
+        self.sum += sum;
+        self.below += cells;
+        self.runs += runs;
+    }
+
+    /// n1.
+    pub(crate) fn n_target(&self) -> u64 {
+        self.n_target
+    }
+
+    /// 2 (N M - n1 B) of a run without target cells, from its 2 B.
+    pub(crate) fn distance(&self, twice_b: u64) -> f64 {
+        let n = self.n_target + self.n_reference;
+        let distance =
+            (n * 2 * self.target_below).cast_signed() - (self.n_target * twice_b).cast_signed();
+        distance as f64
     }
 
     /// A², not normalised.
@@ -180,6 +199,12 @@ impl AndersonSum {
         };
         Some(Anderson { statistic, p })
     }
+}
+
+/// 4 (B (N - B)), less N l for midranks, of a run of l cells; 0 only in the last run of the right
+/// version, which that version leaves out, or where all values are equal.
+pub(crate) fn spread(n: u64, twice_b: u64, run: u64, midrank: bool) -> u64 {
+    twice_b * (2 * n - twice_b) - if midrank { n * run } else { 0 }
 }
 
 /// σ_N of A² for k = 2 (eq. 4), N >= 4.

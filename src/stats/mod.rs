@@ -19,6 +19,7 @@ pub mod naive;
 pub mod radix;
 pub mod special;
 pub mod ttest;
+pub mod two;
 pub mod wilcoxon;
 
 use crate::error::{Error, ErrorKind};

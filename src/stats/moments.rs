@@ -21,6 +21,8 @@
 //!
 //! Cost: two passes over the listed values, O(1) a group.
 
+use super::two::{divide, two_sum};
+
 /// n, mean and Σ(x - mean)² of one sample.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Moments {
@@ -134,33 +136,6 @@ impl Moments {
         let m2 = self.m2 + other.m2 + whole * whole * (self.n as f64 * share);
         Self { n, mean, low: finite(low), m2 }
     }
-}
-
-/// a + b as a rounded sum and its error (Knuth, TAOCP 2, 4.2.2, theorem B).
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    let b_seen = sum - a;
-    (sum, (a - (sum - b_seen)) + (b - b_seen))
-}
-
-/// a b / c as a rounded quotient and what it leaves out, for whole numbers b and c.
-fn divide(a: f64, b: f64, c: f64) -> (f64, f64) {
-    let (product, lost) = two_product(a, b);
-    let quotient = product / c;
-    let (back, back_lost) = two_product(quotient, c);
-    (quotient, ((product - back) + (lost - back_lost)) / c)
-}
-
-/// a b as a rounded product and its error (Dekker 1971, Numer. Math. 18, 224).
-fn two_product(a: f64, b: f64) -> (f64, f64) {
-    let split = |v: f64| {
-        let wide = 134_217_729.0 * v; // 2^27 + 1
-        let high = wide - (wide - v);
-        (high, v - high)
-    };
-    let product = a * b;
-    let ((a1, a2), (b1, b2)) = (split(a), split(b));
-    (product, a2 * b2 - (((product - a1 * b1) - a2 * b1) - a1 * b2))
 }
 
 /// A correction that overflowed on the way is none.
