@@ -68,6 +68,9 @@ impl Ranks {
     }
 }
 
+/// Leading bits of longer keys that are sorted by: as many as two passes take.
+const PREFIX: u32 = 26;
+
 /// One gene's sorted entries, with the scratch space that sorting and ranking take.
 #[derive(Debug, Default)]
 pub struct Sorted {
@@ -103,11 +106,10 @@ impl Sorted {
         let (least, most) =
             keys().fold((u64::MAX, 0), |(low, high), key| (low.min(key), high.max(key)));
         let bits = 64 - most.saturating_sub(least).leading_zeros();
-        let shift = bits.saturating_sub(32);
         let zero = V::default().key();
         self.weighted = sample.weights.is_some();
         self.entries.clear();
-        if shift == 0 && !self.weighted {
+        if bits <= 32 && !self.weighted {
             let entry = |e: &Entry<V>| (e.value.key() - least) << 32 | u64::from(e.code);
             self.entries.extend(sample.entries.iter().map(entry));
             sort_entries(&mut self.entries, &mut self.scratch, bits);
@@ -115,6 +117,7 @@ impl Sorted {
             self.negative = if least < zero { self.entries.partition_point(below) } else { 0 };
             return;
         }
+        let shift = bits.saturating_sub(PREFIX);
         let prefix = |key: u64| ((key - least) >> shift) << 32;
         self.entries.extend((0u64..).zip(keys()).map(|(i, key)| prefix(key) | i));
         sort_entries(&mut self.entries, &mut self.scratch, bits - shift);
@@ -135,15 +138,17 @@ impl Sorted {
         let zero = V::default().key();
         self.negative = self.entries.partition_point(|&entry| key(entry) < zero);
         self.weights.clear();
-        let (mut run, mut previous) = (0, None);
+        let (mut run, mut before) = (0, None);
         for entry in &mut self.entries {
-            let (i, key) = (at(*entry), key(*entry));
-            run += u64::from(previous.is_some_and(|previous| previous != key));
-            previous = Some(key);
+            let i = at(*entry);
+            // Whole keys are looked up only where their leading bits agree.
+            let same = |before: u64| before >> 32 == *entry >> 32 && key(before) == key(*entry);
+            run += u64::from(before.is_some_and(|before| !same(before)));
+            before = Some(*entry);
             if self.weighted {
                 self.weights.push(sample.weight(i));
             }
-            *entry = run << 32 | u64::from(sample.entries[i].code);
+            *entry = (run << 32) | u64::from(sample.entries[i].code);
         }
     }
 
