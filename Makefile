@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check build rust-test python-test accuracy clean
+.PHONY: demo test check build rust-test python-test accuracy bench clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
 	$(BIN)/python -m pdex.demo demo.parquet
@@ -15,8 +15,8 @@ check: build  ## formatters, linters, type checkers, the stub test and both suit
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo clippy --quiet --features python -- -D warnings
-	$(BIN)/ruff format --check python tests docs
-	$(BIN)/ruff check python tests docs
+	$(BIN)/ruff format --check python tests docs benches
+	$(BIN)/ruff check python tests docs benches
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest pdex._pdex --ignore-disjoint-bases
 	$(MAKE) test
@@ -30,6 +30,9 @@ python-test: build
 accuracy: build  ## worst errors against SciPy: rewrites docs/accuracy.md
 	$(BIN)/python docs/accuracy.py
 
+bench: build  ## every peer beside pdex, an hour: rewrites the table of docs/benchmarks.md
+	$(BIN)/python benches/side_by_side.py --write
+
 build: $(VENV)/installed
 	$(BIN)/maturin develop --release --quiet
 
@@ -42,4 +45,4 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) target demo.parquet
+	rm -rf $(VENV) .bench target demo.parquet

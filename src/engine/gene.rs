@@ -25,7 +25,7 @@ use super::bins::{self, Sums};
 use super::design::{Reference, pair};
 use super::lists::RunLists;
 use super::sorted::{Ranks, Sample, Sorted};
-use crate::matrix::{Entry, Value};
+use crate::matrix::{Entry, Matrix, SKIP, Stored, Value};
 use crate::stats::anderson::{self, AndersonSum};
 use crate::stats::exact::NullTables;
 use crate::stats::moments::{GroupMoments, Moments};
@@ -250,6 +250,25 @@ impl Kernel {
         }
     }
 
+    /// [`Kernel::compare`] straight from a gene-major matrix, where the gene holds small counts and
+    /// nothing else; false, with nothing written, where it does not.
+    pub fn compare_counts<M: Matrix>(
+        &mut self,
+        matrix: &M,
+        gene: usize,
+        labels: &[u32],
+        question: &Question,
+        mut out: impl FnMut(usize, Cell),
+    ) -> bool {
+        if !self.tally.fill_column(matrix, gene, labels, question) {
+            return false;
+        }
+        for t in 0..question.sizes.len() - 1 {
+            out(t, self.tally.cell(t + 1, question));
+        }
+        true
+    }
+
     /// Fills `sums` with every group's sum of what its mean is of, and, against the rest, `others`
     /// with that of all other groups: added from both ends, never subtracted.
     fn means<V: Value>(&mut self, sample: &Sample<V>, question: &Question) {
@@ -297,6 +316,7 @@ struct Tally {
     ranks: Vec<u32>,
     ties: u128,
     sums: Sums,
+    cells: u64,
     /// What means are of, for each value.
     weights: Vec<f64>,
     scale: Scale,
@@ -307,6 +327,14 @@ const CHEAP_BINS: usize = 16;
 /// The table may be this much larger than the number of entries.
 const BINS_PER_ENTRY: usize = 4;
 const MAX_BINS: u32 = 1 << 14;
+
+/// Values that are looked at to find how many bins a gene needs.
+const SAMPLE: usize = 512;
+
+/// Whether a table is not larger than the work that it saves.
+fn worthwhile(width: usize, groups: usize, entries: usize) -> bool {
+    width * groups <= BINS_PER_ENTRY * entries + CHEAP_BINS * groups
+}
 
 impl Tally {
     /// How many bins a group takes; `None` where the table would be too large, or impossible.
@@ -319,9 +347,7 @@ impl Tally {
         };
         all_below(&sample.entries[..sample.entries.len().min(8)])?;
         let width = (all_below(sample.entries)? as usize + 1).next_multiple_of(4);
-        let groups = sample.zeros.len();
-        let worth = BINS_PER_ENTRY * sample.entries.len() + CHEAP_BINS * groups;
-        (width * groups <= worth).then_some(width)
+        worthwhile(width, sample.zeros.len(), sample.entries.len()).then_some(width)
     }
 
     fn fill<V: Value>(&mut self, sample: &Sample<V>, width: usize, question: &Question) {
@@ -332,9 +358,53 @@ impl Tally {
             let bin = entry.code as usize * width + entry.value.count() as usize;
             self.table[bin] += sample.weight(i) as u32;
         }
-        for (bins, &zeros) in self.table.chunks_exact_mut(width).zip(sample.zeros) {
-            bins[0] = zeros as u32;
+        self.background(question);
+    }
+
+    /// Fills the table from a gene-major matrix; false where a value has no bin in it.
+    fn fill_column<M: Matrix>(
+        &mut self,
+        matrix: &M,
+        gene: usize,
+        labels: &[u32],
+        question: &Question,
+    ) -> bool {
+        let (stored, groups) = (matrix.stored_column(gene), question.sizes.len());
+        let sample = stored.iter().step_by(stored.len() / SAMPLE + 1);
+        let mut most = sample.map(|v| v.value().count()).max().unwrap_or(0);
+        // Room for more than the sample's largest; where that is too little, for the largest.
+        for room in [most.saturating_add(8), 0] {
+            let width = (most as usize + room as usize + 1).next_multiple_of(4);
+            if most >= MAX_BINS || !worthwhile(width, groups, stored.len()) {
+                return false;
+            }
+            self.width = width;
+            self.table.clear();
+            self.table.resize(width * groups, 0);
+            let table = &mut self.table[..];
+            matrix.visit_column(gene, labels, |code, value| {
+                let count = value.count();
+                // Cells that take no part have a code beyond the table.
+                let bin = code as usize * width + count as usize;
+                if (count as usize) < width {
+                    if let Some(bin) = table.get_mut(bin) {
+                        *bin += 1;
+                    }
+                } else if code != SKIP {
+                    most = most.max(count);
+                }
+            });
+            if (most as usize) < width {
+                self.background(question);
+                return true;
+            }
         }
+        false
+    }
+
+    /// Takes the reference's bins, or all groups', from the filled table.
+    fn background(&mut self, question: &Question) {
+        let width = self.width;
         self.own.clear();
         match question.reference {
             Reference::Background => self.own.extend_from_slice(&self.table[..width]),
@@ -345,6 +415,15 @@ impl Tally {
                 }
             }
         }
+        // Cells without another value are zeros.
+        let cells = match question.reference {
+            Reference::Background => question.sizes[0],
+            Reference::Rest => question.sizes.iter().sum(),
+        };
+        self.own[0] = 0;
+        let listed: u64 = self.own.iter().map(|&bin| u64::from(bin)).sum();
+        self.own[0] = cells.saturating_sub(listed) as u32;
+        self.cells = cells;
         self.ranks.resize(width, 0);
         self.ties = bins::background(&self.own, &mut self.ranks);
         self.sums = Sums::of::<_, true>(&self.own);
@@ -362,11 +441,7 @@ impl Tally {
             ranks: &self.ranks,
             ties: self.ties,
             sums: self.sums,
-            cells: if question.reference == Reference::Rest {
-                question.sizes.iter().sum()
-            } else {
-                question.sizes[0]
-            },
+            cells: self.cells,
             rest: question.reference == Reference::Rest,
         };
         let sizes = pair(question.sizes, question.reference, code - 1);

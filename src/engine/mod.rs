@@ -2,11 +2,15 @@
 //!
 //! ```text
 //! design   labels to codes, the reference, which groups are reported
-//! runs     a gene's values as runs of equal ones, ascending: by counting or by sorting
-//! gene     one gene's sweep, serving all targets; the expressions call it too
+//! members  each group's cells
+//! gene     one gene: every target from one sweep; the expressions call it too
+//! bins     small counts: two histograms of one gene compared
+//! sorted   other values: one sort, and the ranks of every group
+//! lists    other values: the Anderson-Darling sums of every group
+//! counts   row-major counts: each group's cells walked once, into a histogram of every gene
+//! odd      what has no bin there
 //! run      plan and drive: blocks, threads, progress, cancelling
 //! table    the result's columns
-//! pages    memory for them
 //! ```
 //!
 //! IMPORTS stats, matrix, `crate::error`.
@@ -18,7 +22,6 @@ pub mod gene;
 mod lists;
 pub mod members;
 mod odd;
-mod pages;
 pub mod run;
 pub mod sorted;
 pub mod table;

@@ -124,9 +124,12 @@ fn by_gene<M: Matrix>(
             Worker::default,
             |worker: &mut Worker<M::Value>, (slot, out)| {
                 monitor.check()?;
-                worker.load(matrix, bands, block, slot, design)?;
-                worker.refuse_nan(block.genes[slot])?;
-                worker.sweep(&question, out);
+                let gene = block.genes[slot];
+                if !worker.count(matrix, gene, design, &question, out) {
+                    worker.load(matrix, bands, block, slot, design)?;
+                    worker.refuse_nan(gene)?;
+                    worker.sweep(&question, out);
+                }
                 monitor.done.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             },
@@ -212,6 +215,21 @@ impl<V: Value> Worker<V> {
             *zeros = zeros.saturating_sub(1);
         }
         Ok(())
+    }
+
+    /// Answers for a gene of small counts straight from a gene-major matrix; else false.
+    fn count<M: Matrix<Value = V>>(
+        &mut self,
+        matrix: &M,
+        gene: u32,
+        design: &Design,
+        question: &Question,
+        out: &mut [Cell],
+    ) -> bool {
+        let gene = gene as usize;
+        let write = |t: usize, cell| out[t] = cell;
+        matrix.bands() == 0
+            && self.kernel.compare_counts(matrix, gene, design.codes(), question, write)
     }
 
     fn refuse_nan(&self, gene: u32) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use super::design::Design;
 use super::gene::Cell;
-use super::pages::zeroed;
 use crate::error::Error;
 use crate::stats::adjust::benjamini_hochberg;
 use crate::stats::unknown;
@@ -84,7 +83,8 @@ impl Table {
     /// to be written.
     #[must_use]
     pub fn new(n_targets: usize, n_genes: usize, extras: usize) -> Self {
-        let column = || zeroed(n_targets * n_genes);
+        // Zeroed memory is first touched when it is written, by several threads at once.
+        let column = || vec![0.0; n_targets * n_genes];
         let extra = |i| if i < extras { column() } else { Vec::new() };
         Self {
             n_genes,
@@ -171,7 +171,7 @@ impl Table {
         };
         let n = self.p_value.len();
         let mut derived =
-            Derived { log2_fold_change: zeroed(n), percent_change: zeroed(n), fdr: Vec::new() };
+            Derived { log2_fold_change: vec![0.0; n], percent_change: vec![0.0; n], fdr: vec![] };
         let genes = self.n_genes.max(1);
         let means = self.target_mean.par_chunks(genes).zip(self.reference_mean.par_chunks(genes));
         let columns = derived.log2_fold_change.par_chunks_mut(genes);
@@ -185,7 +185,7 @@ impl Table {
         derived.fdr = match family {
             Family::All => benjamini_hochberg(&self.p_value),
             Family::Target => {
-                let mut fdr = zeroed(n);
+                let mut fdr = vec![0.0; n];
                 let p = self.p_value.par_chunks(genes);
                 fdr.par_chunks_mut(genes)
                     .zip(p)
@@ -201,8 +201,11 @@ impl Table {
 #[must_use]
 pub fn sizes(design: &Design, n_genes: usize) -> (Vec<u32>, Vec<u32>) {
     let each = |pick: fn((u64, u64)) -> u64| {
-        let size = |t| u32::try_from(pick(design.pair(t))).unwrap_or(u32::MAX);
-        (0..design.n_targets()).flat_map(|t| std::iter::repeat_n(size(t), n_genes)).collect()
+        let mut sizes = vec![0; design.n_targets() * n_genes];
+        sizes.par_chunks_mut(n_genes.max(1)).enumerate().for_each(|(t, sizes)| {
+            sizes.fill(u32::try_from(pick(design.pair(t))).unwrap_or(u32::MAX));
+        });
+        sizes
     };
     (each(|pair| pair.0), each(|pair| pair.1))
 }

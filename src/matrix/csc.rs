@@ -2,7 +2,7 @@
 
 use super::csr::{Index, Order, check, check_lengths, used};
 use super::{Block, Column, Matrix, SKIP, Stored, Value, extend};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 
 /// A checked CSC view whose columns' indices ascend.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,25 @@ impl<'a, S: Stored, I: Index, P: Index> Csc<'a, S, I, P> {
     }
 }
 
+/// The label of a row; [`SKIP`] where a changed index is none any more.
+#[inline]
+fn label<I: Index>(labels: &[u32], row: I) -> u32 {
+    let row = usize::try_from(row.get()).unwrap_or(usize::MAX);
+    labels.get(row).copied().unwrap_or(SKIP)
+}
+
+impl<S: Stored, I: Index, P: Index> Csc<'_, S, I, P> {
+    /// The entries of one gene; empty where a changed indptr makes no sense any more.
+    fn entries_of(&self, gene: usize) -> (&[I], &[S]) {
+        let at = |i: usize| usize::try_from(self.indptr[i].get()).unwrap_or(usize::MAX);
+        let range = at(gene)..at(gene + 1);
+        match (self.indices.get(range.clone()), self.values.get(range)) {
+            (Some(rows), Some(values)) => (rows, values),
+            _ => (&[], &[]),
+        }
+    }
+}
+
 impl<S: Stored, I: Index, P: Index> Matrix for Csc<'_, S, I, P> {
     type Value = S::Value;
     type Band = ();
@@ -73,19 +92,20 @@ impl<S: Stored, I: Index, P: Index> Matrix for Csc<'_, S, I, P> {
         labels: &[u32],
         out: &mut Column<S::Value>,
     ) -> Result<()> {
-        let gene = block.genes[slot] as usize;
-        let at = |i: usize| usize::try_from(self.indptr[i].get()).unwrap_or(usize::MAX);
-        let range = at(gene)..at(gene + 1);
-        let (Some(rows), Some(values)) = (self.indices.get(range.clone()), self.values.get(range))
-        else {
-            return Err(ErrorKind::Changed { row: 0 }.into());
-        };
-        let label = |row: &I| {
-            let row = usize::try_from(row.get()).unwrap_or(usize::MAX);
-            labels.get(row).copied().unwrap_or(SKIP)
-        };
-        extend(out, values.iter().zip(rows).map(|(v, row)| (v.value(), label(row))));
+        let (rows, values) = self.entries_of(block.genes[slot] as usize);
+        extend(out, values.iter().zip(rows).map(|(v, &row)| (v.value(), label(labels, row))));
         Ok(())
+    }
+
+    fn visit_column(&self, gene: usize, labels: &[u32], mut visit: impl FnMut(u32, S::Value)) {
+        let (rows, values) = self.entries_of(gene);
+        for (row, value) in rows.iter().zip(values) {
+            visit(label(labels, *row), value.value());
+        }
+    }
+
+    fn stored_column(&self, gene: usize) -> &[S] {
+        self.entries_of(gene).1
     }
 
     fn stored(&self) -> &[S] {

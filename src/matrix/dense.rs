@@ -64,10 +64,19 @@ impl<S: Stored> Matrix for ColumnMajor<'_, S> {
         labels: &[u32],
         out: &mut Column<S::Value>,
     ) -> Result<()> {
-        let start = block.genes[slot] as usize * self.shape.0;
-        let values = &self.values[start..start + self.shape.0];
+        let values = self.stored_column(block.genes[slot] as usize);
         extend(out, values.iter().map(|v| v.value()).zip(labels.iter().copied()));
         Ok(())
+    }
+
+    fn visit_column(&self, gene: usize, labels: &[u32], mut visit: impl FnMut(u32, S::Value)) {
+        for (label, value) in labels.iter().zip(self.stored_column(gene)) {
+            visit(*label, value.value());
+        }
+    }
+
+    fn stored_column(&self, gene: usize) -> &[S] {
+        &self.values[gene * self.shape.0..][..self.shape.0]
     }
 
     fn stored(&self) -> &[S] {

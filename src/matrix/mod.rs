@@ -151,6 +151,18 @@ pub trait Matrix: Sync {
         let _ = (row, genes, visit);
     }
 
+    /// Visits what gene-major views store of one gene: each cell's label and value, zeros and cells
+    /// of the label [`SKIP`] among them.  Row-major views visit nothing.
+    fn visit_column(&self, gene: usize, labels: &[u32], visit: impl FnMut(u32, Self::Value)) {
+        let _ = (gene, labels, visit);
+    }
+
+    /// What gene-major views store of one gene; nothing of row-major ones.
+    fn stored_column(&self, gene: usize) -> &[Self::Stored] {
+        let _ = gene;
+        &[]
+    }
+
     /// What the arrays hold.
     type Stored: Stored<Value = Self::Value>;
 
