@@ -451,13 +451,7 @@ impl<M: Matrix> Strip<'_, M> {
     ) {
         let design = self.plan.design;
         let sizes = design.pair(code - 1);
-        let question = Question {
-            sizes: design.sizes(),
-            reference: design.reference(),
-            test: self.plan.test,
-            scale: self.plan.scale,
-            tables: self.tables,
-        };
+        let question = self.plan.question(self.tables);
         for (i, (gene, range)) in background.genes.iter().zip(&self.layout.bins).enumerate() {
             let bins = &table[range.clone()];
             let own = bins::Background {

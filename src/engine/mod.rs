@@ -5,6 +5,7 @@
 //! members  each group's cells
 //! gene     one gene: every target from one sweep; the expressions call it too
 //! bins     small counts: two histograms of one gene compared
+//! tally    small counts: the histograms of one gene
 //! sorted   other values: one sort, and the ranks of every group
 //! lists    other values: the Anderson-Darling sums of every group
 //! counts   row-major counts: each group's cells walked once, into a histogram of every gene
@@ -25,3 +26,4 @@ mod odd;
 pub mod run;
 pub mod sorted;
 pub mod table;
+mod tally;

@@ -53,6 +53,19 @@ pub struct Plan<'a> {
     pub genes: &'a [u32],
 }
 
+impl<'a> Plan<'a> {
+    /// What is asked of each gene.
+    pub(super) fn question(&self, tables: &'a NullTables) -> Question<'a> {
+        Question {
+            sizes: self.design.sizes(),
+            reference: self.design.reference(),
+            test: self.test,
+            scale: self.scale,
+            tables,
+        }
+    }
+}
+
 /// Tests every target on `plan.genes` of `matrix` and writes them to `table` from gene `first`.
 ///
 /// Runs on the current rayon pool.
@@ -106,13 +119,7 @@ fn by_gene<M: Matrix>(
 ) -> Result<()> {
     let design = plan.design;
     let (labels, n_targets) = (design.codes(), design.n_targets());
-    let question = Question {
-        sizes: design.sizes(),
-        reference: design.reference(),
-        test: plan.test,
-        scale: plan.scale,
-        tables,
-    };
+    let question = plan.question(tables);
     let mut cells = Vec::new();
     let mut done = first;
     let length = block_length(matrix, n_targets);

@@ -150,24 +150,60 @@ struct Distinct {
     firsts: Vec<IdxSize>,
 }
 
+/// A label as an integer that differs where labels do, and may be shared where they do not.
+trait Fold: Hash + Eq + Copy {
+    fn fold(self) -> u64;
+}
+
+impl Fold for u128 {
+    fn fold(self) -> u64 {
+        self as u64 ^ (self >> 64) as u64
+    }
+}
+
+impl Fold for i64 {
+    fn fold(self) -> u64 {
+        self as u64
+    }
+}
+
+impl Fold for i128 {
+    fn fold(self) -> u64 {
+        (self as u128).fold()
+    }
+}
+
+impl Fold for bool {
+    fn fold(self) -> u64 {
+        u64::from(self)
+    }
+}
+
 impl Distinct {
-    fn new<K: Hash + Eq + Copy>(labels: impl Iterator<Item = Option<K>>, rows: usize) -> Self {
+    fn new<K: Fold>(labels: impl Iterator<Item = Option<K>>, rows: usize) -> Self {
+        // There are few labels and many rows: what was looked up stands in a small table, by a
+        // multiplicative hash (Knuth, TAOCP 3, 6.4), before the map is asked.
+        const BITS: u32 = 10;
+        let mut recent: Vec<Option<(K, u32)>> = vec![None; 1 << BITS];
         let mut numbers: PlHashMap<K, u32> = PlHashMap::default();
         let mut codes = Vec::with_capacity(rows);
         let mut firsts = Vec::new();
-        // Rows of one label often follow each other: look again at the last one first.
-        let mut last: Option<(K, u32)> = None;
         for (row, label) in (0..).zip(labels) {
-            let code = match (label, last) {
-                (None, _) => SKIP,
-                (Some(label), Some((key, code))) if key == label => code,
-                (Some(label), _) => {
+            let Some(label) = label else {
+                codes.push(SKIP);
+                continue;
+            };
+            let place = label.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS);
+            let known = &mut recent[place as usize];
+            let code = match *known {
+                Some((key, code)) if key == label => code,
+                _ => {
                     let next = u32::try_from(firsts.len()).unwrap_or(SKIP);
                     let code = *numbers.entry(label).or_insert_with(|| {
                         firsts.push(row);
                         next
                     });
-                    last = Some((label, code));
+                    *known = Some((label, code));
                     code
                 }
             };
