@@ -10,7 +10,7 @@ import polars as pl
 
 from pdex import _pdex
 from pdex.io.source import n_threads, open_source, read_groups
-from pdex.options import choose, complete, flag
+from pdex.options import Alternative, choose, complete, flag
 from pdex.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def de(
     mean: str = "arithmetic",
     pseudocount: float = 1e-9,
     fdr: str = "target",
+    alternative: Alternative = "two-sided",
     threads: int | None = None,
     progress: bool | None = None,
     **options: Any,
@@ -77,14 +78,17 @@ def de(
         Added to both means in the log2 fold change.
     fdr
         ``"target"``: Benjamini-Hochberg over the genes of each target; ``"all"``: over everything.
+    alternative
+        ``"two-sided"``, ``"less"`` (the target's values are smaller) or ``"greater"``; anderson
+        has the first only.
     threads
-        Number of threads; all cores where None. It never changes a number.
+        Number of threads, at most the cores; all cores where None. It never changes a number.
     progress
         Show a bar for work longer than a second; None: only on a terminal.
     **options
-        The test's own: ``alternative``, ``method``, ``continuity``, ``tie_correct`` for wilcoxon;
-        ``midrank``, ``p_value`` for anderson; ``alternative``, ``equal_var`` for ttest; see
-        :func:`pdex.wilcoxon`, :func:`pdex.anderson`, :func:`pdex.ttest`.
+        The test's own: ``method``, ``continuity``, ``tie_correct`` for wilcoxon; ``midrank``,
+        ``p_value`` for anderson; ``equal_var`` for ttest; see :func:`pdex.wilcoxon`,
+        :func:`pdex.anderson`, :func:`pdex.ttest`.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def de(
     >>> result.shape
     (60, 14)
     """
-    options = complete(test, options)
+    options = complete(test, options, alternative)
     choose("mean", mean, ("arithmetic", "geometric"))
     choose("fdr", fdr, ("target", "all"))
     number = isinstance(pseudocount, (int, float, np.integer, np.floating))

@@ -55,14 +55,20 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def complete(test: str, options: dict[str, Any]) -> dict[str, Any]:
+def complete(test: str, options: dict[str, Any], alternative: str) -> dict[str, Any]:
     """Return the options of `test` with defaults filled in; an unknown one is a TypeError."""
     choose("test", test, tuple(DEFAULTS))
+    choose("alternative", alternative, _WORDS["alternative"])
     defaults = DEFAULTS[test]
     for name in options:
         if name not in defaults:
             msg = f"{test} has no option {name!r}: it has {', '.join(map(repr, defaults))}"
             raise TypeError(msg)
     options = {**defaults, **options}
+    if "alternative" in defaults:
+        options["alternative"] = alternative
+    elif alternative != "two-sided":
+        msg = f"alternative={alternative!r}: {test} sees any difference, and is two-sided only"
+        raise ValueError(msg)
     check_options(options)
     return options

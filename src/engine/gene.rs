@@ -32,6 +32,7 @@ use crate::stats::moments::{GroupMoments, Moments};
 use crate::stats::special::{Tail, exp_m1};
 use crate::stats::ttest::{self, ttest};
 use crate::stats::wilcoxon::{self, RankSum};
+use std::mem;
 
 /// Which test, with its options.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -157,8 +158,7 @@ pub struct Kernel {
     lists: RunLists,
     groups: GroupMoments,
     rest: Vec<Moments>,
-    sums: Vec<f64>,
-    others: Vec<f64>,
+    means: Means,
     tally: Tally,
 }
 
@@ -177,76 +177,89 @@ impl Kernel {
             }
             return;
         }
-        let Question { sizes, reference, tables, .. } = *question;
-        self.means(sample, question);
-        let targets = 0..sizes.len() - 1;
-        let (sums, others) = (&self.sums, &self.others);
-        let mut write = |t: usize, comparison: Option<Comparison>| {
-            let (n1, n2) = pair(sizes, reference, t);
-            let other = if reference == Reference::Rest { others[t + 1] } else { sums[0] };
-            out(
-                t,
-                Cell {
-                    target_mean: question.scale.after(sums[t + 1] / n1 as f64),
-                    reference_mean: question.scale.after(other / n2 as f64),
-                    comparison: comparison.unwrap_or(Comparison::NAN),
-                },
-            );
+        let mut means = mem::take(&mut self.means);
+        means.fill(sample, question);
+        let write = |t: usize, comparison: Option<Comparison>| {
+            let (target_mean, reference_mean) = means.of(t, question);
+            let comparison = comparison.unwrap_or(Comparison::NAN);
+            out(t, Cell { target_mean, reference_mean, comparison });
         };
         match &question.test {
-            Test::TTest(options) => {
-                let entry = |i: usize| {
-                    let Entry { value, code } = sample.entries[i];
-                    (code as usize, value.to_f64(), sample.weight(i))
-                };
-                let zeros = sample.zeros;
-                self.groups.run(zeros.len(), zeros, sample.entries.len(), entry, true);
-                let moments = &self.groups.moments;
-                if reference == Reference::Rest {
-                    leave_one_out(moments, &mut self.rest);
-                }
-                for t in targets {
-                    let other = match reference {
-                        Reference::Background => &moments[0],
-                        Reference::Rest => &self.rest[t + 1],
-                    };
-                    write(t, ttest(&moments[t + 1], other, options).map(Into::into));
-                }
+            Test::Wilcoxon(options) => self.wilcoxon(sample, question, options, write),
+            Test::Anderson(options) => self.anderson(sample, question, options, write),
+            Test::TTest(options) => self.ttest(sample, question, options, write),
+        }
+        self.means = means;
+    }
+
+    fn wilcoxon<V: Value>(
+        &mut self,
+        sample: &Sample<V>,
+        &Question { sizes, reference, tables, .. }: &Question,
+        options: &wilcoxon::Options,
+        mut write: impl FnMut(usize, Option<Comparison>),
+    ) {
+        self.sorted.sort(sample);
+        match reference {
+            Reference::Background => {
+                self.sorted.rank::<false>(sample.zeros, sizes, &mut self.ranks);
             }
-            Test::Wilcoxon(options) => {
-                self.sorted.sort(sample);
-                match reference {
-                    Reference::Background => {
-                        self.sorted.rank::<false>(sample.zeros, sizes, &mut self.ranks);
-                    }
-                    Reference::Rest => {
-                        self.sorted.rank::<true>(sample.zeros, sizes, &mut self.ranks);
-                    }
-                }
-                for t in targets {
-                    let (n_target, n_reference) = pair(sizes, reference, t);
-                    let twice_u = self.ranks.twice[t + 1];
-                    let ties = self.ranks.shared + self.ranks.ties[t + 1];
-                    let sums = RankSum { n_target, n_reference, twice_u, ties };
-                    write(t, sums.test(options, tables).map(Into::into));
-                }
-            }
-            Test::Anderson(options) => {
-                let lists = &mut self.lists;
-                lists.clear();
-                self.sorted.sort(sample);
-                self.sorted.runs(sample.zeros, |run| lists.push(run));
-                lists.sort(sizes.len());
-                if reference == Reference::Rest {
-                    lists.sum_up(options.midrank);
-                }
-                for t in targets {
-                    let (n_target, n_reference) = pair(sizes, reference, t);
-                    let mut sum = AndersonSum::new(n_target, n_reference, options.midrank);
-                    lists.walk(t + 1, reference, &mut sum);
-                    write(t, sum.test(options).map(Into::into));
-                }
-            }
+            Reference::Rest => self.sorted.rank::<true>(sample.zeros, sizes, &mut self.ranks),
+        }
+        for t in 0..sizes.len() - 1 {
+            let (n_target, n_reference) = pair(sizes, reference, t);
+            let twice_u = self.ranks.twice[t + 1];
+            let ties = self.ranks.shared + self.ranks.ties[t + 1];
+            let sums = RankSum { n_target, n_reference, twice_u, ties };
+            write(t, sums.test(options, tables).map(Into::into));
+        }
+    }
+
+    fn anderson<V: Value>(
+        &mut self,
+        sample: &Sample<V>,
+        &Question { sizes, reference, .. }: &Question,
+        options: &anderson::Options,
+        mut write: impl FnMut(usize, Option<Comparison>),
+    ) {
+        let lists = &mut self.lists;
+        lists.clear();
+        self.sorted.sort(sample);
+        self.sorted.runs(sample.zeros, |run| lists.push(run));
+        lists.sort(sizes.len());
+        if reference == Reference::Rest {
+            lists.sum_up(options.midrank);
+        }
+        for t in 0..sizes.len() - 1 {
+            let (n_target, n_reference) = pair(sizes, reference, t);
+            let mut sum = AndersonSum::new(n_target, n_reference, options.midrank);
+            lists.walk(t + 1, reference, &mut sum);
+            write(t, sum.test(options).map(Into::into));
+        }
+    }
+
+    fn ttest<V: Value>(
+        &mut self,
+        sample: &Sample<V>,
+        &Question { sizes, reference, .. }: &Question,
+        options: &ttest::Options,
+        mut write: impl FnMut(usize, Option<Comparison>),
+    ) {
+        let entry = |i: usize| {
+            let Entry { value, code } = sample.entries[i];
+            (code as usize, value.to_f64(), sample.weight(i))
+        };
+        self.groups.run(sizes.len(), sample.zeros, sample.entries.len(), entry, true);
+        let moments = &self.groups.moments;
+        if reference == Reference::Rest {
+            leave_one_out(moments, &mut self.rest);
+        }
+        for t in 0..sizes.len() - 1 {
+            let other = match reference {
+                Reference::Background => &moments[0],
+                Reference::Rest => &self.rest[t + 1],
+            };
+            write(t, ttest(&moments[t + 1], other, options).map(Into::into));
         }
     }
 
@@ -268,10 +281,33 @@ impl Kernel {
         }
         true
     }
+}
 
-    /// Fills `sums` with every group's sum of what its mean is of, and, against the rest, `others`
-    /// with that of all other groups: added from both ends, never subtracted.
-    fn means<V: Value>(&mut self, sample: &Sample<V>, question: &Question) {
+/// What means are of, summed.
+#[derive(Debug, Default)]
+struct Means {
+    /// For each group.
+    sums: Vec<f64>,
+    /// Against the rest, for each group that of all others.
+    others: Vec<f64>,
+}
+
+impl Means {
+    /// The means of target `t` (0-based) and of what it is compared with; NaN where there are no
+    /// cells.
+    fn of(&self, t: usize, question: &Question) -> (f64, f64) {
+        let (n1, n2) = pair(question.sizes, question.reference, t);
+        let other = match question.reference {
+            Reference::Background => self.sums[0],
+            Reference::Rest => self.others[t + 1],
+        };
+        let mean = |sum: f64, n: u64| question.scale.after(sum / n as f64);
+        (mean(self.sums[t + 1], n1), mean(other, n2))
+    }
+
+    /// Sums every group; against the rest all other groups, too: added from both ends, never
+    /// subtracted.
+    fn fill<V: Value>(&mut self, sample: &Sample<V>, question: &Question) {
         let groups = sample.zeros.len();
         self.sums.clear();
         self.sums.resize(groups, 0.0);

@@ -1,8 +1,10 @@
-//! The drive: blocks of genes through all threads, into a table.
+//! The drive: strips and blocks of genes through all threads, into a table.
 //!
-//! A block's bands are loaded in parallel, then its genes are swept in parallel, then its cells
-//! are written.  Memory beyond matrix and table is one block, whatever the number of threads; the
-//! result does not depend on blocks or threads.
+//! Row-major matrices are looked at first: strips of genes that hold small counts are walked cell by
+//! cell ([`super::counts`]).  All else goes gene by gene, in blocks: a block's bands are loaded in
+//! parallel, then its genes are swept in parallel, then its cells are written.  Memory beyond
+//! matrix and table is one block, or the tables of one strip, whatever the number of threads; the
+//! result does not depend on strips, blocks or threads.
 
 use super::counts;
 use super::design::Design;
@@ -16,7 +18,7 @@ use crate::stats::exact::NullTables;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Entries gathered in one block: at most 192 MB for f64.
+/// Entries gathered in one block: 128 MB for f32, 256 MB for f64.
 const BLOCK_ENTRIES: usize = 1 << 24;
 /// Genes of one block.
 const BLOCK_GENES: usize = 512;
@@ -381,7 +383,6 @@ mod tests {
         (values, indices, indptr)
     }
 
-    /// A gene's numbers of every target, gene-major, as text: the same bits, NaN as NaN.
     fn table<M: Matrix>(matrix: &M, plan: &Plan) -> Table {
         let mut table = Table::new(TARGETS, plan.genes.len(), 2);
         let (tables, monitor) = (NullTables::default(), Monitor::default());

@@ -413,3 +413,12 @@ def test_numpy_flags_and_numbers_are_as_good_as_pythons():
     data = screen()
     given = de(data, continuity=np.bool_(False), pseudocount=np.float32(0.5))
     assert_frame_equal(given, de(data, continuity=False, pseudocount=0.5))
+
+
+def test_anderson_has_no_alternative():
+    data = screen()
+    assert_frame_equal(
+        de(data, test="anderson", alternative="two-sided"), de(data, test="anderson")
+    )
+    with pytest.raises(ValueError, match=r"alternative='less'.*anderson.*two-sided only"):
+        de(data, test="anderson", alternative="less")

@@ -376,13 +376,17 @@ def test_a_progress_bar_changes_nothing(rng, monkeypatch, capfd):
 
 
 LONG_JOB = """
-import anndata, numpy, pandas, pdex
+import time, anndata, numpy, pandas, pdex
 x = numpy.random.default_rng(0).normal(size=(30_000, 600)).astype("float32")
 labels = [f"T{i // 2 % 300}" if i % 2 else "control" for i in range(len(x))]
 obs = pandas.DataFrame({"target": labels}, map(str, range(len(x))))
 data = anndata.AnnData(x, obs)
 print("started", flush=True)
-pdex.de(data, "target", reference="control", test="anderson", is_log1p=False)
+try:
+    pdex.de(data, "target", reference="control", test="anderson", is_log1p=False)
+except KeyboardInterrupt:
+    print(time.monotonic(), flush=True)
+    raise
 print("finished", flush=True)
 """
 
@@ -396,7 +400,7 @@ def test_ctrl_c_stops_within_a_second():
         os.kill(child.pid, signal.SIGINT)
         sent = time.monotonic()
         out, err = child.communicate(timeout=60)
-        took = time.monotonic() - sent
-    assert out == ""
+    assert out != "finished\n"
     assert err.rstrip().endswith("KeyboardInterrupt")
-    assert took < 2  # measured: 0.3 s, with Python's own end
+    # One clock for all processes.  Measured: 0.1 s.
+    assert float(out) - sent < 1
