@@ -20,6 +20,7 @@
 //!
 //! Cost: sorting 2 passes, ranking 2 passes over the entries; O(groups) for zeros.
 
+use super::lists::RunLists;
 use crate::matrix::{Entry, Value};
 use crate::stats::radix::{Scratch, sort_entries};
 use crate::stats::wilcoxon::{tie_growth, tie_term};
@@ -231,6 +232,18 @@ impl Sorted {
     fn rank_weighted<const REST: bool>(&mut self, zeros: &[u64], ranks: &mut Ranks) {
         let mut below = 0;
         self.runs(zeros, |run| below = rank_run::<REST>(run, below, ranks));
+    }
+
+    /// Pushes every run to `lists`.
+    pub(super) fn list(&mut self, zeros: &[u64], lists: &mut RunLists) {
+        if self.weighted {
+            self.runs(zeros, |run| lists.push(run));
+            return;
+        }
+        let (negative, positive) = self.entries.split_at(self.negative);
+        lists.push_sorted(negative);
+        visit_zeros(&mut self.run, zeros, &mut |run| lists.push(run));
+        lists.push_sorted(positive);
     }
 
     /// Calls `visit` with each run of equal values, ascending; groups in it in any order.

@@ -114,31 +114,47 @@ impl AndersonSum {
         if run == 0 {
             return;
         }
-        let n = self.n_target + self.n_reference;
         // 2M and 2B: with midranks the run's own values count half.
         let (twice_m, twice_b) = if self.midrank {
             (2 * self.target_below + target, 2 * self.below + run)
         } else {
             (2 * (self.target_below + target), 2 * (self.below + run))
         };
-        let spread = spread(n, twice_b, run, self.midrank);
-        if spread > 0 {
-            // |N M - n1 B| <= n1 n2 <= 2^58 for N <= 2^30: doubled, it fits i64.
-            let distance = (n * twice_m).cast_signed() - (self.n_target * twice_b).cast_signed();
-            let distance = distance as f64;
-            self.sum += run as f64 * (distance * distance / spread as f64);
-        }
+        self.add_terms(1, self.term(twice_m, twice_b, run));
         self.target_below += target;
         self.below += run;
-        self.runs += 1;
+    }
+
+    /// The term of one run from its 2 M, 2 B and number of cells.
+    #[inline]
+    pub(crate) fn term(&self, twice_m: u64, twice_b: u64, run: u64) -> f64 {
+        let n = self.n();
+        let spread = spread(n, twice_b, run, self.midrank);
+        if spread == 0 {
+            return 0.0;
+        }
+        // |N M - n1 B| <= n1 n2 <= 2^58 for N <= 2^30: doubled, it fits i64.
+        let distance = (n * twice_m).cast_signed() - (self.n_target * twice_b).cast_signed();
+        let distance = distance as f64;
+        run as f64 * (distance * distance / spread as f64)
+    }
+
+    /// Adds the terms of several runs; [`Self::push`] goes on from where it was.
+    pub(crate) fn add_terms(&mut self, runs: u64, terms: f64) {
+        self.sum += terms;
+        self.runs += runs;
     }
 
     /// Adds several larger distinct values at once, of which the target has none: how many, their
     /// reference cells, and their terms' sum, Σ l [`Self::distance`]² / [`spread`].
     pub(crate) fn skip(&mut self, runs: u64, cells: u64, sum: f64) {
-        self.sum += sum;
+        self.add_terms(runs, sum);
         self.below += cells;
-        self.runs += runs;
+    }
+
+    /// N.
+    pub(crate) fn n(&self) -> u64 {
+        self.n_target + self.n_reference
     }
 
     /// n1.
@@ -148,7 +164,7 @@ impl AndersonSum {
 
     /// 2 (N M - n1 B) of a run without target cells, from its 2 B.
     pub(crate) fn distance(&self, twice_b: u64) -> f64 {
-        let n = self.n_target + self.n_reference;
+        let n = self.n();
         let distance =
             (n * 2 * self.target_below).cast_signed() - (self.n_target * twice_b).cast_signed();
         distance as f64
