@@ -3,6 +3,7 @@
 //! ```text
 //! ffi        Polars' plugin interface: columns in, a column out, errors and panics caught
 //! convert    Series to samples: dtypes, nulls, NaN, labels, weights
+//! distinct   labels to numbers
 //! output     results to a struct column
 //! wilcoxon, anderson, ttest    their options, and the registered functions
 //! ```
@@ -17,6 +18,7 @@
 
 mod anderson;
 mod convert;
+mod distinct;
 mod ffi;
 mod output;
 mod ttest;

@@ -1,0 +1,135 @@
+//! Labels to numbers, in order of first occurrence.
+
+use super::convert::{LABELS, unsupported};
+use super::polars_error;
+use crate::matrix::SKIP;
+use polars::prelude::*;
+use polars_arrow::array::View;
+use std::hash::Hash;
+
+/// Distinct labels of a column: a number for each row in order of first occurrence, and the row
+/// of each first occurrence.
+pub struct Distinct {
+    pub codes: Vec<u32>,
+    pub firsts: Vec<IdxSize>,
+}
+
+/// A label as an integer that differs where labels do, and may be shared where they do not.
+trait Fold: Hash + Eq + Copy {
+    fn fold(self) -> u64;
+}
+
+impl Fold for u128 {
+    fn fold(self) -> u64 {
+        self as u64 ^ (self >> 64) as u64
+    }
+}
+
+impl Fold for i64 {
+    fn fold(self) -> u64 {
+        self as u64
+    }
+}
+
+impl Fold for i128 {
+    fn fold(self) -> u64 {
+        (self as u128).fold()
+    }
+}
+
+impl Fold for bool {
+    fn fold(self) -> u64 {
+        u64::from(self)
+    }
+}
+
+impl Distinct {
+    fn new<K: Fold>(labels: impl Iterator<Item = Option<K>>, rows: usize) -> Self {
+        // There are few labels and many rows: what was looked up stands in a small table, by a
+        // multiplicative hash (Knuth, TAOCP 3, 6.4), before the map is asked.
+        const BITS: u32 = 10;
+        let mut recent: Vec<Option<(K, u32)>> = vec![None; 1 << BITS];
+        let mut numbers: PlHashMap<K, u32> = PlHashMap::default();
+        let mut codes = Vec::with_capacity(rows);
+        let mut firsts = Vec::new();
+        for (row, label) in (0..).zip(labels) {
+            let Some(label) = label else {
+                codes.push(SKIP);
+                continue;
+            };
+            let place = label.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS);
+            let known = &mut recent[place as usize];
+            let code = match *known {
+                Some((key, code)) if key == label => code,
+                _ => {
+                    let next = u32::try_from(firsts.len()).unwrap_or(SKIP);
+                    let code = *numbers.entry(label).or_insert_with(|| {
+                        firsts.push(row);
+                        next
+                    });
+                    *known = Some((label, code));
+                    code
+                }
+            };
+            codes.push(code);
+        }
+        Self { codes, firsts }
+    }
+
+    /// Codes of a categorical ([`SKIP`] for null): numbered through a table.
+    pub fn of_codes(labels: &[u32]) -> Self {
+        let mut numbers: Vec<u32> = Vec::new();
+        let mut firsts = Vec::new();
+        let number = |(row, &label): (IdxSize, &u32)| {
+            if let Some(&number) = numbers.get(label as usize)
+                && number != SKIP
+            {
+                return number;
+            }
+            if label == SKIP {
+                return SKIP;
+            }
+            if label as usize >= numbers.len() {
+                numbers.resize(label as usize + 1, SKIP);
+            }
+            let number = u32::try_from(firsts.len()).unwrap_or(SKIP);
+            numbers[label as usize] = number;
+            firsts.push(row);
+            number
+        };
+        let codes = (0..).zip(labels).map(number).collect();
+        Self { codes, firsts }
+    }
+
+    /// Strings of at most 12 bytes are their own views, which hash and compare as one integer;
+    /// longer ones, which are few among labels, go by the view of their first occurrence.
+    fn of_text(labels: &StringChunked) -> Self {
+        let mut long: PlHashMap<&str, u128> = PlHashMap::default();
+        let views = labels.downcast_iter().flat_map(|chunk| chunk.views().iter());
+        let key = |(label, view): (Option<_>, &View)| {
+            label.map(|label| match view.as_u128() {
+                view_bits if view.length <= View::MAX_INLINE_SIZE => view_bits,
+                view_bits => *long.entry(label).or_insert(view_bits),
+            })
+        };
+        Self::new(labels.iter().zip(views).map(key), labels.len())
+    }
+
+    /// Labels of a column of any other dtype.
+    pub fn of_column(target: &Series, name: &str) -> PolarsResult<Self> {
+        let rows = target.len();
+        match target.dtype() {
+            DataType::String => Ok(Self::of_text(target.str()?)),
+            DataType::Boolean => Ok(Self::new(target.bool()?.iter(), rows)),
+            DataType::UInt64 | DataType::Int128 | DataType::UInt128 => {
+                let wide = target.strict_cast(&DataType::Int128)?;
+                Ok(Self::new(wide.i128()?.iter(), rows))
+            }
+            dtype if dtype.is_integer() => {
+                let whole = target.cast(&DataType::Int64)?;
+                Ok(Self::new(whole.i64()?.iter(), rows))
+            }
+            dtype => Err(polars_error(&unsupported(name, dtype, LABELS))),
+        }
+    }
+}
