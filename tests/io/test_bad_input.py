@@ -422,3 +422,12 @@ def test_anderson_has_no_alternative():
     )
     with pytest.raises(ValueError, match=r"alternative='less'.*anderson.*two-sided only"):
         de(data, test="anderson", alternative="less")
+
+
+def test_groups_that_can_be_read_once_only():
+    data = screen()
+    wanted = ["c", "a"]
+    given = v01(data, groups=(name for name in wanted), as_polars=True)
+    assert given["target"].unique(maintain_order=True).to_list() == wanted
+    assert_frame_equal(given, v01(data, groups=wanted, as_polars=True))
+    assert_frame_equal(de(data, groups=iter(wanted)), de(data, groups=wanted))
