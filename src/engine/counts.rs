@@ -311,7 +311,7 @@ impl<M: Matrix> Strip<'_, M> {
             .collect::<Result<_>>()?;
         let length = self.layout.length;
         let mut arena = vec![0u16; length * small.len()];
-        let odds: Vec<Odd<M::Value>> = (small.par_iter(), arena.par_chunks_mut(length.max(1)))
+        let odds: Vec<Odd<M::Value>> = (small.par_iter(), arena.par_chunks_mut(length))
             .into_par_iter()
             .with_max_len(1)
             .map(|(&code, table)| {
@@ -344,7 +344,7 @@ impl<M: Matrix> Strip<'_, M> {
         }
         // The groups that are no target, and the large ones, take no part any more.
         let mut wanted = rows.into_iter().map(Some).collect::<Vec<_>>();
-        let jobs = small.iter().zip(arena.chunks_exact(length.max(1))).zip(&odds);
+        let jobs = small.iter().zip(arena.chunks_exact(length)).zip(&odds);
         let jobs: Vec<_> = jobs
             .filter_map(|((&code, table), odd)| {
                 let row = wanted.get_mut(code.checked_sub(1)?)?.take()?;

@@ -245,7 +245,7 @@ impl Kernel {
             let Entry { value, code } = sample.entries[i];
             (code as usize, value.to_f64(), sample.weight(i))
         };
-        self.groups.run(sizes.len(), sample.zeros, sample.entries.len(), entry, true);
+        self.groups.run(sizes.len(), sample.zeros, sample.entries.len(), entry);
         let moments = &self.groups.moments;
         if reference == Reference::Rest {
             leave_one_out(moments, &mut self.rest);

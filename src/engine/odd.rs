@@ -134,7 +134,7 @@ pub fn compare<T: Bin, V: Value>(pair: &Pair<T, V>, question: &Question) -> Cell
         let others = runs.iter().map(|run| (1, transform(run.value), run.reference));
         let cells: Vec<_> = targets.chain(others).filter(|cells| cells.2 > 0).collect();
         let mut groups = GroupMoments::default();
-        groups.run(2, &[0, 0], cells.len(), |i| cells[i], true);
+        groups.run(2, &[0, 0], cells.len(), |i| cells[i]);
         (groups.moments[0], groups.moments[1])
     };
     let comparison = match &question.test {

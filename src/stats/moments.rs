@@ -45,7 +45,7 @@ impl Moments {
     #[must_use]
     pub fn of(values: &[f64], zeros: u64) -> Self {
         let mut groups = GroupMoments::default();
-        groups.run(1, &[zeros], values.len(), |i| (0, values[i], 1), true);
+        groups.run(1, &[zeros], values.len(), |i| (0, values[i], 1));
         groups.moments[0]
     }
 
@@ -64,30 +64,6 @@ impl Moments {
         let (mean, low) = divide(sum as f64, 1.0, n as f64);
         let spread = u128::from(n) * u128::from(squares) - u128::from(sum) * u128::from(sum);
         Self { n, mean, low, m2: spread as f64 / n as f64 }
-    }
-
-    /// The moments of n finite values from Σ(x - origin) and Σ(x - origin)², the origin one of
-    /// them.
-    ///
-    /// # Examples
-    /// ```
-    /// use pdex::stats::moments::Moments;
-    /// assert_eq!(Moments::of_shifted(2, 1.0, 2.0, 4.0), Moments::of(&[1.0, 3.0], 0));
-    /// ```
-    #[must_use]
-    pub fn of_shifted(n: u64, origin: f64, sum: f64, squares: f64) -> Self {
-        if n == 0 {
-            return Self::default();
-        }
-        let (step, remainder) = divide(sum, 1.0, n as f64);
-        let (mean, low) = two_sum(origin, step);
-        Self { n, mean, low: finite(low + remainder), m2: (squares - sum * step).max(0.0) }
-    }
-
-    /// The moments of `n` zeros.
-    #[must_use]
-    pub fn of_zeros(n: u64) -> Self {
-        Self { n, ..Self::default() }
     }
 
     /// The mean, rounded once; NaN for an empty sample.
@@ -157,14 +133,13 @@ pub struct GroupMoments {
 
 impl GroupMoments {
     /// Takes `length` entries from `entry` (group, value, weight) and `zeros[g]` zeros for each
-    /// group; `m2` is left at 0 unless `with_m2`.
+    /// group.
     pub fn run(
         &mut self,
         groups: usize,
         zeros: &[u64],
         length: usize,
         entry: impl Fn(usize) -> (usize, f64, u64),
-        with_m2: bool,
     ) {
         self.reset(groups, zeros);
         for i in 0..length {
@@ -183,9 +158,7 @@ impl GroupMoments {
                 (state.mean, state.low) = (mean, finite(low + remainder));
             }
         }
-        if with_m2 {
-            self.second_pass(zeros, length, &entry);
-        }
+        self.second_pass(zeros, length, &entry);
         self.mend_infinite(length, &entry);
     }
 
@@ -327,7 +300,7 @@ mod tests {
                 repeated.extend(std::iter::repeat_n(value, usize::try_from(weight).unwrap()));
             }
             let mut groups = GroupMoments::default();
-            groups.run(1, &[0], values.len(), |i| (0, values[i].0, values[i].1), true);
+            groups.run(1, &[0], values.len(), |i| (0, values[i].0, values[i].1));
             let (got, want) = (groups.moments[0], Moments::of(&repeated, 0));
             prop_assert_eq!(got.n, want.n);
             if want.n > 0 {
