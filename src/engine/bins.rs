@@ -155,7 +155,7 @@ pub struct Background<'a> {
 }
 
 impl Background<'_> {
-    /// A target's bins compared: `sizes` are the two samples' numbers of cells, `weights` what
+    /// A target's bins compared ([`Test::complete`] has yet to make the p-values of scores): `sizes` are the two samples' numbers of cells, `weights` what
     /// means are of.  Cells of the target without a bin are zeros; bin 0 takes no part.
     #[inline]
     pub fn cell<T: Bin>(
@@ -168,7 +168,7 @@ impl Background<'_> {
         let comparison = match &question.test {
             Test::Wilcoxon(options) => {
                 let (sums, values) = self.rank_sum(bins, sizes);
-                let comparison = sums.test(options, question.tables).map(Into::into);
+                let comparison = sums.scored(options, question.tables).map(Into::into);
                 let means = (question.scale == Scale::Plain).then(|| {
                     let other = self.sums.values - if self.rest { values } else { 0 };
                     (values as f64 / sizes.0 as f64, other as f64 / sizes.1 as f64)

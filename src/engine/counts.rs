@@ -470,6 +470,7 @@ impl<M: Matrix> Strip<'_, M> {
             };
             row.set(i, &cell);
         }
+        row.complete(&self.plan.test);
     }
 
     /// A comparison that odd entries enter.

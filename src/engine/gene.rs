@@ -29,7 +29,8 @@ use crate::matrix::{Entry, Matrix, Value};
 use crate::stats::anderson;
 use crate::stats::exact::NullTables;
 use crate::stats::moments::{GroupMoments, Moments};
-use crate::stats::special::{Tail, exp_m1};
+use crate::stats::special::normal::two_sided_all;
+use crate::stats::special::{Tail, elementary};
 use crate::stats::ttest::{self, ttest};
 use crate::stats::wilcoxon::{self, RankSum};
 use std::mem;
@@ -40,6 +41,28 @@ pub enum Test {
     Wilcoxon(wilcoxon::Options),
     Anderson(anderson::Options),
     TTest(ttest::Options),
+}
+
+impl Test {
+    /// Whether kernels leave p-values to be made of the z scores, many at once.
+    #[must_use]
+    pub fn p_of_score(&self) -> bool {
+        matches!(self, Self::Wilcoxon(options) if options.p_of_score())
+    }
+
+    /// Makes the p-values that a kernel left: NaN where the score is.
+    pub fn complete<'a>(&self, comparisons: impl Iterator<Item = &'a mut Comparison>) {
+        if !self.p_of_score() {
+            return;
+        }
+        let comparisons: Vec<&mut Comparison> = comparisons.collect();
+        let scores: Vec<f64> = comparisons.iter().map(|of| of.extra[0].abs()).collect();
+        let (mut p, mut neg_log10) = (vec![0.0; scores.len()], vec![0.0; scores.len()]);
+        two_sided_all(&scores, &mut p, &mut neg_log10);
+        for (of, (p, neg_log10)) in comparisons.into_iter().zip(p.into_iter().zip(neg_log10)) {
+            of.p = Tail { p, neg_log10 };
+        }
+    }
 }
 
 /// What means are taken of, so that they compare on the natural scale.
@@ -62,7 +85,7 @@ impl Scale {
     pub fn before(self, value: f64) -> f64 {
         match self {
             Self::Plain | Self::Expm1OfMean => value,
-            Self::MeanOfExpm1 => exp_m1::exp_m1(value),
+            Self::MeanOfExpm1 => elementary::exp_m1(value),
             Self::Geometric => value.ln_1p(),
         }
     }
@@ -71,7 +94,7 @@ impl Scale {
     pub fn before_all(self, values: &mut [f64]) {
         match self {
             Self::Plain | Self::Expm1OfMean => {}
-            Self::MeanOfExpm1 => exp_m1::exp_m1_in_place(values),
+            Self::MeanOfExpm1 => elementary::exp_m1_in_place(values),
             Self::Geometric => values.iter_mut().for_each(|v| *v = v.ln_1p()),
         }
     }
@@ -163,7 +186,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The comparison of every target, in order, with its means.
+    /// The comparison of every target, in order, with its means; [`Test::complete`] has yet to make
+    /// the p-values of scores.
     pub fn compare<V: Value>(
         &mut self,
         sample: &Sample<V>,
@@ -211,7 +235,7 @@ impl Kernel {
             let twice_u = self.ranks.twice[t + 1];
             let ties = self.ranks.shared + self.ranks.ties[t + 1];
             let sums = RankSum { n_target, n_reference, twice_u, ties };
-            write(t, sums.test(&options, tables).map(Into::into));
+            write(t, sums.scored(&options, tables).map(Into::into));
         }
     }
 
@@ -407,6 +431,7 @@ mod tests {
             let (n1, n2) = pair(sizes, reference, t);
             rows[t] = (n1 > 0 && n2 > 0).then_some(cell.comparison);
         });
+        test.complete(rows.iter_mut().flatten());
         rows
     }
 

@@ -139,7 +139,7 @@ pub fn compare<T: Bin, V: Value>(pair: &Pair<T, V>, question: &Question) -> Cell
     };
     let comparison = match &question.test {
         Test::Wilcoxon(options) => {
-            rank_sum(&runs, pair.sizes).test(options, question.tables).map(Into::into)
+            rank_sum(&runs, pair.sizes).scored(options, question.tables).map(Into::into)
         }
         Test::Anderson(options) => {
             let mut sum = AndersonSum::new(pair.sizes.0, pair.sizes.1, options.midrank);

@@ -144,7 +144,7 @@ fn by_gene<M: Matrix>(
             },
         );
         swept?;
-        table.write(done, n_targets, &cells);
+        table.write(done, n_targets, &cells, &plan.test);
         done += block.genes.len();
         Ok(())
     })

@@ -1,9 +1,10 @@
 //! The result's columns: targets in order, each with all genes in order.
 
 use super::design::Design;
-use super::gene::Cell;
+use super::gene::{Cell, Test};
 use crate::error::Error;
 use crate::stats::adjust::benjamini_hochberg;
+use crate::stats::special::normal::two_sided_all;
 use crate::stats::unknown;
 use rayon::prelude::*;
 use std::str::FromStr;
@@ -70,6 +71,27 @@ impl Row<'_> {
     }
 }
 
+impl Row<'_> {
+    /// Makes the p-values that kernels left of the scores, when all are written.
+    pub fn complete(&mut self, test: &Test) {
+        complete(test, self.extra[0], self.p_value, self.neg_log10_p);
+    }
+}
+
+/// Makes p-values of z scores where `test` leaves them.
+fn complete(test: &Test, scores: &[f64], p_value: &mut [f64], neg_log10_p: &mut [f64]) {
+    if !test.p_of_score() {
+        return;
+    }
+    let mut directed = [0.0; 256];
+    let tails = p_value.chunks_mut(directed.len()).zip(neg_log10_p.chunks_mut(directed.len()));
+    for (scores, (p, neg_log10)) in scores.chunks(directed.len()).zip(tails) {
+        let directed = &mut directed[..scores.len()];
+        directed.iter_mut().zip(scores).for_each(|(z, score)| *z = score.abs());
+        two_sided_all(directed, p, neg_log10);
+    }
+}
+
 /// What [`Table::finish`] derives from a table.
 #[derive(Debug, Clone)]
 pub struct Derived {
@@ -133,8 +155,8 @@ impl Table {
     }
 
     /// Writes genes `first..` of every target from `cells`, which holds all targets of the first
-    /// gene, then of the next.
-    pub fn write(&mut self, first: usize, n_targets: usize, cells: &[Cell]) {
+    /// gene, then of the next, and makes the p-values that kernels left.
+    pub fn write(&mut self, first: usize, n_targets: usize, cells: &[Cell], test: &Test) {
         let n = self.n_genes;
         if n == 0 || n_targets == 0 {
             return;
@@ -154,6 +176,8 @@ impl Table {
         fill(&mut self.neg_log10_p, &|cell| cell.comparison.p.neg_log10);
         fill(&mut self.extra[0], &|cell| cell.comparison.extra[0]);
         fill(&mut self.extra[1], &|cell| cell.comparison.extra[1]);
+        let length = cells.len() / n_targets;
+        self.rows(first, length).into_par_iter().for_each(|mut row| row.complete(test));
     }
 
     /// Fold changes and corrected p-values.
@@ -218,7 +242,8 @@ mod tests {
     fn cells_take_their_places_and_fold_changes_their_limits() {
         let mut table = Table::new(2, 3, 0);
         let cell = |v| Cell { target_mean: v, reference_mean: v / 2.0, ..Cell::EMPTY };
-        table.write(1, 2, &[cell(1.0), cell(2.0), cell(0.0), cell(4.0)]);
+        let test = Test::TTest(crate::stats::ttest::Options::default());
+        table.write(1, 2, &[cell(1.0), cell(2.0), cell(0.0), cell(4.0)], &test);
         assert_eq!(table.target_mean[1..3], [1.0, 0.0]);
         assert_eq!(table.target_mean[4..6], [2.0, 4.0]);
         assert_eq!((table.target_mean[0], table.target_mean[3]), (0.0, 0.0));

@@ -362,6 +362,7 @@ impl<V: Value> Rows<V> {
                     },
                 });
             });
+            test.complete(rows.iter_mut().filter_map(|row| row.comparison.as_mut()));
             rows
         })
     }

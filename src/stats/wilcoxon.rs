@@ -131,6 +131,15 @@ pub struct Wilcoxon {
     pub auroc: f64,
 }
 
+impl Options {
+    /// Whether the p-value is that of |z score|, two-sided: [`RankSum::scored`] leaves it to
+    /// [`normal::two_sided_all`], which takes many at once.
+    #[must_use]
+    pub fn p_of_score(&self) -> bool {
+        self.method == Method::Asymptotic && self.alternative == Alternative::TwoSided
+    }
+}
+
 impl RankSum {
     /// Whether the exact distribution applies and was asked for.
     fn takes_exact(&self, method: Method) -> bool {
@@ -176,6 +185,16 @@ impl RankSum {
     /// ```
     #[must_use]
     pub fn test(&self, options: &Options, tables: &NullTables) -> Option<Wilcoxon> {
+        let mut test = self.scored(options, tables)?;
+        if options.p_of_score() {
+            test.p = normal::two_sided(test.z_score.abs());
+        }
+        Some(test)
+    }
+
+    /// [`RankSum::test`], but where [`Options::p_of_score`] the p-value is yet to come: NaN.
+    #[must_use]
+    pub fn scored(&self, options: &Options, tables: &NullTables) -> Option<Wilcoxon> {
         if self.n_target == 0 || self.n_reference == 0 {
             return None;
         }
@@ -184,7 +203,9 @@ impl RankSum {
         let twice_excess = self.twice_u.cast_signed() - pairs.cast_signed();
         let deviation = self.deviation(options.tie_correct);
         let correction = i64::from(options.continuity);
-        let p = if self.takes_exact(options.method) {
+        let p = if options.p_of_score() {
+            Tail::NAN
+        } else if self.takes_exact(options.method) {
             self.exact_tail(options.alternative, tables)
         } else {
             asymptotic_tail(twice_excess, correction, deviation, options.alternative)
@@ -241,7 +262,6 @@ fn asymptotic_tail(
     };
     let z = (towards - correction) as f64 / 2.0 / deviation;
     match alternative {
-        // The continuity correction may move z past 0: p is 1 then.
         Alternative::TwoSided => normal::two_sided(z),
         _ => Tail::one_sided(normal::sf(z), normal::log_sf(z)),
     }

@@ -24,7 +24,7 @@
 //! Imports std only.
 
 pub mod anderson_darling;
-pub mod exp_m1;
+pub mod elementary;
 pub mod normal;
 pub mod student_t;
 
