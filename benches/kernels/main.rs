@@ -1,0 +1,255 @@
+//! The numeric core's kernels at the sizes of a real screen: each answer is checked against its
+//! definition, then the kernel is timed on one thread.
+//!
+//! ```text
+//! cargo bench --features testing --bench kernels              times
+//! cargo bench --features testing --bench kernels -- --test    checks, and runs each once
+//! ```
+//!
+//! `cargo test --features testing` does the latter without an optimised build.  Inputs come from
+//! fixed seeds.  One gene: 30,000 cells, 200 targets and 1,020 control cells, two fifths of them
+//! not zero.  The engine: 4,000 cells x 256 genes, 40 targets.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod inputs;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use inputs::{Gene, Random, Screen, golden, near};
+use pdex::engine::bins::{Background, Sums, background};
+use pdex::engine::design::{Design, Reference, pair};
+use pdex::engine::gene::{Question, Scale, Test};
+use pdex::engine::run::{Monitor, Plan, run};
+use pdex::engine::sorted::{Ranks, Sample, Sorted};
+use pdex::engine::table::Table;
+use pdex::matrix::Csr;
+use pdex::stats::adjust::benjamini_hochberg;
+use pdex::stats::anderson::{self, AndersonSum};
+use pdex::stats::exact::NullTables;
+use pdex::stats::radix::{Scratch, sort_entries};
+use pdex::stats::special::{anderson_darling, normal, student_t};
+use pdex::stats::{naive, ttest, wilcoxon};
+use std::hint::black_box;
+use std::time::Duration;
+
+const REFERENCES: [(&str, Reference); 2] =
+    [("reference", Reference::Background), ("rest", Reference::Rest)];
+
+fn tests() -> [(&'static str, Test); 3] {
+    [
+        ("wilcoxon", Test::Wilcoxon(wilcoxon::Options::default())),
+        ("anderson", Test::Anderson(anderson::Options::default())),
+        ("ttest", Test::TTest(ttest::Options::default())),
+    ]
+}
+
+fn radix(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("radix sort");
+    for (entries, bits) in [(1_000, 24), (12_000, 24), (200_000, 26)] {
+        let mut random = Random(1);
+        let key = |random: &mut Random| random.next() >> (64 - bits);
+        let unsorted: Vec<u64> = (0..entries).map(|i| key(&mut random) << 32 | i).collect();
+        let mut scratch = Scratch::default();
+        let (mut got, mut want) = (unsorted.clone(), unsorted.clone());
+        sort_entries(&mut got, &mut scratch, bits);
+        want.sort_by_key(|entry| entry >> 32);
+        assert!(got == want, "{entries} entries of {bits} bits are out of order");
+        group.throughput(Throughput::Elements(entries));
+        group.bench_function(BenchmarkId::from_parameter(entries), |bencher| {
+            bencher.iter_batched_ref(
+                || unsorted.clone(),
+                |entries| sort_entries(entries, &mut scratch, bits),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+/// 2 U1 and the ties of the first targets, by the definition.
+fn check_ranks(gene: &Gene, sizes: &[u64], reference: Reference, ranks: &Ranks) {
+    for code in 1..4 {
+        let (x, y) = gene.samples(code, reference);
+        let want = naive::rank_sum(&x, &y);
+        let ties = ranks.shared + ranks.ties[code as usize];
+        assert_eq!((want.twice_u, want.ties), (ranks.twice[code as usize], ties));
+        assert_eq!((want.n_target, want.n_reference), pair(sizes, reference, code as usize - 1));
+    }
+}
+
+fn sorted(criterion: &mut Criterion) {
+    let gene = Gene::of_log_values();
+    let (entries, zeros, sizes) = gene.sparse();
+    let sample = Sample { entries: &entries, weights: None, zeros: &zeros };
+    let mut group = criterion.benchmark_group("one gene sorted and ranked");
+    group.throughput(Throughput::Elements(entries.len() as u64));
+    for (name, reference) in REFERENCES {
+        let (mut sorted, mut ranks) = (Sorted::default(), Ranks::default());
+        let mut call = || {
+            sorted.sort(black_box(&sample));
+            match reference {
+                Reference::Background => sorted.rank::<false>(&zeros, &sizes, &mut ranks),
+                Reference::Rest => sorted.rank::<true>(&zeros, &sizes, &mut ranks),
+            }
+        };
+        call();
+        group.bench_function(name, |bencher| bencher.iter(&mut call));
+        check_ranks(&gene, &sizes, reference, &ranks);
+    }
+}
+
+/// One comparison's statistic and p-value against the definition, on plain samples.
+fn check_pair(test: Test, x: &[f64], y: &[f64], statistic: f64, p: f64) {
+    match test {
+        Test::Wilcoxon(options) => {
+            let want = naive::rank_sum(x, y).test(&options, &NullTables::default()).unwrap();
+            assert_eq!((statistic, p), (want.statistic, want.p.p));
+        }
+        Test::Anderson(options) => {
+            let mut sum = AndersonSum::new(x.len() as u64, y.len() as u64, options.midrank);
+            for (c, r) in naive::runs(x, y) {
+                sum.push(c, r);
+            }
+            near(statistic, sum.test(&options).unwrap().statistic, 1e-9);
+            // A² of the definition, through the tail.
+            let a_squared = naive::anderson_a_squared(x, y, options.midrank);
+            near(p, anderson_darling::sf(a_squared), 1e-9);
+        }
+        Test::TTest(options) => {
+            near(statistic, naive::t_statistic(x, y, options.equal_var), 1e-9);
+            let df = (x.len() + y.len() - 2) as f64;
+            near(p, 2.0 * student_t::sf(statistic.abs(), df), 1e-12);
+        }
+    }
+}
+
+fn histograms(criterion: &mut Criterion) {
+    let gene = Gene::of_counts();
+    let (_, _, sizes) = gene.sparse();
+    let targets: Vec<Vec<u16>> =
+        (1..sizes.len()).map(|code| gene.bins(|c| c as usize == code)).collect();
+    let weights: Vec<f64> = (0..Gene::BINS).map(|v| v as f64).collect();
+    let mut group = criterion.benchmark_group("one gene's histograms compared");
+    group.throughput(Throughput::Elements(targets.len() as u64));
+    for (name, reference) in REFERENCES {
+        let rest = reference == Reference::Rest;
+        let own: Vec<u32> = gene.bins(|code| rest || code == 0);
+        let cells = own.iter().map(|&n| u64::from(n)).sum();
+        let mut ranks = vec![0; own.len()];
+        let ties = background(&own, &mut ranks);
+        let sums = Sums::of::<_, true>(&own);
+        let own = Background { own: &own, ranks: &ranks, ties, sums, cells, rest };
+        for (test_name, test) in tests() {
+            let tables = NullTables::default();
+            let scale = Scale::Plain;
+            let question = Question { sizes: &sizes, reference, test, scale, tables: &tables };
+            let compare = |t: usize| {
+                own.cell(&targets[t], pair(&sizes, reference, t), &weights, &question).comparison
+            };
+            for t in 0..2 {
+                let (x, y) = gene.samples(t as u32 + 1, reference);
+                let got = compare(t);
+                check_pair(test, &x, &y, got.statistic, got.p.p);
+            }
+            group.bench_function(BenchmarkId::new(test_name, name), |bencher| {
+                bencher.iter(|| (0..targets.len()).map(|t| compare(t).statistic).sum::<f64>());
+            });
+        }
+    }
+}
+
+fn engine(criterion: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for (kind, screen) in [("counts", Screen::of_counts()), ("log", Screen::of_log_values())] {
+        let (values, indices, indptr) = screen.csr();
+        let (csr, _) =
+            Csr::new((Screen::CELLS, Screen::GENES), &values, &indices, &indptr).unwrap();
+        let genes: Vec<u32> = (0..Screen::GENES as u32).collect();
+        let mut group = criterion.benchmark_group(format!("run on CSR, {kind}"));
+        group.throughput(Throughput::Elements(values.len() as u64));
+        for (name, reference) in REFERENCES {
+            let design = Design::new(screen.codes.clone(), Screen::TARGETS, reference).unwrap();
+            for (test_name, test) in tests() {
+                let plan = Plan { design: &design, test, scale: Scale::Plain, genes: &genes };
+                let call = || {
+                    let mut table = Table::new(Screen::TARGETS, Screen::GENES, 2);
+                    let (tables, monitor) = (NullTables::default(), Monitor::default());
+                    run(&csr, &plan, &tables, &monitor, &mut table, 0).unwrap();
+                    table
+                };
+                let table = pool.install(call);
+                for (t, gene) in [(0, 0), (7, 40), (39, Screen::GENES - 1)] {
+                    let (x, y) = screen.gene(gene).samples(t as u32 + 1, reference);
+                    let i = t * Screen::GENES + gene;
+                    check_pair(test, &x, &y, table.statistic[i], table.p_value[i]);
+                }
+                group.bench_function(BenchmarkId::new(test_name, name), |bencher| {
+                    pool.install(|| bencher.iter(call));
+                });
+            }
+        }
+    }
+}
+
+fn tails(criterion: &mut Criterion) {
+    const DF: f64 = 1_163.0;
+    golden("normal", |z, _| (normal::sf(z), normal::log_sf(z)));
+    golden("student_t", |t, df| (student_t::sf(t, df), student_t::log_sf(t, df)));
+    golden("anderson_darling", |x, _| (anderson_darling::sf(x), anderson_darling::log_sf(x)));
+    let mut random = Random(5);
+    let arguments: Vec<f64> = (0..1_000).map(|_| random.unit().powi(3) * 40.0).collect();
+    let mut group = criterion.benchmark_group("1,000 tails and their logarithms");
+    group.throughput(Throughput::Elements(arguments.len() as u64));
+    let mut time = |name, tail: &dyn Fn(f64) -> f64| {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(&arguments).iter().map(|&x| tail(x)).sum::<f64>());
+        });
+    };
+    time("normal", &|z| normal::two_sided(z).neg_log10);
+    time("student_t", &|t| student_t::two_sided(t, DF).neg_log10);
+    time("anderson_darling", &|x| anderson_darling::sf(x) + anderson_darling::log_sf(x));
+}
+
+/// min over j >= i of min(1, m p_(j) / j) after one comparison sort.
+fn adjusted(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let (mut least, mut out) = (1.0f64, vec![0.0; p.len()]);
+    for (below, &i) in order.iter().enumerate().rev() {
+        least = least.min(p[i] * p.len() as f64 / (below + 1) as f64);
+        out[i] = least;
+    }
+    out
+}
+
+fn adjust(criterion: &mut Criterion) {
+    let mut random = Random(6);
+    let p: Vec<f64> = (0..8_000)
+        .map(|i| if i % 20 == 0 { 1e-300f64.powf(random.unit()) } else { random.unit() })
+        .collect();
+    for (got, want) in benjamini_hochberg(&p).into_iter().zip(adjusted(&p)) {
+        near(got, want, 1e-14);
+    }
+    for (got, want) in
+        benjamini_hochberg(&p[..200]).iter().zip(naive::benjamini_hochberg(&p[..200]))
+    {
+        near(*got, want, 1e-14);
+    }
+    let mut group = criterion.benchmark_group("Benjamini-Hochberg");
+    group.throughput(Throughput::Elements(p.len() as u64));
+    group.bench_function(BenchmarkId::from_parameter(p.len()), |bencher| {
+        bencher.iter(|| benjamini_hochberg(black_box(&p)));
+    });
+}
+
+fn configured() -> Criterion {
+    Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+}
+
+criterion_group! {
+    name = kernels;
+    config = configured();
+    targets = radix, sorted, histograms, engine, tails, adjust
+}
+criterion_main!(kernels);
