@@ -11,6 +11,7 @@
 //! not zero.  The engine: 4,000 cells x 256 genes, 40 targets.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "kernels/inputs.rs"]
 mod inputs;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
