@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check build rust-test python-test accuracy bench clean
+.PHONY: demo test check build rust-test python-test accuracy bench bench-k562 bench-kernels clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
 	$(BIN)/python -m pdex.demo demo.parquet
@@ -30,8 +30,14 @@ python-test: build
 accuracy: build  ## worst errors against SciPy: rewrites docs/accuracy.md
 	$(BIN)/python docs/accuracy.py
 
-bench: build  ## every peer beside pdex, an hour: rewrites the table of docs/benchmarks.md
+bench: build  ## peers, shapes, memory, threads, growth, more than an hour: docs/benchmarks.md
 	$(BIN)/python benches/side_by_side.py --write
+
+bench-k562: build  ## the last table of docs/benchmarks.md: 10^9 non-zeros, 8 GB on disk
+	$(BIN)/python benches/side_by_side.py --only k562 --write
+
+bench-kernels:  ## the numeric core's kernels by themselves, with criterion
+	cargo bench --features testing --bench kernels
 
 build: $(VENV)/installed
 	$(BIN)/maturin develop --release --quiet
