@@ -43,8 +43,6 @@ const MAX_WIDTH: u32 = 4096;
 const ODD: u64 = 64;
 /// Cells of a group that are walked by one thread: as many as u16 counts, or fewer.
 const CHUNK: usize = 8192;
-/// A column that is not asked for: no bins.
-const UNASKED: u32 = 0xffff_f000;
 
 /// What a look at some cells found: bins that each gene needs, and its entries that would be odd.
 #[derive(Debug)]
@@ -64,9 +62,8 @@ pub fn survey<M: Matrix>(matrix: &M, genes: &[u32], labels: &[u32]) -> Survey {
         // For each gene: largest count, odd entries, entries.
         let mut seen = vec![[0u32; 3]; n_genes];
         for &row in rows {
-            matrix.visit_row(row, 0..n_genes, |gene, value| {
+            matrix.visit_row(row, 0..n_genes, |gene, count, _| {
                 let Some([largest, odd, entries]) = seen.get_mut(gene) else { return };
-                let count = value.count();
                 let fits = count < MAX_WIDTH;
                 *largest = (*largest).max(if fits { count } else { 0 });
                 *odd += u32::from(!fits);
@@ -119,12 +116,19 @@ impl Survey {
     }
 }
 
+/// One column's bins; they end at 0 where it is not asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bins {
+    first: u64,
+    end: u64,
+}
+
 /// Where the bins of a strip's genes lie.
 #[derive(Debug)]
 struct Layout<'a> {
     genes: &'a [u32],
-    /// For each column from the first gene on: its first bin / 4 above 12 bits of its bins / 4.
-    columns: Vec<u32>,
+    /// For each column from the first gene on.
+    columns: Vec<Bins>,
     /// For each gene its bins.
     bins: Vec<Range<usize>>,
     length: usize,
@@ -133,12 +137,13 @@ struct Layout<'a> {
 impl<'a> Layout<'a> {
     fn new(genes: &'a [u32], widths: &[u32]) -> Self {
         let (first, last) = (genes[0], genes[genes.len() - 1]);
-        let mut columns = vec![UNASKED; (last - first) as usize + 1];
+        let mut columns = vec![Bins::default(); (last - first) as usize + 1];
         let (mut bins, mut length) = (Vec::with_capacity(genes.len()), 0);
         for (&gene, &width) in genes.iter().zip(widths) {
-            columns[(gene - first) as usize] = (length << 10) | (width / 4);
-            bins.push(length as usize..(length + width) as usize);
-            length += width;
+            let end = length + u64::from(width);
+            columns[(gene - first) as usize] = Bins { first: length, end };
+            bins.push(length as usize..end as usize);
+            length = end;
         }
         Self { genes, columns, bins, length: length as usize }
     }
@@ -158,17 +163,16 @@ impl<'a> Layout<'a> {
     ) {
         let range = self.range();
         for &row in rows {
-            matrix.visit_row(row as usize, range.clone(), |gene, value| {
-                let Some(&column) = self.columns.get(gene.wrapping_sub(range.start)) else {
+            matrix.visit_row(row as usize, range.clone(), |gene, count, value| {
+                let Some(bins) = self.columns.get(gene.wrapping_sub(range.start)) else {
                     return;
                 };
-                let count = value.count();
-                if count < (column & 0xfff) * 4 {
-                    let bin = (column >> 12) * 4 + count;
-                    if let Some(bin) = table.get_mut(bin as usize) {
-                        *bin += T::from(1);
-                    }
-                } else if column != UNASKED {
+                let bin = bins.first + u64::from(count);
+                if bin < bins.end
+                    && let Some(bin) = table.get_mut(bin as usize)
+                {
+                    *bin += T::from(1);
+                } else if bins.end > 0 {
                     odd.push(gene as u32, value);
                 }
             });

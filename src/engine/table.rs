@@ -74,12 +74,12 @@ impl Row<'_> {
 impl Row<'_> {
     /// Makes the p-values that kernels left of the scores, when all are written.
     pub fn complete(&mut self, test: &Test) {
-        complete(test, self.extra[0], self.p_value, self.neg_log10_p);
+        complete(*test, self.extra[0], self.p_value, self.neg_log10_p);
     }
 }
 
 /// Makes p-values of z scores where `test` leaves them.
-fn complete(test: &Test, scores: &[f64], p_value: &mut [f64], neg_log10_p: &mut [f64]) {
+fn complete(test: Test, scores: &[f64], p_value: &mut [f64], neg_log10_p: &mut [f64]) {
     if !test.p_of_score() {
         return;
     }

@@ -4,12 +4,15 @@
 //! of every row and nothing twice.  A load takes two passes over its stretches: the first counts
 //! each gene's entries, the second, from cache, writes them side by side.
 
-use super::{Block, Column, Entry, Matrix, SKIP, Stored, Value, extend};
+use super::prefetch::prefetch;
+use super::{Block, Column, Entry, Matrix, SKIP, Stored, Value, extend, visit_counts};
 use crate::error::{ErrorKind, Result};
 use std::ops::Range;
 
 /// Rows of one band, or more: enough that a gene's entries form a run, few enough to stay in cache.
 const BAND: usize = 2048;
+/// Rows whose stretch is asked for before it is read.
+const AHEAD: usize = 2;
 /// The place of a column that is not asked for.
 const NOWHERE: usize = usize::MAX / 2;
 /// Bands at the most.
@@ -230,9 +233,15 @@ impl<S: Stored, I: Index, P: Index> Csr<'_, S, I, P> {
         state.starts.resize(block.genes.len() + 2, 0);
         state.ends.clear();
         state.ends.extend_from_slice(&state.cursors);
+        let (last, mut expected) = (rows.end, 0);
         for (i, row) in rows.enumerate() {
             if labels[row] == SKIP {
                 continue;
+            }
+            if let Some(&cursor) = state.cursors.get(i + AHEAD).filter(|_| row + AHEAD < last) {
+                let (indices, values) = self.row(row + AHEAD);
+                prefetch(indices, cursor as usize, expected);
+                prefetch(values, cursor as usize, expected);
             }
             let stretch = self.row(row).0.get(state.cursors[i] as usize..).unwrap_or(&[]);
             let mut length = 0;
@@ -243,6 +252,7 @@ impl<S: Stored, I: Index, P: Index> Csr<'_, S, I, P> {
                 length += 1;
             }
             state.ends[i] += length;
+            expected = length as usize + length as usize / 8;
         }
         for slot in 2..state.starts.len() {
             state.starts[slot] += state.starts[slot - 1];
@@ -357,18 +367,14 @@ impl<S: Stored, I: Index, P: Index> Matrix for Csr<'_, S, I, P> {
         Ok(())
     }
 
-    fn visit_row(&self, row: usize, genes: Range<usize>, mut visit: impl FnMut(usize, S::Value)) {
+    fn visit_row(&self, row: usize, genes: Range<usize>, visit: impl FnMut(usize, u32, S::Value)) {
         let (indices, values) = self.row(row);
-        let below = |index: &I| index.get() < genes.start as i64;
-        let start = if genes.start == 0 { 0 } else { indices.partition_point(below) };
-        let end = genes.end as i64;
-        for (index, value) in indices[start..].iter().zip(&values[start..]) {
-            let gene = index.get();
-            if gene >= end {
-                break;
-            }
-            visit(gene as usize, value.value());
-        }
+        let below = |gene: usize| indices.partition_point(|index| index.get() < gene as i64);
+        let start = if genes.start == 0 { 0 } else { below(genes.start) };
+        let end = if genes.end == self.shape.1 { indices.len() } else { below(genes.end) };
+        let Some(indices) = indices.get(start..end) else { return };
+        let gene = |i: usize| indices.get(i).map(|index| index.get() as usize);
+        visit_counts(gene, &values[start..end], visit);
     }
 
     fn stored(&self) -> &[S] {

@@ -1,6 +1,6 @@
 //! Dense matrices in either order.
 
-use super::{Block, Column, Matrix, Stored, extend};
+use super::{Block, Column, Matrix, Stored, extend, visit_counts};
 use crate::error::{ErrorKind, Result};
 use std::ops::Range;
 
@@ -182,10 +182,10 @@ impl<S: Stored> Matrix for RowMajor<'_, S> {
         Ok(())
     }
 
-    fn visit_row(&self, row: usize, genes: Range<usize>, mut visit: impl FnMut(usize, S::Value)) {
+    fn visit_row(&self, row: usize, genes: Range<usize>, visit: impl FnMut(usize, u32, S::Value)) {
         let start = row * self.shape.1;
         let values = &self.values[start + genes.start..start + genes.end];
-        genes.zip(values).for_each(|(gene, value)| visit(gene, value.value()));
+        visit_counts(|i| Some(genes.start + i), values, visit);
     }
 
     fn stored(&self) -> &[S] {

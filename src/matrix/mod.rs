@@ -21,6 +21,7 @@ mod conformance;
 pub mod csc;
 pub mod csr;
 pub mod dense;
+mod prefetch;
 pub mod value;
 
 use crate::error::Result;
@@ -104,6 +105,24 @@ fn extend<V: Value>(out: &mut Column<V>, pairs: impl ExactSizeIterator<Item = (V
     out.truncate(end);
 }
 
+/// Visits pairs of gene and value with the value's count; counts are found several at a time.
+#[inline]
+fn visit_counts<G: Copy, S: Stored>(
+    genes: impl Fn(usize) -> Option<G>,
+    values: &[S],
+    mut visit: impl FnMut(G, u32, S::Value),
+) {
+    let mut counts = [0; 64];
+    for (number, values) in values.chunks(counts.len()).enumerate() {
+        counts.iter_mut().zip(values).for_each(|(count, value)| *count = value.value().count());
+        for (i, (&count, value)) in counts.iter().zip(values).enumerate() {
+            if let Some(gene) = genes(number * counts.len() + i) {
+                visit(gene, count, value.value());
+            }
+        }
+    }
+}
+
 /// A cells x genes matrix; the module's header has the contract.
 pub trait Matrix: Sync {
     /// What the stored elements widen to.
@@ -145,9 +164,15 @@ pub trait Matrix: Sync {
         out: &mut Column<Self::Value>,
     ) -> Result<()>;
 
-    /// Visits what row-major views store of one cell in a range of genes, ascending: gene and
-    /// value, zeros among them.  Gene-major views have no bands and visit nothing.
-    fn visit_row(&self, row: usize, genes: Range<usize>, visit: impl FnMut(usize, Self::Value)) {
+    /// Visits what row-major views store of one cell in a range of genes, ascending: gene, the value
+    /// as a [`Value::count`], and the value, zeros among them.  Gene-major views have no bands and
+    /// visit nothing.
+    fn visit_row(
+        &self,
+        row: usize,
+        genes: Range<usize>,
+        visit: impl FnMut(usize, u32, Self::Value),
+    ) {
         let _ = (row, genes, visit);
     }
 
