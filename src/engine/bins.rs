@@ -216,7 +216,7 @@ impl Background<'_> {
         let (twice_u, ties) = if self.rest {
             (twice - n_target * n_target, self.ties)
         } else if small {
-            let growth = sums.growth as u128 + tie_growth(zeros, u64::from(self.own[0]));
+            let growth = u128::from(sums.growth as u64) + tie_growth(zeros, u64::from(self.own[0]));
             (twice, self.ties + growth)
         } else {
             (twice, self.ties + exact_growth(bins, self.own, zeros))

@@ -196,13 +196,16 @@ fn block_length<M: Matrix>(matrix: &M, n_targets: usize) -> usize {
 #[derive(Debug)]
 pub struct Worker<V> {
     column: Column<V>,
+    /// Non-zeros of each group, and zeros.
+    counts: Vec<u32>,
     zeros: Vec<u64>,
     kernel: Kernel,
 }
 
 impl<V> Default for Worker<V> {
     fn default() -> Self {
-        Self { column: Column::new(), zeros: Vec::new(), kernel: Kernel::default() }
+        let (counts, zeros) = (Vec::new(), Vec::new());
+        Self { column: Column::new(), counts, zeros, kernel: Kernel::default() }
     }
 }
 
@@ -217,12 +220,14 @@ impl<V: Value> Worker<V> {
     ) -> Result<()> {
         self.column.clear();
         matrix.column(bands, block, slot, design.codes(), &mut self.column)?;
-        self.zeros.clear();
-        self.zeros.extend_from_slice(design.sizes());
+        self.counts.clear();
+        self.counts.resize(design.sizes().len(), 0);
         for entry in &self.column {
-            let zeros = &mut self.zeros[entry.code as usize];
-            *zeros = zeros.saturating_sub(1);
+            self.counts[entry.code as usize] += 1;
         }
+        let sizes = design.sizes().iter().zip(&self.counts);
+        self.zeros.clear();
+        self.zeros.extend(sizes.map(|(&size, &count)| size.saturating_sub(count.into())));
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use super::lists::RunLists;
 use crate::matrix::{Entry, Value};
 use crate::stats::radix::{Scratch, sort_entries};
 use crate::stats::wilcoxon::{tie_growth, tie_term};
+use multiversion::multiversion;
 use std::mem;
 
 /// Cells of one group in one run.
@@ -104,15 +105,14 @@ impl Sorted {
     /// ```
     pub fn sort<V: Value>(&mut self, sample: &Sample<V>) {
         let keys = || sample.entries.iter().map(|entry| entry.value.key());
-        let (least, most) =
-            keys().fold((u64::MAX, 0), |(low, high), key| (low.min(key), high.max(key)));
+        let (least, most) = span(sample.entries);
         let bits = 64 - most.saturating_sub(least).leading_zeros();
         let zero = V::default().key();
         self.weighted = sample.weights.is_some();
         self.entries.clear();
         if bits <= 32 && !self.weighted {
-            let entry = |e: &Entry<V>| (e.value.key() - least) << 32 | u64::from(e.code);
-            self.entries.extend(sample.entries.iter().map(entry));
+            self.entries.resize(sample.entries.len(), 0);
+            compose(sample.entries, least, &mut self.entries);
             sort_entries(&mut self.entries, &mut self.scratch, bits);
             let below = |entry: &u64| least + (entry >> 32) < zero;
             self.negative = if least < zero { self.entries.partition_point(below) } else { 0 };
@@ -280,6 +280,23 @@ impl Sorted {
         if zeros_due {
             visit_zeros(run, zeros, &mut visit);
         }
+    }
+}
+
+/// The least and the largest key.
+#[multiversion(targets = "simd")]
+fn span<V: Value>(entries: &[Entry<V>]) -> (u64, u64) {
+    entries.iter().fold((u64::MAX, 0), |(least, most), entry| {
+        let key = entry.value.key();
+        (least.min(key), most.max(key))
+    })
+}
+
+/// Keys less the least one above groups.
+#[multiversion(targets = "simd")]
+fn compose<V: Value>(entries: &[Entry<V>], least: u64, out: &mut [u64]) {
+    for (entry, out) in entries.iter().zip(out) {
+        *out = (entry.value.key() - least) << 32 | u64::from(entry.code);
     }
 }
 

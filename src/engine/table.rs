@@ -4,8 +4,10 @@ use super::design::Design;
 use super::gene::{Cell, Test};
 use crate::error::Error;
 use crate::stats::adjust::benjamini_hochberg;
+use crate::stats::special::elementary::log2;
 use crate::stats::special::normal::two_sided_all;
 use crate::stats::unknown;
+use multiversion::multiversion;
 use rayon::prelude::*;
 use std::str::FromStr;
 
@@ -89,6 +91,24 @@ fn complete(test: Test, scores: &[f64], p_value: &mut [f64], neg_log10_p: &mut [
         let directed = &mut directed[..scores.len()];
         directed.iter_mut().zip(scores).for_each(|(z, score)| *z = score.abs());
         two_sided_all(directed, p, neg_log10);
+    }
+}
+
+/// Fold changes and percent changes of (targets, references).
+#[multiversion(targets = "simd")]
+fn changes(
+    (targets, references): (&[f64], &[f64]),
+    pseudocount: f64,
+    folds: &mut [f64],
+    percents: &mut [f64],
+) {
+    let means = targets.iter().zip(references);
+    for ((&target, &reference), (fold, percent)) in means.zip(folds.iter_mut().zip(percents)) {
+        let (above, below) = (target + pseudocount, reference + pseudocount);
+        let log = log2(above / below);
+        *fold = if above == 0.0 && below == 0.0 { 0.0 } else { log };
+        let part = (target - reference) / reference;
+        *percent = if reference == 0.0 { f64::NAN } else { part };
     }
 }
 
@@ -186,13 +206,6 @@ impl Table {
     /// percent change is (target - reference) / reference, NaN for a reference of 0.
     #[must_use]
     pub fn finish(&self, pseudocount: f64, family: Family) -> Derived {
-        let fold = |target: f64, reference: f64| {
-            let (above, below) = (target + pseudocount, reference + pseudocount);
-            if above == 0.0 && below == 0.0 { 0.0 } else { (above / below).log2() }
-        };
-        let percent = |target: f64, reference: f64| {
-            if reference == 0.0 { f64::NAN } else { (target - reference) / reference }
-        };
         let n = self.p_value.len();
         let mut derived =
             Derived { log2_fold_change: vec![0.0; n], percent_change: vec![0.0; n], fdr: vec![] };
@@ -200,11 +213,8 @@ impl Table {
         let means = self.target_mean.par_chunks(genes).zip(self.reference_mean.par_chunks(genes));
         let columns = derived.log2_fold_change.par_chunks_mut(genes);
         let columns = columns.zip(derived.percent_change.par_chunks_mut(genes));
-        columns.zip(means).for_each(|((folds, percents), (targets, references))| {
-            for (i, (&target, &reference)) in targets.iter().zip(references).enumerate() {
-                folds[i] = fold(target, reference);
-                percents[i] = percent(target, reference);
-            }
+        columns.zip(means).for_each(|((folds, percents), means)| {
+            changes(means, pseudocount, folds, percents);
         });
         derived.fdr = match family {
             Family::All => benjamini_hochberg(&self.p_value),

@@ -162,7 +162,8 @@ impl RankSum {
             // (N + 1) - T / (N (N - 1)) = (N³ - N - T) / (N (N - 1)); N = 1 has no pairs.
             let spread = tie_term(n) - self.ties;
             // The same number, the sooner for fewer than 2.6 million cells.
-            let spread = u64::try_from(spread).map_or(spread as f64, |spread| spread as f64);
+            let spread =
+                u64::try_from(spread).map_or_else(|_| spread as f64, |spread| spread as f64);
             spread / (n as f64 * (n as f64 - 1.0))
         } else {
             n as f64 + 1.0

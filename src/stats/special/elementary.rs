@@ -1,4 +1,4 @@
-//! e^x, e^x - 1 and ln x without a branch, so that compilers take several values at a time.
+//! e^x, e^x - 1, ln x and log2 x without a branch, so that compilers take several values at a time.
 //!
 //! With k the nearest whole number to x / ln 2 and r = x - k ln 2 (in two parts, |r| <= 0.35):
 //!
@@ -121,6 +121,28 @@ pub(super) fn ln_split(k: f64, f: f64) -> f64 {
     k * LN2_HIGH - ((half_square - (s * (half_square + series) + k * LN2_LOW)) - f)
 }
 
+/// log2 x: within a unit in the last place, as the C library's.
+///
+/// # Examples
+/// ```
+/// use pdex::stats::special::elementary::log2;
+/// assert_eq!((log2(8.0), log2(0.0), log2(f64::INFINITY)), (3.0, f64::NEG_INFINITY, f64::INFINITY));
+/// assert!(log2(-1.0).is_nan() && log2(f64::NAN).is_nan());
+/// ```
+#[must_use]
+#[allow(clippy::inline_always)]
+#[inline(always)]
+pub fn log2(x: f64) -> f64 {
+    const SCALE: f64 = 18_014_398_509_481_984.0; // 2^54
+    let small = x < f64::MIN_POSITIVE;
+    let (k, f) = split(if small { x * SCALE } else { x });
+    let k = if small { k - 54.0 } else { k };
+    let log = k + ln_split(0.0, f) * std::f64::consts::LOG2_E;
+    let log = if x == 0.0 { f64::NEG_INFINITY } else { log };
+    let log = if x == f64::INFINITY { x } else { log };
+    if x >= 0.0 { log } else { f64::NAN }
+}
+
 /// e^x - 1.
 ///
 /// # Examples
@@ -196,6 +218,10 @@ mod tests {
             let (k, f) = split(x);
             let (got, want) = (ln_split(k, f), x.ln());
             prop_assert!((got - want).abs() <= 1e-15 * want.abs(), "{x}: {got} {want}");
+            let (got, want) = (log2(x), x.log2());
+            prop_assert!((got - want).abs() <= 1e-15 * want.abs(), "{x}: {got} {want}");
+            let tiny = f64::from_bits((x.to_bits() & 0xf_ffff_ffff_ffff) >> 3 | 1);
+            prop_assert!((log2(tiny) - tiny.log2()).abs() < 1e-12, "{tiny}");
             let (got, want) = (exp_times(a, b, 0.7), a.exp() * b.exp() * 0.7);
             prop_assert!((got - want).abs() <= 2e-15 * want, "{a} {b}: {got} {want}");
         }
