@@ -77,6 +77,10 @@ pub enum ErrorKind {
     BrokenIndptr { position: usize, reason: &'static str },
     /// The matrix was changed by another thread while it was read.
     Changed { row: usize },
+    /// A dataset's chunk whose bytes are not what the file says of them.
+    BrokenChunk { chunk: usize, reason: &'static str },
+    /// The operating system could not read a dataset's chunk.
+    Unreadable { chunk: usize, cause: String },
     /// The work was cancelled.
     Interrupted,
 }
@@ -151,6 +155,12 @@ impl fmt::Display for ErrorKind {
                 "the matrix changed at row {row} while it was read: \
                  do not modify it from another thread during a call"
             ),
+            Self::BrokenChunk { chunk, reason } => {
+                write!(f, "chunk {chunk} of the dataset is broken: {reason}")
+            }
+            Self::Unreadable { chunk, cause } => {
+                write!(f, "chunk {chunk} of the dataset cannot be read: {cause}")
+            }
             Self::Interrupted => write!(f, "interrupted"),
         }
     }

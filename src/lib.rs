@@ -5,9 +5,10 @@
 //! ```text
 //! stats    the numbers: slices in, numbers out          imports error
 //! matrix   borrowed views of dense, CSR and CSC data    imports error
+//! readers  arrays of an HDF5 file, by all cores         imports matrix
 //! engine   designs, the sweep over a gene, the drive    imports stats, matrix
 //! expr     Polars expressions (feature `python`)        imports stats, engine
-//! python   the Python module (feature `python`)         imports engine, matrix, expr
+//! python   the Python module (feature `python`)         imports engine, matrix, readers, expr
 //! ```
 //! `tests/architecture.rs` fails on an arrow that points the other way.
 
@@ -18,4 +19,5 @@ mod expr;
 pub mod matrix;
 #[cfg(feature = "python")]
 mod python;
+pub mod readers;
 pub mod stats;

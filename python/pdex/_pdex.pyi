@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 __all__ = [
+    "Chunks",
     "Job",
     "NotANumberError",
     "__version__",
@@ -19,9 +20,25 @@ __all__ = [
 __version__: str
 
 _Codes: TypeAlias = npt.NDArray[np.uint32]
+_Places: TypeAlias = npt.NDArray[np.uint64]
 _Matrix: TypeAlias = tuple[Any, ...]
 
 class NotANumberError(ValueError): ...
+
+@final
+class Chunks:
+    def __new__(
+        cls,
+        path: str,
+        dtype: str,
+        shape: tuple[int, int],
+        chunk: tuple[int, int],
+        filters: list[int],
+        chunks: tuple[_Places, _Places, _Places, _Places, _Places],
+    ) -> Chunks: ...
+    def read(
+        self, rows: tuple[int, int], columns: tuple[int, int], into: str, threads: int
+    ) -> npt.NDArray[Any] | None: ...
 
 @final
 class Job:

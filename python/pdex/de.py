@@ -9,16 +9,16 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex.io.source import n_threads, open_source, read_groups
+from pdex.io.source import n_threads, open_source, piece_size, read_groups
 from pdex.options import Alternative, choose, complete, flag
 from pdex.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
-    from pdex.io.source import Data, Source
+    from pdex.io.source import Data, Piece, Source
 
 logger = logging.getLogger("pdex")
 
@@ -46,6 +46,7 @@ def de(
     fdr: str = "target",
     alternative: Alternative = "two-sided",
     threads: int | None = None,
+    memory_limit: int | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> pl.DataFrame:
@@ -83,6 +84,9 @@ def de(
         has the first only.
     threads
         Number of threads, at most the cores; all cores where None. It never changes a number.
+    memory_limit
+        For data in a file, bytes that the work may take beyond the result: a matrix that needs
+        more is read in several passes over its genes. 1 GB where None. It never changes a number.
     progress
         Show a bar for work longer than a second; None: only on a terminal.
     **options
@@ -135,23 +139,25 @@ def de(
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")
     scale = _SCALES[mean, flag("is_log1p", is_log1p)]
     job = _pdex.Job(codes, len(targets), rest, len(selected), test, options, scale, threads)
-    columns = run(job, source, selected, progress, float(pseudocount), fdr)
+    pieces = source.pieces(selected, threads, piece_size(memory_limit))
+    columns = run(job, source, pieces, len(selected), progress, float(pseudocount), fdr)
     return pl.DataFrame([*labels(targets, found.labels, selected, source.var_names), *columns])
 
 
 def run(
     job: _pdex.Job,
     source: Source,
-    genes: npt.NDArray[np.uint32],
+    pieces: Iterable[Piece],
+    n_genes: int,
     progress: bool | None,
     pseudocount: float,
     fdr: str,
 ) -> list[pl.Series]:
     """Feed the job with the source's pieces and return its columns."""
-    bar = Progress(len(genes), None if progress is None else flag("progress", progress))
+    bar = Progress(n_genes, None if progress is None else flag("progress", progress))
     done = 0
     try:
-        for first, matrix, local in source.pieces(genes):
+        for first, matrix, local in pieces:
             try:
                 job.add(matrix, np.ascontiguousarray(local), bar)
             except _pdex.NotANumberError as error:

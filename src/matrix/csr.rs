@@ -24,6 +24,12 @@ pub trait Index: Copy + Send + Sync + 'static {
     fn get(self) -> i64;
 }
 
+impl Index for u16 {
+    fn get(self) -> i64 {
+        i64::from(self)
+    }
+}
+
 impl Index for i32 {
     fn get(self) -> i64 {
         i64::from(self)

@@ -313,7 +313,8 @@ def test_backed_equals_memory(rng, tmp_path, monkeypatch, layout, budget):
     data.layers["other"] = data.X.copy() if layout == "dense of bool" else data.X * 3
     data.write_h5ad(path := tmp_path / "screen.h5ad", compression="gzip")
     if budget is not None:
-        small = functools.partial(pdex.io.backed.pieces, budget=budget)
+        pieces = pdex.io.backed.pieces
+        small = lambda x, where, threads, _: pieces(x, where, threads, budget)  # noqa: E731
         monkeypatch.setattr(pdex.io.backed, "pieces", small)
         monkeypatch.setattr(pdex.io.backed, "_CHUNK", 500)
     backed = ad.read_h5ad(path, backed="r")

@@ -10,7 +10,7 @@ import polars as pl
 
 from pdex import _pdex
 from pdex.de import labels, run
-from pdex.io.source import n_threads, names_of, open_source, read_groups
+from pdex.io.source import n_threads, names_of, open_source, piece_size, read_groups
 from pdex.options import DEFAULTS, check_options, flag
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def parallel_differential_expression(
     log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
     scale = log1p_scale if flag("is_log1p", is_log1p) else "plain"
     job = _pdex.Job(codes, len(targets), False, len(genes), test, options, scale, threads)
-    columns = run(job, source, genes, None if show_progress else False, 0.0, "all")
+    pieces = source.pieces(genes, threads, piece_size(None))
+    columns = run(job, source, pieces, len(genes), None if show_progress else False, 0.0, "all")
     table = pl.DataFrame([*labels(targets, found.labels, genes, source.var_names), *columns])
     table = _translate(table, str(reference), clip_value)
     if groups is not None:

@@ -1,4 +1,4 @@
-"""Matrices in an HDF5 file, read through h5py as pieces of genes that fit a budget.
+"""Matrices in an HDF5 file, read as pieces of genes that fit a budget.
 
 CSC and dense datasets are read by gene. CSR ones are read whole as often as the budget makes
 necessary: each pass keeps the entries of one range of genes.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdex.io import memory
+from pdex.io.h5 import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from pdex.io.memory import Matrix
 
-#: Bytes of values and indices that one piece holds.
-BUDGET = 400_000_000
 #: Entries that are read at a time.
 _CHUNK = 1 << 22
 
@@ -41,18 +40,21 @@ def head(x: Any) -> Matrix:
     return memory.dense(np.atleast_2d(values), "X")
 
 
-def pieces(x: Any, where: str, budget: int = BUDGET) -> Iterator[Piece]:
-    """Yield all genes of `x` in ascending pieces."""
+def pieces(x: Any, where: str, threads: int, budget: int) -> Iterator[Piece]:
+    """Yield all genes of `x` in ascending pieces of about `budget` bytes, read by `threads`."""
     if not hasattr(x, "group"):
-        yield from _dense(x, where, budget)
+        yield from _dense(x, where, threads, budget)
         return
     group = x.group
     memory.check_dtype(group["data"].dtype, where)
     outer = x.shape[1] if x.format == "csc" else x.shape[0]
     indptr = _check_indptr(group, group["indptr"][:].astype(np.int64), outer, where)
-    each = group["data"].dtype.itemsize + group["indices"].dtype.itemsize
+    inner = x.shape[0] if x.format == "csc" else x.shape[1]
+    values = Array(group["data"], threads)
+    indices = Array(group["indices"], threads, index_below=inner)
+    entries = max(1, budget // (values.itemsize + indices.itemsize))
     reader = _csc if x.format == "csc" else _csr
-    yield from reader(group, indptr, tuple(x.shape), max(1, budget // each), where)
+    yield from reader((values, indices), indptr, tuple(x.shape), entries, where)
 
 
 def _check_indptr(
@@ -77,17 +79,23 @@ def _check_indptr(
     return indptr
 
 
-def _dense(x: Any, where: str, budget: int) -> Iterator[Piece]:
+def _dense(x: Any, where: str, threads: int, budget: int) -> Iterator[Piece]:
     n_cells, n_genes = x.shape
     memory.check_dtype(x.dtype, where)
-    step = max(1, budget // max(1, n_cells * x.dtype.itemsize))
+    array = Array(x, threads)
+    step = max(1, budget // max(1, n_cells * array.itemsize))
     for start in range(0, n_genes, step):
         stop = min(start + step, n_genes)
-        yield start, stop, memory.dense(x[:, start:stop], where)
+        values = array.read((0, n_cells), (start, stop))
+        yield start, stop, memory.dense(values.reshape(n_cells, stop - start), where)
 
 
 def _csc(
-    group: Any, indptr: npt.NDArray[np.int64], shape: tuple[int, int], entries: int, where: str
+    arrays: tuple[Array, Array],
+    indptr: npt.NDArray[np.int64],
+    shape: tuple[int, int],
+    entries: int,
+    where: str,
 ) -> Iterator[Piece]:
     n_cells, n_genes = shape
     start = 0
@@ -96,14 +104,18 @@ def _csc(
         stop = min(max(stop, start + 1), n_genes)
         a, b = int(indptr[start]), int(indptr[stop])
         part = indptr[start : stop + 1] - a
-        arrays = (group["data"][a:b], group["indices"][a:b], part)
+        values, indices = (array.read((a, b)) for array in arrays)
         shape = (n_cells, stop - start)
-        yield start, stop, memory.compressed("csc", shape, *arrays, where)
+        yield start, stop, memory.compressed("csc", shape, values, indices, part, where)
         start = stop
 
 
 def _csr(
-    group: Any, indptr: npt.NDArray[np.int64], shape: tuple[int, int], entries: int, where: str
+    arrays: tuple[Array, Array],
+    indptr: npt.NDArray[np.int64],
+    shape: tuple[int, int],
+    entries: int,
+    where: str,
 ) -> Iterator[Piece]:
     n_cells, n_genes = shape
     passes = max(1, -(-int(indptr[-1]) // entries))
@@ -111,14 +123,16 @@ def _csr(
     for start in range(0, n_genes, step):
         stop = min(start + step, n_genes)
         if start == 0 and stop == n_genes:
-            arrays = (group["data"][:], group["indices"][:], indptr)
+            values, indices = (array.read((0, int(indptr[-1]))) for array in arrays)
+            part = indptr
         else:
-            arrays = _csr_range(group, indptr, (start, stop), n_genes, where)
-        yield start, stop, memory.compressed("csr", (n_cells, stop - start), *arrays, where)
+            values, indices, part = _csr_range(arrays, indptr, (start, stop), n_genes, where)
+        shape = (n_cells, stop - start)
+        yield start, stop, memory.compressed("csr", shape, values, indices, part, where)
 
 
 def _csr_range(
-    group: Any,
+    arrays: tuple[Array, Array],
     indptr: npt.NDArray[np.int64],
     genes: tuple[int, int],
     n_genes: int,
@@ -132,14 +146,14 @@ def _csr_range(
     total, length = 0, int(indptr[-1])
     for a in range(0, length, _CHUNK):
         b = min(a + _CHUNK, length)
-        index = group["indices"][a:b]
+        stored, index = (array.read((a, b)) for array in arrays)
         if index.min() < 0 or index.max() >= n_genes:
             wrong = index.min() if index.min() < 0 else index.max()
             msg = f"{where} holds the gene index {wrong}: valid ones are 0 to {n_genes - 1}"
             raise ValueError(msg)
         keep = (index >= start) & (index < stop)
-        values.append(group["data"][a:b][keep])
-        indices.append(index[keep] - start)
+        values.append(stored[keep])
+        indices.append(index[keep] - index.dtype.type(start))
         kept = np.cumsum(keep)
         rows = slice(*np.searchsorted(indptr, [a + 1, b + 1]))
         before[rows] = total + kept[indptr[rows] - a - 1]

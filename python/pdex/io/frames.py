@@ -10,7 +10,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from pdex import _pdex
-from pdex.io.source import n_threads, open_source, read_groups
+from pdex.io.source import n_threads, open_source, piece_size, read_groups
 from pdex.options import choose
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _dtype(source: Source) -> pl.DataType:
     dtype = x.group["data"].dtype if hasattr(x, "group") else x.dtype
     if dtype.kind == "b":
         return pl.UInt8()
-    if dtype == np.float16:
+    if dtype.kind == "f" and dtype.itemsize == 2:
         return pl.Float32()
     kinds = {"i": "Int", "u": "UInt", "f": "Float"}
     if dtype.kind not in kinds or dtype.itemsize > 8:
@@ -200,7 +200,7 @@ def _long(
 ) -> Iterator[list[pl.Series]]:
     """Yield the columns of one block of genes after the other."""
     threads = n_threads(None)
-    for first, matrix, local in source.pieces(genes):
+    for first, matrix, local in source.pieces(genes, threads, piece_size(None)):
         n_cells, n_genes = matrix[1]
         stored = matrix[2].size // max(1, n_genes)
         rows = n_cells if zero_rows else stored + n_groups

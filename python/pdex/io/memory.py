@@ -36,7 +36,7 @@ def native(values: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
     check_dtype(values.dtype, where)
     if values.dtype.kind == "b":
         return values.view(np.uint8)
-    if values.dtype == np.float16:
+    if values.dtype.kind == "f" and values.dtype.itemsize == 2:
         return values.astype(np.float32)
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
@@ -57,7 +57,7 @@ def dense(values: npt.NDArray[Any], where: str) -> Matrix:
 
 
 def _index(indices: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    kind = np.int32 if indices.dtype == np.int32 else np.int64
+    kind = indices.dtype if indices.dtype in (np.uint16, np.int32) else np.int64
     return np.ascontiguousarray(indices, dtype=kind)
 
 
@@ -71,8 +71,9 @@ def compressed(
 ) -> Matrix:
     """Return the tuple of CSR or CSC arrays, checked, and put in order where they need it."""
     values = np.ascontiguousarray(native(values, where))
-    indices, indptr = _index(indices), _index(indptr)
-    if indices.dtype == np.int64:
+    indices = _index(indices)
+    indptr = _index(indptr) if indptr.dtype == np.int32 else indptr.astype(np.int64, copy=False)
+    if indices.dtype != np.int32:
         indptr = indptr.astype(np.int64, copy=False)
     matrix = (layout, shape, values, indices, indptr)
     mended = _pdex.canonical_copy(matrix)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     Data: TypeAlias = AnnData | str | os.PathLike[str]
+    Piece: TypeAlias = tuple[int, memory.Matrix, npt.NDArray[np.uint32]]
 
+#: The least memory that reading a file takes.
+_LEAST_MEMORY = 100_000_000
 #: The code of a cell that takes no part.
 SKIP = np.uint32(2**32 - 1)
 
@@ -42,6 +45,23 @@ def n_threads(threads: int | None, name: str = "threads") -> int:
         msg = f"{name}={threads!r}: expected None (all cores) or an integer of at least 1"
         raise ValueError(msg)
     return min(int(threads), cores)
+
+
+def piece_size(memory_limit: int | None) -> int:
+    """Return the bytes that one piece of a file may hold; ValueError for no limit that works.
+
+    The rest is for the kernels: the entries of a block of genes, or the tables of all groups.
+    """
+    if memory_limit is None:
+        memory_limit = 1_000_000_000
+    number = isinstance(memory_limit, (int, np.integer)) and not isinstance(memory_limit, bool)
+    if not number or memory_limit < _LEAST_MEMORY:
+        msg = (
+            f"memory_limit={memory_limit!r}: expected None (1 GB) or an integer number of bytes, "
+            f"at least {_LEAST_MEMORY:,}"
+        )
+        raise ValueError(msg)
+    return int(memory_limit * 0.6)
 
 
 def names_of(what: str, names: object) -> list[str]:
@@ -84,12 +104,15 @@ class Source:
         matrix = backed.head(self.x) if self.is_backed else self.matrix
         return _pdex.looks_fractional(matrix, threads)
 
-    def pieces(self, genes: npt.NDArray[np.uint32]) -> Iterator[Any]:
-        """Yield (first gene, matrix, the wanted genes in it), ascending; no piece without genes."""
+    def pieces(self, genes: npt.NDArray[np.uint32], threads: int, budget: int) -> Iterator[Piece]:
+        """Yield (first gene, matrix, the wanted genes in it), ascending; no piece without genes.
+
+        A piece of a backed matrix holds about `budget` bytes.
+        """
         if not self.is_backed:
             yield 0, self.matrix, genes
             return
-        for start, stop, matrix in backed.pieces(self.x, self.where):
+        for start, stop, matrix in backed.pieces(self.x, self.where, threads, budget):
             a, b = np.searchsorted(genes, [start, stop])
             if b > a:
                 yield start, matrix, genes[a:b] - np.uint32(start)

@@ -4,10 +4,12 @@
 //! duplicated indices in order.  The work runs on a pool of its own with the GIL released; the calling
 //! thread watches it, ten times a second: it reports progress and looks for Ctrl-C.
 //!
-//! IMPORTS engine, matrix, stats, `crate::error`, polars, pyo3, numpy.
+//! IMPORTS engine, matrix, stats, readers, `crate::error`, polars, pyo3, numpy.
 
 // PyO3 hands borrowed arrays over by value.
 #![allow(clippy::needless_pass_by_value)]
+
+mod files;
 
 use crate::engine::design::{Design, Reference};
 use crate::engine::gene::{Scale, Test};
@@ -22,7 +24,7 @@ use crate::stats::wilcoxon::Method;
 use crate::stats::{anderson, ttest, unknown, wilcoxon};
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use polars::prelude::*;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3_polars::PySeries;
@@ -42,6 +44,9 @@ impl From<Error> for PyErr {
         match error.kind() {
             ErrorKind::NotANumber { row, gene } => {
                 NotANumberError::new_err((error.to_string(), *row, *gene))
+            }
+            ErrorKind::BrokenChunk { .. } | ErrorKind::Unreadable { .. } => {
+                PyOSError::new_err(error.to_string())
             }
             _ => PyValueError::new_err(error.to_string()),
         }
@@ -106,7 +111,7 @@ fn look(monitor: &Monitor, progress: Option<&Py<PyAny>>) -> PyResult<()> {
 }
 
 /// One borrowed array of a matrix, as a slice.
-fn slice<'a, T: Element>(array: &'a PyReadonlyArray1<T>, what: &str) -> PyResult<&'a [T]> {
+fn borrowed<'a, T: Element>(array: &'a PyReadonlyArray1<T>, what: &str) -> PyResult<&'a [T]> {
     array.as_slice().map_err(|_| {
         PyValueError::new_err(format!(
             "{what}: expected a contiguous array; use np.ascontiguousarray"
@@ -164,13 +169,16 @@ macro_rules! with_index {
         match (narrow, $indptr.cast::<PyArray1<i32>>().is_ok()) {
             (true, true) => with_index!(@as i32, i32, $indices, $indptr, $i, $p, $body),
             (true, false) => with_index!(@as i32, i64, $indices, $indptr, $i, $p, $body),
+            (false, _) if $indices.cast::<PyArray1<u16>>().is_ok() => {
+                with_index!(@as u16, i64, $indices, $indptr, $i, $p, $body)
+            }
             (false, _) => with_index!(@as i64, i64, $indices, $indptr, $i, $p, $body),
         }
     }};
     (@as $I:ty, $P:ty, $indices:expr, $indptr:expr, $i:ident, $p:ident, $body:expr) => {{
         let indices = $indices.extract::<PyReadonlyArray1<$I>>()?;
         let indptr = $indptr.extract::<PyReadonlyArray1<$P>>()?;
-        let ($i, $p) = (slice(&indices, "indices")?, slice(&indptr, "indptr")?);
+        let ($i, $p) = (borrowed(&indices, "indices")?, borrowed(&indptr, "indptr")?);
         $body
     }};
 }
@@ -184,7 +192,7 @@ fn with_matrix<V: Visitor>(matrix: &Bound<PyTuple>, visitor: V) -> PyResult<V::O
     match layout.as_str() {
         "c" | "f" => with_stored!(&values, T => {
             let values = values.extract::<PyReadonlyArray1<T>>()?;
-            let values = slice(&values, "values")?;
+            let values = borrowed(&values, "values")?;
             if layout == "c" {
                 visitor.visit(&RowMajor::new(shape, values)?)
             } else {
@@ -212,7 +220,7 @@ where
     T::Value: IntoColumn,
 {
     let values = values.extract::<PyReadonlyArray1<T>>()?;
-    let values = slice(&values, "values")?;
+    let values = borrowed(&values, "values")?;
     with_index!(indices, indptr, |indices, indptr| {
         compressed(rows, shape, values, indices, indptr, visitor)
     })
@@ -254,7 +262,7 @@ fn canonical_copy<'py>(
     let (indices, indptr) = (matrix.get_item(3)?, matrix.get_item(4)?);
     with_stored!(&values, T => {
         let values = values.extract::<PyReadonlyArray1<T>>()?;
-        let values = slice(&values, "values")?;
+        let values = borrowed(&values, "values")?;
         with_index!(indices, indptr, |indices, indptr| {
             let order = py.detach(|| check(outer, inner, values.len(), indices, indptr))?;
             if order == Order::Canonical {
@@ -317,7 +325,7 @@ fn scale(name: &str) -> PyResult<Scale> {
 
 fn design(codes: &PyReadonlyArray1<u32>, n_targets: usize, rest: bool) -> PyResult<Design> {
     let reference = if rest { Reference::Rest } else { Reference::Background };
-    Ok(Design::new(slice(codes, "codes")?.to_vec(), n_targets, reference)?)
+    Ok(Design::new(borrowed(codes, "codes")?.to_vec(), n_targets, reference)?)
 }
 
 /// A whole job, fed with one matrix or with pieces of it, genes ascending.
@@ -382,7 +390,7 @@ impl Job {
         genes: PyReadonlyArray1<u32>,
         progress: Option<&Bound<PyAny>>,
     ) -> PyResult<()> {
-        let genes = slice(&genes, "genes")?;
+        let genes = borrowed(&genes, "genes")?;
         let first = self.done;
         if first + genes.len() > self.table.n_genes() {
             let (expected, got) = (self.table.n_genes(), first + genes.len());
@@ -510,7 +518,7 @@ fn long(
         }
     }
     let design = design(&codes, n_groups, true)?;
-    let genes = slice(&genes, "genes")?;
+    let genes = borrowed(&genes, "genes")?;
     with_matrix(matrix, Melt { py, design, genes, zero_rows, threads })
 }
 
@@ -520,7 +528,7 @@ fn benjamini_hochberg<'py>(
     py: Python<'py>,
     p: PyReadonlyArray1<f64>,
 ) -> PyResult<Bound<'py, PyArray1<f64>>> {
-    let p = slice(&p, "p")?;
+    let p = borrowed(&p, "p")?;
     Ok(PyArray1::from_vec(py, crate::stats::adjust::benjamini_hochberg(p)))
 }
 
@@ -529,6 +537,7 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add("NotANumberError", m.py().get_type::<NotANumberError>())?;
     m.add_class::<Job>()?;
+    m.add_class::<files::Chunks>()?;
     m.add_function(wrap_pyfunction!(canonical_copy, m)?)?;
     m.add_function(wrap_pyfunction!(looks_fractional, m)?)?;
     m.add_function(wrap_pyfunction!(long, m)?)?;

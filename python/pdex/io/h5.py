@@ -1,0 +1,154 @@
+"""HDF5 datasets read by all cores: h5py says where chunks lie, the compiled module reads them.
+
+What the compiled module does not read (other filters, virtual and external datasets, files that
+are no plain file) h5py reads itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pdex import _pdex
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+#: Bytes of a block of a dataset without chunks.
+_BLOCK = 1 << 20
+#: The filters that the compiled module undoes: deflate, shuffle, fletcher32 and LZF.
+_FILTERS = frozenset({1, 2, 3, 32000})
+#: Values that are looked at to guess how narrow a type holds all.
+_SAMPLE = 50_000
+
+
+def native_kind(dtype: np.dtype[Any]) -> str:
+    """Return the type, as in ``"f4"``, that the compiled module reads numbers of `dtype` as."""
+    if dtype.kind == "b":
+        return "u1"
+    kind = f"{dtype.kind}{dtype.itemsize}"
+    return "f4" if kind == "f2" else kind
+
+
+def _layout(dataset: Any) -> _pdex.Chunks | None:
+    """Return where the chunks lie; None where the compiled module cannot read them."""
+    identifier, plist = dataset.id, dataset.id.get_create_plist()
+    file = dataset.file
+    if file.driver != "sec2" or file.userblock_size or dataset.ndim not in (1, 2):
+        return None
+    if dataset.is_virtual or dataset.external or np.any(dataset.fillvalue):
+        return None
+    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if not _FILTERS.issuperset(filters):
+        return None
+    if file.mode != "r":
+        file.flush()
+    rows, columns = (*dataset.shape, 1)[:2]
+    if dataset.chunks is not None:
+        chunk_rows, chunk_columns = (*dataset.chunks, 1)[:2]
+        found: list[Any] = []
+        identifier.chunk_iter(found.append)
+        places = np.array([info.chunk_offset for info in found], dtype=np.uint64)
+        places = places.reshape(len(found), dataset.ndim)
+        first_rows = np.ascontiguousarray(places[:, 0])
+        first_columns = np.ascontiguousarray(places[:, 1]) if dataset.ndim == 2 else 0 * first_rows
+        addresses, sizes, masks = (
+            np.array([getattr(info, name) for info in found], dtype=np.uint64)
+            for name in ("byte_offset", "size", "filter_mask")
+        )
+    else:
+        offset = identifier.get_offset()
+        if offset is None:
+            return None
+        width = columns * dataset.dtype.itemsize
+        chunk_rows, chunk_columns = max(1, _BLOCK // max(1, width)), columns
+        first_rows = np.arange(0, rows, chunk_rows, dtype=np.uint64)
+        first_columns = masks = np.zeros_like(first_rows)
+        addresses = np.uint64(offset) + first_rows * np.uint64(width)
+        lengths = np.minimum(np.uint64(rows) - first_rows, np.uint64(chunk_rows))
+        sizes = lengths * np.uint64(width)
+    return _pdex.Chunks(
+        file.filename,
+        dataset.dtype.str,
+        (rows, columns),
+        (chunk_rows, chunk_columns),
+        filters,
+        (first_rows, first_columns, addresses, sizes, masks),
+    )
+
+
+class Array:
+    """A dataset of one or two dimensions, read as the narrowest type that holds all its numbers."""
+
+    def __init__(self, dataset: Any, threads: int, *, index_below: int | None = None) -> None:
+        """Prepare to read.
+
+        Parameters
+        ----------
+        dataset
+            An h5py dataset of numbers.
+        threads
+            How many read.
+        index_below
+            The numbers are indices below this. Else they are values: whole numbers from 0 on are
+            read as unsigned integers of 8 or 16 bits where they fit.
+        """
+        self._dataset, self._threads = dataset, threads
+        self._chunks = _layout(dataset)
+        if index_below is not None:
+            self._kinds = ["u2"] if index_below <= 1 << 16 else ["i4"]
+            self._kinds.append("i8")
+        else:
+            self._kinds = [*self._narrow(), native_kind(dataset.dtype)]
+        if self._chunks is None and index_below is None:
+            self._kinds = self._kinds[-1:]
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one number as it is read."""
+        return int(self._kinds[0][1:])
+
+    def _narrow(self) -> list[str]:
+        """Return the unsigned types that the first numbers fit."""
+        dataset = self._dataset
+        if self._chunks is None or dataset.dtype.itemsize == 1 or not dataset.size:
+            return []
+        columns = (*dataset.shape, 1)[1]
+        rows = min(dataset.shape[0], -(-_SAMPLE // columns))
+        sample = self._read((0, rows), (0, columns), native_kind(dataset.dtype))
+        if sample is None or not np.all((sample >= 0) & (sample == np.trunc(sample))):
+            return []
+        most = sample.max()
+        return ["u1", "u2"] if most <= 255 else ["u2"] if most <= 65535 else []
+
+    def read(self, rows: tuple[int, int], columns: tuple[int, int] = (0, 1)) -> npt.NDArray[Any]:
+        """Return the numbers of a window, flat, row after row.
+
+        Raises
+        ------
+        OSError
+            The file's bytes are not what it says of them; names the file and the dataset.
+        """
+        while True:
+            kind = self._kinds[0]
+            values = self._read(rows, columns, kind)
+            if values is not None:
+                return values
+            self._kinds.pop(0)
+
+    def _read(
+        self, rows: tuple[int, int], columns: tuple[int, int], kind: str
+    ) -> npt.NDArray[Any] | None:
+        dataset = self._dataset
+        try:
+            if self._chunks is not None:
+                return self._chunks.read(rows, columns, kind, self._threads)
+            window = (slice(*rows), slice(*columns))[: dataset.ndim]
+            values: npt.NDArray[Any] = dataset[window].reshape(-1)
+        except OSError as error:
+            msg = f"{dataset.file.filename}: dataset {dataset.name!r} cannot be read: {error}"
+            raise OSError(msg) from error
+        narrow = values.astype(kind)
+        # The last type holds everything.
+        return narrow if len(self._kinds) == 1 or np.array_equal(narrow, values) else None

@@ -1,0 +1,227 @@
+//! A window of a dataset, its chunks read and inflated in parallel.
+//!
+//! A dataset is rows x columns (one column where it has one dimension).  Chunks that begin at one
+//! row are a *band*: one task reads them into the window's rows, which are its alone.  Rows without
+//! a chunk are zeros, as HDF5 leaves what was never written.
+
+use super::decode::{Dtype, Target};
+use super::filters::{Filter, MOST, Undo, possible};
+use crate::error::{Error, ErrorKind, Result};
+use rayon::prelude::*;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A window of as many bytes is read whatever the file's size: chunks may be absent.
+const PLAUSIBLE: u64 = 1 << 30;
+
+/// Where a chunk lies in the dataset and in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its first row and column.
+    pub row: usize,
+    pub column: usize,
+    /// Its first byte in the file, and how many there are.
+    pub address: u64,
+    pub size: u64,
+    /// A bit for each filter that it did not go through.
+    pub mask: u32,
+}
+
+/// A dataset as it lies in its file.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    pub dtype: Dtype,
+    /// Rows and columns of the dataset, and of each chunk.
+    pub shape: (usize, usize),
+    pub chunk: (usize, usize),
+    pub filters: Vec<Filter>,
+    /// In any order, no two at one place.
+    pub chunks: Vec<Chunk>,
+}
+
+/// Part of a dataset.
+#[derive(Debug, Clone)]
+pub struct Window {
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
+}
+
+/// One band: its chunks and the window's rows that they fill.
+struct Band<'a, T> {
+    /// The first of the rows.
+    first: usize,
+    out: &'a mut [T],
+    /// Places in the dataset's list.
+    chunks: Vec<usize>,
+}
+
+impl Dataset {
+    /// The window's numbers, row after row; `None` where some number does not fit `T`.
+    ///
+    /// Runs on the current rayon pool.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BrokenChunk`], [`ErrorKind::UnsupportedDtype`], or [`ErrorKind::Interrupted`]
+    /// once `cancel` is set.
+    pub fn read<T: Target>(
+        &self,
+        file: &File,
+        window: &Window,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Vec<T>>> {
+        let decode = T::decoder(self.dtype)?;
+        let rows = window.rows.end.min(self.shape.0).saturating_sub(window.rows.start);
+        let columns = window.columns.end.min(self.shape.1).saturating_sub(window.columns.start);
+        let length = file.metadata().map_err(|e| unreadable(0, &e))?.len();
+        self.check(length)?;
+        let bytes = (rows.saturating_mul(columns)).saturating_mul(size_of::<T>()) as u64;
+        if bytes > length.saturating_mul(MOST).max(PLAUSIBLE) {
+            return Err(broken(0, "the dataset claims more numbers than its file can hold"));
+        }
+        let mut out = vec![T::default(); rows * columns];
+        let narrow = AtomicBool::new(false);
+        let bands = self.bands(window, columns, &mut out);
+        let read = |undo: &mut Undo, band: Band<T>| -> Result<()> {
+            for &place in &band.chunks {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(ErrorKind::Interrupted.into());
+                }
+                if narrow.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                self.inflate(file, place, undo)?;
+                let chunk = &self.chunks[place];
+                if !self.spread(chunk, &undo.bytes, window, (band.first, &mut *band.out), &decode) {
+                    narrow.store(true, Ordering::Relaxed);
+                }
+            }
+            Ok(())
+        };
+        bands.into_par_iter().with_max_len(1).try_for_each_init(Undo::default, read)?;
+        Ok((!narrow.into_inner()).then_some(out))
+    }
+
+    /// Bytes of a whole chunk.
+    fn chunk_bytes(&self) -> Option<usize> {
+        self.chunk.0.checked_mul(self.chunk.1)?.checked_mul(self.dtype.size)
+    }
+
+    /// Whether every chunk lies in a file of `length` bytes and can hold what it claims: asked before
+    /// memory is taken.
+    fn check(&self, length: u64) -> Result<()> {
+        let whole = self.chunk_bytes().unwrap_or(usize::MAX) as u64;
+        for (place, chunk) in self.chunks.iter().enumerate() {
+            if chunk.address.checked_add(chunk.size).is_none_or(|end| end > length) {
+                return Err(broken(place, "it lies beyond the end of the file"));
+            }
+            // Without filters the last rows may stand alone.
+            let rows = self.shape.0.saturating_sub(chunk.row).min(self.chunk.0);
+            let least = (rows * self.chunk.1).saturating_mul(self.dtype.size) as u64;
+            let bare = self.filters.is_empty() && (least..=whole).contains(&chunk.size);
+            if !bare && (self.filters.is_empty() || !possible(chunk.size, whole)) {
+                return Err(broken(place, "it is too short for its elements"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bands that the window touches, ascending.
+    fn bands<'a, T>(
+        &self,
+        window: &Window,
+        columns: usize,
+        mut out: &'a mut [T],
+    ) -> Vec<Band<'a, T>> {
+        let wanted = |&place: &usize| {
+            let chunk = &self.chunks[place];
+            chunk.row < window.rows.end
+                && chunk.row.saturating_add(self.chunk.0) > window.rows.start
+                && chunk.column < window.columns.end
+                && chunk.column.saturating_add(self.chunk.1) > window.columns.start
+        };
+        let mut places: Vec<usize> = (0..self.chunks.len()).filter(wanted).collect();
+        places.sort_by_key(|&place| (self.chunks[place].row, self.chunks[place].column));
+        let mut bands = Vec::new();
+        let mut done = window.rows.start;
+        for same in places.chunk_by(|&a, &b| self.chunks[a].row == self.chunks[b].row) {
+            let row = self.chunks[same[0]].row;
+            let first = row.max(done);
+            let end = row.saturating_add(self.chunk.0).min(window.rows.end).min(self.shape.0);
+            let skipped = (first - done).saturating_mul(columns).min(out.len());
+            let length = end.saturating_sub(first).saturating_mul(columns).min(out.len() - skipped);
+            let (band, rest) = std::mem::take(&mut out)[skipped..].split_at_mut(length);
+            out = rest;
+            done = end.max(done);
+            bands.push(Band { first, out: band, chunks: same.to_vec() });
+        }
+        bands
+    }
+
+    /// Reads a chunk and undoes its filters.
+    fn inflate(&self, file: &File, place: usize, undo: &mut Undo) -> Result<()> {
+        let chunk = &self.chunks[place];
+        let size = usize::try_from(chunk.size).unwrap_or(usize::MAX);
+        undo.bytes.resize(size, 0);
+        read_at(file, &mut undo.bytes, chunk.address).map_err(|e| unreadable(place, &e))?;
+        if self.filters.is_empty() {
+            return Ok(());
+        }
+        let length = self.chunk_bytes().unwrap_or(usize::MAX);
+        undo.undo(&self.filters, chunk.mask, self.dtype.size, length).map_err(|e| match e.kind() {
+            ErrorKind::BrokenChunk { reason, .. } => broken(place, reason),
+            _ => e,
+        })
+    }
+
+    /// Decodes the rows of a chunk that the window holds; false where a number does not fit.
+    fn spread<T>(
+        &self,
+        chunk: &Chunk,
+        bytes: &[u8],
+        window: &Window,
+        (first, out): (usize, &mut [T]),
+        decode: &dyn Fn(&[u8], &mut [T]) -> bool,
+    ) -> bool {
+        let columns = window.columns.end.min(self.shape.1).saturating_sub(window.columns.start);
+        let from = chunk.column.max(window.columns.start);
+        let to =
+            chunk.column.saturating_add(self.chunk.1).min(window.columns.end).min(self.shape.1);
+        let size = self.dtype.size;
+        let mut all = true;
+        for (row, out) in (first..).zip(out.chunks_mut(columns.max(1))) {
+            let start = ((row - chunk.row) * self.chunk.1 + (from - chunk.column)) * size;
+            let bytes = bytes.get(start..start + to.saturating_sub(from) * size);
+            let out = out.get_mut(from - window.columns.start..to - window.columns.start);
+            if let (Some(bytes), Some(out)) = (bytes, out) {
+                all &= decode(bytes, out);
+            }
+        }
+        all
+    }
+}
+
+fn broken(chunk: usize, reason: &'static str) -> Error {
+    ErrorKind::BrokenChunk { chunk, reason }.into()
+}
+
+fn unreadable(chunk: usize, error: &std::io::Error) -> Error {
+    ErrorKind::Unreadable { chunk, cause: error.to_string() }.into()
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], address: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, address)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut bytes: &mut [u8], mut address: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let n = std::os::windows::fs::FileExt::seek_read(file, bytes, address)?;
+        if n == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        (bytes, address) = (&mut bytes[n..], address + n as u64);
+    }
+    Ok(())
+}

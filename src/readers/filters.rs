@@ -1,0 +1,289 @@
+//! HDF5's filters, undone.
+//!
+//! | filter | number | what it did |
+//! |---|---|---|
+//! | deflate | 1 | zlib stream (by libdeflate here) |
+//! | shuffle | 2 | first bytes of all elements, then second bytes, ... |
+//! | fletcher32 | 3 | four bytes of checksum behind the data |
+//! | LZF | 32000 | literal runs and back references (Marc Lehmann's liblzf; h5py's filter) |
+//!
+//! A chunk may have skipped some: a bit of its mask stands for each.
+
+use crate::error::{ErrorKind, Result};
+use libdeflater::Decompressor;
+use std::mem;
+
+/// One step of the way that data took into the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    Deflate,
+    Shuffle,
+    Fletcher32,
+    Lzf,
+}
+
+/// Deflate makes at most 1,032 bytes of one.
+pub const MOST: u64 = 1032;
+
+impl Filter {
+    /// The filter of HDF5's number; `None` for one that is not undone here.
+    #[must_use]
+    pub fn of_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Deflate),
+            2 => Some(Self::Shuffle),
+            3 => Some(Self::Fletcher32),
+            32000 => Some(Self::Lzf),
+            _ => None,
+        }
+    }
+}
+
+/// Whether `size` bytes can become `length` by any of the filters: asked before memory is taken.
+#[must_use]
+pub fn possible(size: u64, length: u64) -> bool {
+    length <= size.saturating_mul(MOST)
+}
+
+/// One thread's space.
+#[derive(Default)]
+pub struct Undo {
+    /// What was read, and then what each filter leaves.
+    pub bytes: Vec<u8>,
+    spare: Vec<u8>,
+    inflater: Option<Decompressor>,
+}
+
+impl Undo {
+    /// Undoes the filters of a chunk whose bytes are in `bytes`: `length` bytes are left there,
+    /// elements of `itemsize`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BrokenChunk`] says what is wrong.
+    pub fn undo(
+        &mut self,
+        filters: &[Filter],
+        mask: u32,
+        itemsize: usize,
+        length: usize,
+    ) -> Result<()> {
+        let active =
+            |(i, _): &(usize, &Filter)| mask & 1u32.checked_shl(*i as u32).unwrap_or(0) == 0;
+        let active: Vec<Filter> = filters.iter().enumerate().filter(active).map(|f| *f.1).collect();
+        // Each checksum makes what went before it four bytes longer.
+        let sums = |filters: &[Filter]| {
+            filters.iter().filter(|&&filter| filter == Filter::Fletcher32).count() * 4
+        };
+        for (i, filter) in active.iter().enumerate().rev() {
+            let before = length + sums(&active[..i]);
+            match filter {
+                Filter::Shuffle => self.unshuffle(itemsize),
+                Filter::Fletcher32 => self.check_sum()?,
+                Filter::Deflate => self.inflate(before)?,
+                Filter::Lzf => self.expand(before)?,
+            }
+        }
+        if self.bytes.len() != length {
+            return broken("it has another length than its elements");
+        }
+        Ok(())
+    }
+
+    fn inflate(&mut self, length: usize) -> Result<()> {
+        self.spare.resize(length, 0);
+        let inflater = self.inflater.get_or_insert_with(Decompressor::new);
+        match inflater.zlib_decompress(&self.bytes, &mut self.spare) {
+            Ok(got) if got == length => mem::swap(&mut self.bytes, &mut self.spare),
+            Ok(_) => return broken("inflated, it has another length than its elements"),
+            Err(_) => return broken("it is no deflate stream of its elements"),
+        }
+        Ok(())
+    }
+
+    fn expand(&mut self, length: usize) -> Result<()> {
+        self.spare.clear();
+        self.spare.reserve(length);
+        if unlzf(&self.bytes, &mut self.spare, length).is_none() || self.spare.len() != length {
+            return broken("it is no LZF stream of its elements");
+        }
+        mem::swap(&mut self.bytes, &mut self.spare);
+        Ok(())
+    }
+
+    fn unshuffle(&mut self, itemsize: usize) {
+        let n = self.bytes.len() / itemsize.max(1);
+        if itemsize < 2 || n < 2 {
+            return;
+        }
+        self.spare.clear();
+        // Bytes behind the last whole element were not shuffled.
+        self.spare.extend_from_slice(&self.bytes);
+        match itemsize {
+            2 => unshuffle::<2>(&self.bytes, &mut self.spare, n),
+            4 => unshuffle::<4>(&self.bytes, &mut self.spare, n),
+            8 => unshuffle::<8>(&self.bytes, &mut self.spare, n),
+            _ => {
+                for (j, plane) in self.bytes.chunks_exact(n).take(itemsize).enumerate() {
+                    let places = self.spare.iter_mut().skip(j).step_by(itemsize);
+                    places.zip(plane).for_each(|(place, &byte)| *place = byte);
+                }
+            }
+        }
+        mem::swap(&mut self.bytes, &mut self.spare);
+    }
+
+    fn check_sum(&mut self) -> Result<()> {
+        let Some((data, sum)) = self.bytes.split_last_chunk::<4>() else {
+            return broken("it is shorter than its checksum");
+        };
+        let (got, want) = (fletcher32(data), u32::from_le_bytes(*sum));
+        // Files of big-endian machines before HDF5 1.6.3 have the bytes of each half swapped.
+        let swapped = (want & 0x00ff_00ff) << 8 | (want >> 8 & 0x00ff_00ff);
+        if got != want && got != swapped {
+            return broken("its checksum does not agree");
+        }
+        let length = data.len();
+        self.bytes.truncate(length);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Undo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Undo").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+fn broken<T>(reason: &'static str) -> Result<T> {
+    Err(ErrorKind::BrokenChunk { chunk: 0, reason }.into())
+}
+
+/// `n` elements of `SIZE` bytes from their planes.
+fn unshuffle<const SIZE: usize>(planes: &[u8], out: &mut [u8], n: usize) {
+    let planes: [&[u8]; SIZE] = std::array::from_fn(|j| &planes[j * n..(j + 1) * n]);
+    for (i, element) in out.as_chunks_mut::<SIZE>().0.iter_mut().enumerate().take(n) {
+        *element = std::array::from_fn(|j| planes[j][i]);
+    }
+}
+
+/// Appends what an LZF stream holds, at most `length` bytes; `None` where it makes no sense.
+fn unlzf(mut stream: &[u8], out: &mut Vec<u8>, length: usize) -> Option<()> {
+    while let Some((&control, rest)) = stream.split_first() {
+        let control = usize::from(control);
+        if control < 32 {
+            let (literal, rest) = rest.split_at_checked(control + 1)?;
+            out.extend_from_slice(literal);
+            stream = rest;
+        } else {
+            let (mut copied, mut rest) = (control >> 5, rest);
+            if copied == 7 {
+                let (&more, after) = rest.split_first()?;
+                (copied, rest) = (copied + usize::from(more), after);
+            }
+            let (&low, after) = rest.split_first()?;
+            let distance = ((control & 31) << 8 | usize::from(low)) + 1;
+            let start = out.len().checked_sub(distance)?;
+            // What is copied may reach into itself.
+            for i in start..start + copied + 2 {
+                out.push(out[i]);
+            }
+            stream = after;
+        }
+        if out.len() > length {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Fletcher's checksum of big-endian 16-bit words, as HDF5's.
+fn fletcher32(data: &[u8]) -> u32 {
+    // HDF5 folds instead of dividing: a multiple of 65,535 that is not 0 stays 65,535.
+    let fold = |sum: u64| if sum == 0 { 0 } else { (sum - 1) % 65_535 + 1 };
+    let (mut a, mut b) = (0u64, 0u64);
+    let (words, odd) = data.as_chunks::<2>();
+    let last = odd.first().map(|&byte| [byte, 0]);
+    for (i, &word) in words.iter().chain(&last).enumerate() {
+        a += u64::from(u16::from_be_bytes(word));
+        b += a;
+        if i % 4096 == 4095 {
+            (a, b) = (fold(a), fold(b));
+        }
+    }
+    (fold(b) << 16 | fold(a)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A plain LZF stream: literals, and runs of the byte before.
+    fn lzf(data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut i = 0;
+        while i < data.len() {
+            let run = data[i..].iter().skip(1).take(250).take_while(|&&b| b == data[i]).count();
+            out.extend([0, data[i]]);
+            i += 1;
+            if run >= 9 {
+                out.extend([7 << 5, (run - 9) as u8, 0]);
+                i += run;
+            } else if run >= 3 {
+                out.extend([((run - 2) << 5) as u8, 0]);
+                i += run;
+            }
+        }
+        out
+    }
+
+    fn shuffled(data: &[u8], size: usize) -> Vec<u8> {
+        let n = data.len() / size;
+        let planes = (0..size).flat_map(|j| (0..n).map(move |i| data[i * size + j]));
+        planes.chain(data[n * size..].iter().copied()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_done_is_undone(data in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..700), size in 1usize..10, mask in 0u32..8) {
+            let filters = [Filter::Shuffle, Filter::Deflate, Filter::Fletcher32];
+            let mut bytes = data.clone();
+            if mask & 1 == 0 {
+                bytes = shuffled(&bytes, size);
+            }
+            if mask & 2 == 0 {
+                let mut packed = vec![0; bytes.len() + 100];
+                let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
+                let n = compressor.zlib_compress(&bytes, &mut packed).unwrap();
+                packed.truncate(n);
+                bytes = packed;
+            }
+            if mask & 4 == 0 {
+                let sum = fletcher32(&bytes);
+                bytes.extend(sum.to_le_bytes());
+            }
+            let mut undo = Undo { bytes, ..Undo::default() };
+            undo.undo(&filters, mask, size, data.len()).unwrap();
+            prop_assert_eq!(&undo.bytes, &data);
+            undo.bytes = lzf(&data);
+            undo.undo(&[Filter::Lzf], 0, size, data.len()).unwrap();
+            prop_assert_eq!(&undo.bytes, &data);
+        }
+
+        #[test]
+        fn nonsense_is_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300), length in 0usize..500) {
+            for filter in [Filter::Deflate, Filter::Lzf, Filter::Fletcher32] {
+                let mut undo = Undo { bytes: bytes.clone(), ..Undo::default() };
+                let result = undo.undo(&[filter], 0, 4, length);
+                prop_assert!(result.is_err() || undo.bytes.len() == length);
+            }
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_hdf5s() {
+        // h5py 3.16, HDF5 2.0: create_dataset(..., chunks=(5,), dtype="u1", fletcher32=True).
+        assert_eq!(fletcher32(&[1, 2, 3, 4, 5]), 0x0e0e_0906);
+        assert_eq!(fletcher32(&[0xff; 4]), 0xffff_ffff);
+    }
+}
