@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::matrix::Value;
+use multiversion::multiversion;
 
 /// A number type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,34 +39,17 @@ impl Dtype {
     }
 }
 
-/// A number as a file holds it.
-pub trait Source: Copy {
-    /// From its bytes, little-endian or big-endian.
-    fn read(bytes: &[u8], big_endian: bool) -> Self;
-}
-
-macro_rules! source {
-    ($($t:ty),*) => {$(
-        impl Source for $t {
-            #[inline]
-            fn read(bytes: &[u8], big_endian: bool) -> Self {
-                let bytes = bytes.try_into().unwrap_or_default();
-                if big_endian { Self::from_be_bytes(bytes) } else { Self::from_le_bytes(bytes) }
-            }
-        }
-    )*};
-}
-
-source!(i8, u8, i16, u16, i32, u32, i64, u64, f32, f64);
-
 /// A half float; f32 holds every one.
 #[derive(Debug, Clone, Copy)]
 pub struct Half(u16);
 
-impl Source for Half {
-    #[inline]
-    fn read(bytes: &[u8], big_endian: bool) -> Self {
-        Self(u16::read(bytes, big_endian))
+impl Half {
+    fn from_le_bytes(bytes: [u8; 2]) -> Self {
+        Self(u16::from_le_bytes(bytes))
+    }
+
+    fn from_be_bytes(bytes: [u8; 2]) -> Self {
+        Self(u16::from_be_bytes(bytes))
     }
 }
 
@@ -85,20 +69,36 @@ impl From<Half> for f32 {
 /// What numbers are made of bytes: fills `out`, and says whether every number fits.
 pub type Decode<T> = Box<dyn Fn(&[u8], &mut [T]) -> bool + Sync>;
 
-/// Decodes numbers of `S` by `of`, which says whether each fits.
-fn decode<S: Source + 'static, T: 'static>(
-    big_endian: bool,
-    of: impl Fn(S) -> (T, bool) + Sync + 'static,
-) -> Decode<T> {
-    Box::new(move |bytes, out| {
-        let mut all = true;
-        for (bytes, out) in bytes.chunks_exact(size_of::<S>()).zip(out) {
-            let (value, fits) = of(S::read(bytes, big_endian));
-            *out = value;
-            all &= fits;
+/// Decodes numbers of `N` bytes by `of`, which says whether each fits.
+#[multiversion(targets = "simd")]
+fn each<const N: usize, T, F: Fn([u8; N]) -> (T, bool)>(
+    bytes: &[u8],
+    out: &mut [T],
+    of: F,
+) -> bool {
+    let mut all = true;
+    for (&bytes, out) in bytes.as_chunks::<N>().0.iter().zip(out) {
+        let (value, fits) = of(bytes);
+        *out = value;
+        all &= fits;
+    }
+    all
+}
+
+/// A decoder of a file's numbers `$s` by `$of`.
+macro_rules! decode {
+    ($s:ty, $big_endian:expr, $of:expr) => {{
+        let of = $of;
+        if $big_endian {
+            Box::new(move |bytes: &[u8], out: &mut [Self]| {
+                each(bytes, out, |bytes| of(<$s>::from_be_bytes(bytes)))
+            }) as Decode<Self>
+        } else {
+            Box::new(move |bytes: &[u8], out: &mut [Self]| {
+                each(bytes, out, |bytes| of(<$s>::from_le_bytes(bytes)))
+            })
         }
-        all
-    })
+    }};
 }
 
 /// A number type that arrays are read into.
@@ -117,14 +117,14 @@ macro_rules! integer_target {
             fn decoder(dtype: Dtype) -> Result<Decode<Self>> {
                 macro_rules! whole {
                     ($s:ty) => {
-                        decode(dtype.big_endian, |v: $s| {
+                        decode!($s, dtype.big_endian, |v: $s| {
                             Self::try_from(v).map_or((0, false), |v| (v, true))
                         })
                     };
                 }
                 macro_rules! real {
                     ($s:ty, $wide:ty) => {
-                        decode(dtype.big_endian, |v: $s| {
+                        decode!($s, dtype.big_endian, |v: $s| {
                             let count = <$wide>::from(v).count();
                             Self::try_from(count).map_or((0, false), |v| (v, true))
                         })
@@ -154,8 +154,8 @@ integer_target!(u8: true, u16: true, i8: false, i16: false, i32: false, u32: fal
 impl Target for f32 {
     fn decoder(dtype: Dtype) -> Result<Decode<Self>> {
         match (dtype.kind, dtype.size) {
-            (Kind::Float, 2) => Ok(decode(dtype.big_endian, |v: Half| (v.into(), true))),
-            (Kind::Float, 4) => Ok(decode(dtype.big_endian, |v: Self| (v, true))),
+            (Kind::Float, 2) => Ok(decode!(Half, dtype.big_endian, |v: Half| (v.into(), true))),
+            (Kind::Float, 4) => Ok(decode!(Self, dtype.big_endian, |v: Self| (v, true))),
             _ => Err(unsupported(dtype)),
         }
     }
@@ -164,7 +164,7 @@ impl Target for f32 {
 impl Target for f64 {
     fn decoder(dtype: Dtype) -> Result<Decode<Self>> {
         match (dtype.kind, dtype.size) {
-            (Kind::Float, 8) => Ok(decode(dtype.big_endian, |v: Self| (v, true))),
+            (Kind::Float, 8) => Ok(decode!(Self, dtype.big_endian, |v: Self| (v, true))),
             _ => Err(unsupported(dtype)),
         }
     }
