@@ -181,23 +181,13 @@ impl Table {
         if n == 0 || n_targets == 0 {
             return;
         }
-        let fill = |column: &mut Vec<f64>, field: &(dyn Fn(&Cell) -> f64 + Sync)| {
-            column.par_chunks_mut(n).enumerate().for_each(|(t, genes)| {
-                let of_target = cells.iter().skip(t).step_by(n_targets);
-                for (out, cell) in genes[first..].iter_mut().zip(of_target) {
-                    *out = field(cell);
-                }
-            });
-        };
-        fill(&mut self.target_mean, &|cell| cell.target_mean);
-        fill(&mut self.reference_mean, &|cell| cell.reference_mean);
-        fill(&mut self.statistic, &|cell| cell.comparison.statistic);
-        fill(&mut self.p_value, &|cell| cell.comparison.p.p);
-        fill(&mut self.neg_log10_p, &|cell| cell.comparison.p.neg_log10);
-        fill(&mut self.extra[0], &|cell| cell.comparison.extra[0]);
-        fill(&mut self.extra[1], &|cell| cell.comparison.extra[1]);
         let length = cells.len() / n_targets;
-        self.rows(first, length).into_par_iter().for_each(|mut row| row.complete(test));
+        self.rows(first, length).into_par_iter().enumerate().for_each(|(t, mut row)| {
+            for (i, cell) in cells.iter().skip(t).step_by(n_targets).enumerate() {
+                row.set(i, cell);
+            }
+            row.complete(test);
+        });
     }
 
     /// Fold changes and corrected p-values.

@@ -26,11 +26,13 @@ def test_docstrings(name):
     assert found.failed == 0
 
 
-def test_readme():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+@pytest.mark.parametrize(("page", "number"), [("README.md", 2), ("docs/large-data.md", 1)])
+def test_blocks_of_pages(page, number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(blocks) == number
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, page, "exec"), {})
 
 
 def test_the_demonstration_finds_what_was_planted(tmp_path, capsys):
