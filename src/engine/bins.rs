@@ -155,8 +155,9 @@ pub struct Background<'a> {
 }
 
 impl Background<'_> {
-    /// A target's bins compared ([`Test::complete`] has yet to make the p-values of scores): `sizes` are the two samples' numbers of cells, `weights` what
+    /// A target's bins compared: `sizes` are the two samples' numbers of cells, `weights` what
     /// means are of.  Cells of the target without a bin are zeros; bin 0 takes no part.
+    /// [`Test::complete`] has yet to make the p-values of scores.
     #[inline]
     pub fn cell<T: Bin>(
         &self,

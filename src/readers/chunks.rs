@@ -117,7 +117,7 @@ impl Dataset {
             }
             // Without filters the last rows may stand alone.
             let rows = self.shape.0.saturating_sub(chunk.row).min(self.chunk.0);
-            let least = (rows * self.chunk.1).saturating_mul(self.dtype.size) as u64;
+            let least = rows.saturating_mul(self.chunk.1).saturating_mul(self.dtype.size) as u64;
             let bare = self.filters.is_empty() && (least..=whole).contains(&chunk.size);
             if !bare && (self.filters.is_empty() || !possible(chunk.size, whole)) {
                 return Err(broken(place, "it is too short for its elements"));

@@ -188,8 +188,9 @@ def test_a_damaged_chunk_names_file_and_dataset(tmp_path, storage, name):
         content[first : first + size] = bytes(size)
 
     damaged(path, None, zeros)
-    with pytest.raises(OSError, match=rf"screen.h5ad.*{name}.*(broken|cannot be read)"):
-        pdex.de(path, "target", is_log1p=False)
+    for options in ({}, {"is_log1p": False}):
+        with pytest.raises(OSError, match=rf"screen.h5ad.*{name}.*(broken|cannot be read)"):
+            pdex.de(path, "target", **options)
 
 
 def test_a_truncated_file_is_an_error(tmp_path):

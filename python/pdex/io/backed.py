@@ -32,12 +32,14 @@ def is_backed(x: Any) -> bool:
     return hasattr(x, "group") or type(x).__module__.startswith("h5py")
 
 
-def head(x: Any) -> Matrix:
+def head(x: Any, threads: int) -> Matrix:
     """Return some of the stored values, enough to tell counts from normalised data."""
-    values = (
-        x.group["data"][:_CHUNK] if hasattr(x, "group") else x[: 1 + _CHUNK // max(1, x.shape[1])]
-    )
-    return memory.dense(np.atleast_2d(values), "X")
+    dataset = x.group["data"] if hasattr(x, "group") else x
+    memory.check_dtype(dataset.dtype, "X")
+    columns = (*dataset.shape, 1)[1]
+    rows = min(dataset.shape[0], 1 + _CHUNK // max(1, columns))
+    values = Array(dataset, threads).read((0, rows), (0, columns))
+    return memory.dense(values.reshape(1, -1), "X")
 
 
 def pieces(x: Any, where: str, threads: int, budget: int) -> Iterator[Piece]:

@@ -101,7 +101,7 @@ class Source:
 
     def looks_log1p(self, threads: int) -> bool:
         """Whether any value has a fractional part above 1e-3; of a backed matrix, some of them."""
-        matrix = backed.head(self.x) if self.is_backed else self.matrix
+        matrix = backed.head(self.x, threads) if self.is_backed else self.matrix
         return _pdex.looks_fractional(matrix, threads)
 
     def pieces(self, genes: npt.NDArray[np.uint32], threads: int, budget: int) -> Iterator[Piece]:
