@@ -86,7 +86,8 @@ def de(
         Number of threads, at most the cores; all cores where None. It never changes a number.
     memory_limit
         For data in a file, bytes that the work may take beyond the result: a matrix that needs
-        more is read in several passes over its genes. 1 GB where None. It never changes a number.
+        more is read in several passes over its genes. 1 GB where None. It changes no number but, in
+        genes that mix counts with a few fractions, the last bit of means and t.
     progress
         Show a bar for work longer than a second; None: only on a terminal.
     **options
