@@ -86,14 +86,15 @@ def de(
         Number of threads, at most the cores; all cores where None. It never changes a number.
     memory_limit
         For data in a file, bytes that the work may take beyond the result: a matrix that needs
-        more is read in several passes over its genes. 1 GB where None. It changes no number but, in
-        genes that mix counts with a few fractions, the last bit of means and t.
+        more is read in several passes over its genes. 1 GB where None. It never changes a number.
     progress
         Show a bar for work longer than a second; None: only on a terminal.
     **options
         The test's own: ``method``, ``continuity``, ``tie_correct`` for wilcoxon; ``midrank``,
         ``p_value`` for anderson; ``equal_var`` for ttest; see :func:`pdex.wilcoxon`,
-        :func:`pdex.anderson`, :func:`pdex.ttest`.
+        :func:`pdex.anderson`, :func:`pdex.ttest`. For ttest also ``overestim_var``: with
+        ``equal_var=False``, the reference's variance is divided by the target's number of cells, as
+        in scanpy's ``t-test_overestim_var``.
 
     Returns
     -------

@@ -18,7 +18,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "tie_correct": True,
     },
     "anderson": {"midrank": True, "p_value": "asymptotic"},
-    "ttest": {"alternative": "two-sided", "equal_var": True},
+    "ttest": {"alternative": "two-sided", "equal_var": True, "overestim_var": False},
 }
 
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -71,4 +71,7 @@ def complete(test: str, options: dict[str, Any], alternative: str) -> dict[str, 
         msg = f"alternative={alternative!r}: {test} sees any difference, and is two-sided only"
         raise ValueError(msg)
     check_options(options)
+    if options.get("equal_var") and options.get("overestim_var"):
+        msg = "overestim_var=True is a version of Welch's test: it needs equal_var=False"
+        raise ValueError(msg)
     return options

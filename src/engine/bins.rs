@@ -17,8 +17,9 @@
 
 use super::gene::{Cell, Comparison, Question, Scale, Test};
 use crate::stats::anderson::AndersonSum;
-use crate::stats::moments::Moments;
+use crate::stats::moments::PowerSums;
 use crate::stats::ttest::ttest;
+use crate::stats::two::Two;
 use crate::stats::wilcoxon::{RankSum, tie_growth, tie_term};
 use multiversion::multiversion;
 use std::ops::AddAssign;
@@ -191,14 +192,14 @@ impl Background<'_> {
                 sum.test(options).map(Into::into)
             }
             Test::TTest(options) => {
-                let (target, other) = self.moments(bins, sizes);
-                ttest(&target, &other, options).map(Into::into)
+                let (target, other) = self.power_sums(bins, sizes);
+                ttest(&target.moments(), &other.moments(), options).map(Into::into)
             }
         };
         let (target, other) = self.sums_of(bins, weights, question.scale);
         Cell {
-            target_mean: question.scale.after(target / sizes.0 as f64),
-            reference_mean: question.scale.after(other / sizes.1 as f64),
+            target_mean: question.scale.mean(target, sizes.0),
+            reference_mean: question.scale.mean(other, sizes.1),
             comparison: comparison.unwrap_or(Comparison::NAN),
         }
     }
@@ -225,35 +226,36 @@ impl Background<'_> {
         (RankSum { n_target, n_reference, twice_u, ties }, sums.values)
     }
 
-    /// The moments of the target's bins and of what they are compared with.
-    pub fn moments<T: Bin>(&self, bins: &[T], sizes: (u64, u64)) -> (Moments, Moments) {
+    /// The power sums of the target's bins and of what they are compared with.
+    pub fn power_sums<T: Bin>(&self, bins: &[T], sizes: (u64, u64)) -> (PowerSums, PowerSums) {
         let target = Sums::of::<_, true>(bins);
         let rest = |all: u64, own: u64| if self.rest { all - own } else { all };
         let (values, squares) =
             (rest(self.sums.values, target.values), rest(self.sums.squares, target.squares));
         let cells = rest(self.cells, sizes.0);
         (
-            Moments::of_sums(sizes.0, target.values, target.squares),
-            Moments::of_sums(cells, values, squares),
+            PowerSums::of_counts(sizes.0, target.values, target.squares),
+            PowerSums::of_counts(cells, values, squares),
         )
     }
 
     /// The sums that both means are of.
-    pub fn sums_of<T: Bin>(&self, bins: &[T], weights: &[f64], scale: Scale) -> (f64, f64) {
+    pub fn sums_of<T: Bin>(&self, bins: &[T], weights: &[f64], scale: Scale) -> (Two, Two) {
         if scale.is_of_values() {
             let target = Sums::of::<_, false>(bins).values;
             let other = self.sums.values - if self.rest { target } else { 0 };
-            return (target as f64, other as f64);
+            return (target.into(), other.into());
         }
         // Zeros weigh nothing.
         let cells = bins.iter().zip(self.own).zip(weights).skip(1);
-        cells.fold((0.0, 0.0), |(target, other), ((c, r), w)| {
+        let (mut target, mut other) = (Two::default(), Two::default());
+        for ((c, &r), &w) in cells {
             let c = c.get();
-            let r = if self.rest { r - c } else { *r };
-            // A weight may be infinite where no cell is.
-            let times = |cells: u32| if cells == 0 { 0.0 } else { f64::from(cells) * w };
-            (target + times(c), other + times(r))
-        })
+            let r = if self.rest { r - c } else { r };
+            target.add_times(w, c.into());
+            other.add_times(w, r.into());
+        }
+        (target, other)
     }
 }
 

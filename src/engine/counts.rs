@@ -24,8 +24,9 @@ use super::table::{Row, Table};
 use crate::error::{ErrorKind, Result};
 use crate::matrix::{Matrix, SKIP, Value};
 use crate::stats::exact::NullTables;
-use crate::stats::moments::Moments;
+use crate::stats::moments::PowerSums;
 use crate::stats::ttest::ttest;
+use crate::stats::two::Two;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -242,9 +243,11 @@ struct Gene<V> {
     odd: Vec<V>,
     /// Whether an odd entry stands below the last bin.
     mixed: bool,
-    /// What means are of, summed over the odd entries, and their moments.
-    odd_sum: f64,
-    odd_moments: Moments,
+    /// What means are of, summed over the odd entries, and their power sums.
+    odd_sum: Two,
+    odd_powers: PowerSums,
+    /// Whether power sums leave too few digits of the spread.
+    ill_conditioned: bool,
 }
 
 /// Tests a strip of `plan.genes` (by their places) and writes it to `table` from gene `first`.
@@ -429,14 +432,22 @@ impl<M: Matrix> Strip<'_, M> {
             let own = &own[bins.clone()];
             let odd: Vec<M::Value> = odd.of(gene).iter().map(|entry| entry.1).collect();
             let beyond = M::Value::of_count(own.len() as u16 - 1).key();
-            let reals: Vec<f64> = odd.iter().map(|v| v.to_f64()).collect();
+            let sums = if squares { Sums::of::<_, true>(own) } else { Sums::of::<_, false>(own) };
+            let binned = cells - odd.len() as u64;
+            let (mut odd_sum, mut odd_powers) = (Two::default(), PowerSums::default());
+            for value in odd.iter().map(|v| v.to_f64()) {
+                odd_sum.add(self.plan.scale.before(value));
+                odd_powers.push(value, 1);
+            }
+            let powers = PowerSums::of_counts(binned, sums.values, sums.squares);
             Gene {
                 ties: bins::background(own, ranks) + odd::ties(&odd),
-                sums: if squares { Sums::of::<_, true>(own) } else { Sums::of::<_, false>(own) },
-                cells: cells - odd.len() as u64,
+                sums,
+                cells: binned,
                 mixed: odd.first().is_some_and(|v| v.key() <= beyond),
-                odd_sum: reals.iter().map(|&v| self.plan.scale.before(v)).sum(),
-                odd_moments: Moments::of(&reals, 0),
+                odd_sum,
+                odd_powers,
+                ill_conditioned: squares && powers.merge(&odd_powers).well_conditioned().is_none(),
                 odd,
             }
         });
@@ -488,7 +499,7 @@ impl<M: Matrix> Strip<'_, M> {
         question: &Question,
     ) -> Cell {
         // The background's odd entries above every value of the target move no rank.
-        let above = odd.is_empty() && !gene.mixed;
+        let above = odd.is_empty() && !gene.mixed && !gene.ill_conditioned;
         if !above || matches!(question.test, Test::Anderson(_)) {
             let pair =
                 odd::Pair { bins, own: own.own, odd, own_odd: &gene.odd, sizes, rest: own.rest };
@@ -496,12 +507,13 @@ impl<M: Matrix> Strip<'_, M> {
         }
         let mut cell = own.cell(bins, sizes, &self.weights, question);
         if let Test::TTest(options) = &question.test {
-            let (target, other) = own.moments(bins, sizes);
-            let test = ttest(&target, &other.merge(&gene.odd_moments), options);
+            let (target, other) = own.power_sums(bins, sizes);
+            let test = ttest(&target.moments(), &other.merge(&gene.odd_powers).moments(), options);
             cell.comparison = test.map_or(Comparison::NAN, Into::into);
         }
-        let (_, other) = own.sums_of(bins, &self.weights, question.scale);
-        cell.reference_mean = question.scale.after((other + gene.odd_sum) / sizes.1 as f64);
+        let (_, mut other) = own.sums_of(bins, &self.weights, question.scale);
+        other.add_two(gene.odd_sum);
+        cell.reference_mean = question.scale.mean(other, sizes.1);
         cell
     }
 }

@@ -28,10 +28,11 @@ use super::tally::Tally;
 use crate::matrix::{Entry, Matrix, Value};
 use crate::stats::anderson;
 use crate::stats::exact::NullTables;
-use crate::stats::moments::{GroupMoments, Moments};
+use crate::stats::moments::{GroupMoments, all_others};
 use crate::stats::special::normal::two_sided_all;
 use crate::stats::special::{Tail, elementary};
 use crate::stats::ttest::{self, ttest};
+use crate::stats::two::Two;
 use crate::stats::wilcoxon::{self, RankSum};
 use std::mem;
 
@@ -108,6 +109,12 @@ impl Scale {
         }
     }
 
+    /// The mean of `n` values from the sum of what it is taken of.
+    #[must_use]
+    pub fn mean(self, sum: Two, n: u64) -> f64 {
+        self.after(sum.settled().value() / n as f64)
+    }
+
     /// Whether the mean is taken of the values themselves.
     #[must_use]
     pub fn is_of_values(self) -> bool {
@@ -180,7 +187,6 @@ pub struct Kernel {
     ranks: Ranks,
     lists: RunLists,
     groups: GroupMoments,
-    rest: Vec<Moments>,
     means: Means,
     tally: Tally,
 }
@@ -269,15 +275,15 @@ impl Kernel {
             let Entry { value, code } = sample.entries[i];
             (code as usize, value.to_f64(), sample.weight(i))
         };
-        self.groups.run(sizes.len(), sample.zeros, sample.entries.len(), entry);
-        let moments = &self.groups.moments;
+        self.groups.run(sample.zeros, sample.entries.len(), entry);
         if reference == Reference::Rest {
-            leave_one_out(moments, &mut self.rest);
+            self.groups.leave_one_out();
         }
+        let moments = &self.groups.moments;
         for t in 0..sizes.len() - 1 {
             let other = match reference {
                 Reference::Background => &moments[0],
-                Reference::Rest => &self.rest[t + 1],
+                Reference::Rest => &self.groups.others[t + 1],
             };
             write(t, ttest(&moments[t + 1], other, &options).map(Into::into));
         }
@@ -303,13 +309,13 @@ impl Kernel {
     }
 }
 
-/// What means are of, summed.
+/// What means are of, summed in two words: the same bits in whatever order.
 #[derive(Debug, Default)]
 struct Means {
     /// For each group.
-    sums: Vec<f64>,
+    sums: Vec<Two>,
     /// Against the rest, for each group that of all others.
-    others: Vec<f64>,
+    others: Vec<Two>,
 }
 
 impl Means {
@@ -321,16 +327,14 @@ impl Means {
             Reference::Background => self.sums[0],
             Reference::Rest => self.others[t + 1],
         };
-        let mean = |sum: f64, n: u64| question.scale.after(sum / n as f64);
-        (mean(self.sums[t + 1], n1), mean(other, n2))
+        (question.scale.mean(self.sums[t + 1], n1), question.scale.mean(other, n2))
     }
 
-    /// Sums every group; against the rest all other groups, too: added from both ends, never
-    /// subtracted.
+    /// Sums every group; against the rest all other groups, too: added, never subtracted.
     fn fill<V: Value>(&mut self, sample: &Sample<V>, question: &Question) {
         let groups = sample.zeros.len();
         self.sums.clear();
-        self.sums.resize(groups, 0.0);
+        self.sums.resize(groups, Two::default());
         let mut natural = [0.0; 128];
         for (number, entries) in sample.entries.chunks(natural.len()).enumerate() {
             let natural = &mut natural[..entries.len()];
@@ -339,41 +343,23 @@ impl Means {
             }
             question.scale.before_all(natural);
             if let Some(weights) = sample.weights {
-                let weights = &weights[number * 128..];
-                natural.iter_mut().zip(weights).for_each(|(v, &weight)| *v *= weight as f64);
-            }
-            for (entry, natural) in entries.iter().zip(natural) {
-                self.sums[entry.code as usize] += *natural;
+                let cells = entries.iter().zip(&weights[number * 128..]);
+                for ((entry, &weight), &natural) in cells.zip(&*natural) {
+                    self.sums[entry.code as usize].add_times(natural, weight);
+                }
+            } else {
+                for (entry, &natural) in entries.iter().zip(&*natural) {
+                    self.sums[entry.code as usize].add(natural);
+                }
             }
         }
         if question.reference == Reference::Rest {
-            self.others.clear();
-            let mut before = 0.0;
-            for sum in &self.sums {
-                self.others.push(before);
-                before += sum;
-            }
-            let mut after = 0.0;
-            for (other, sum) in self.others.iter_mut().zip(&self.sums).rev() {
-                *other += after;
-                after += sum;
-            }
+            self.others = all_others(&self.sums, |a, b| {
+                let mut sum = *a;
+                sum.add_two(*b);
+                sum
+            });
         }
-    }
-}
-
-/// For each group the moments of all others: merged from both ends, never subtracted.
-fn leave_one_out(groups: &[Moments], rest: &mut Vec<Moments>) {
-    rest.clear();
-    let mut before = Moments::default();
-    for group in groups {
-        rest.push(before);
-        before = before.merge(group);
-    }
-    let mut after = Moments::default();
-    for (rest, group) in rest.iter_mut().zip(groups).rev() {
-        *rest = rest.merge(&after);
-        after = group.merge(&after);
     }
 }
 
@@ -488,7 +474,8 @@ mod tests {
         #[test]
         fn ttest_equals_the_textbook(cells in cells(), rest: bool, equal_var: bool) {
             let reference = if rest { Reference::Rest } else { Reference::Background };
-            let options = ttest::Options { equal_var, ..Default::default() };
+            let variance = ttest::Variance::of(equal_var);
+            let options = ttest::Options { variance, ..Default::default() };
             let rows = compare(&cells, reference, Test::TTest(options));
             for (t, row) in rows.into_iter().enumerate() {
                 let (x, y) = both(&cells, reference, t);

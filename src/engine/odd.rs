@@ -9,6 +9,7 @@ use crate::matrix::Value;
 use crate::stats::anderson::AndersonSum;
 use crate::stats::moments::GroupMoments;
 use crate::stats::ttest::ttest;
+use crate::stats::two::Two;
 use crate::stats::wilcoxon::{RankSum, tie_term};
 
 /// A gene and the value of one of its entries.
@@ -129,14 +130,6 @@ impl<T: Bin, V: Value> Pair<'_, T, V> {
 /// One comparison with odd entries.
 pub fn compare<T: Bin, V: Value>(pair: &Pair<T, V>, question: &Question) -> Cell {
     let runs = pair.runs();
-    let moments = |transform: &dyn Fn(f64) -> f64| {
-        let targets = runs.iter().map(|run| (0, transform(run.value), run.target));
-        let others = runs.iter().map(|run| (1, transform(run.value), run.reference));
-        let cells: Vec<_> = targets.chain(others).filter(|cells| cells.2 > 0).collect();
-        let mut groups = GroupMoments::default();
-        groups.run(2, &[0, 0], cells.len(), |i| cells[i]);
-        (groups.moments[0], groups.moments[1])
-    };
     let comparison = match &question.test {
         Test::Wilcoxon(options) => {
             rank_sum(&runs, pair.sizes).scored(options, question.tables).map(Into::into)
@@ -149,14 +142,23 @@ pub fn compare<T: Bin, V: Value>(pair: &Pair<T, V>, question: &Question) -> Cell
             sum.test(options).map(Into::into)
         }
         Test::TTest(options) => {
-            let (target, other) = moments(&|v| v);
-            ttest(&target, &other, options).map(Into::into)
+            let targets = runs.iter().map(|run| (0, run.value, run.target));
+            let others = runs.iter().map(|run| (1, run.value, run.reference));
+            let cells: Vec<_> = targets.chain(others).filter(|cells| cells.2 > 0).collect();
+            let mut groups = GroupMoments::default();
+            groups.run(&[0, 0], cells.len(), |i| cells[i]);
+            ttest(&groups.moments[0], &groups.moments[1], options).map(Into::into)
         }
     };
-    let (target, other) = moments(&|v| question.scale.before(v));
+    let (mut target, mut other) = (Two::default(), Two::default());
+    for run in &runs {
+        let weight = question.scale.before(run.value);
+        target.add_times(weight, run.target);
+        other.add_times(weight, run.reference);
+    }
     Cell {
-        target_mean: question.scale.after(target.mean()),
-        reference_mean: question.scale.after(other.mean()),
+        target_mean: question.scale.mean(target, pair.sizes.0),
+        reference_mean: question.scale.mean(other, pair.sizes.1),
         comparison: comparison.unwrap_or(Comparison::NAN),
     }
 }

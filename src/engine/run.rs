@@ -433,13 +433,14 @@ mod tests {
                 tables.push(table(&wide, &plan));
             }
             for got in tables {
-                // Ranks are integers up to the last step; the rest was seen within 3e-15.
-                let tolerance = if kind == 0 { 0.0 } else { 1e-11 };
+                // Whole numbers up to the last step, and sums in two words: the same bits.  Against
+                // the rest Anderson's stretches of runs are summed at once: measured 4e-14.
+                let tolerance = if kind == 1 && rest { 1e-12 } else { 0.0 };
                 prop_assert!(same(&got.statistic, &by_gene.statistic, tolerance), "{:?} {:?}", got.statistic, by_gene.statistic);
                 prop_assert!(same(&got.p_value, &by_gene.p_value, tolerance), "{:?} {:?}", got.p_value, by_gene.p_value);
                 prop_assert!(same(&got.extra[0], &by_gene.extra[0], tolerance));
-                prop_assert!(same(&got.target_mean, &by_gene.target_mean, 1e-12), "{:?} {:?}", got.target_mean, by_gene.target_mean);
-                prop_assert!(same(&got.reference_mean, &by_gene.reference_mean, 1e-12));
+                prop_assert!(same(&got.target_mean, &by_gene.target_mean, 0.0), "{:?} {:?}", got.target_mean, by_gene.target_mean);
+                prop_assert!(same(&got.reference_mean, &by_gene.reference_mean, 0.0));
             }
         }
     }

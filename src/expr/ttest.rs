@@ -5,7 +5,7 @@ use super::ffi::{Inputs, Plugin, export};
 use super::{evaluate, output, polars_error};
 use crate::engine::gene::Test;
 use crate::error::Error;
-use crate::stats::ttest::Options;
+use crate::stats::ttest::{Options, Variance};
 use polars::prelude::*;
 use serde::Deserialize;
 
@@ -24,7 +24,7 @@ impl Kwargs {
     fn test(&self) -> Result<Test, Error> {
         Ok(Test::TTest(Options {
             alternative: self.alternative.parse()?,
-            equal_var: self.equal_var,
+            variance: Variance::of(self.equal_var),
         }))
     }
 }

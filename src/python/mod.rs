@@ -20,6 +20,7 @@ use crate::matrix::csc::canonical;
 use crate::matrix::csr::{Index, Order, check};
 use crate::matrix::{ColumnMajor, Csc, Csr, Matrix, RowMajor, Stored, Value};
 use crate::stats::exact::{self, NullTables};
+use crate::stats::ttest::Variance;
 use crate::stats::wilcoxon::Method;
 use crate::stats::{anderson, ttest, unknown, wilcoxon};
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
@@ -304,7 +305,10 @@ fn test(name: &str, options: &Bound<PyDict>) -> PyResult<Test> {
         }),
         "ttest" => Test::TTest(ttest::Options {
             alternative: text("alternative")?.parse()?,
-            equal_var: flag("equal_var")?,
+            variance: match (flag("equal_var")?, flag("overestim_var")?) {
+                (false, true) => Variance::Overestimated,
+                (equal_var, _) => Variance::of(equal_var),
+            },
         }),
         _ => return Err(unknown("test", name, &["wilcoxon", "anderson", "ttest"]).into()),
     })

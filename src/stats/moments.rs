@@ -1,14 +1,17 @@
-//! Mean and variance as a small state that is built, merged and finished.
+//! Mean and spread of one sample, or of many groups at once, that do not depend on any order.
 //!
 //! # Symbols
-//! n values x_i; mean = Σx/n; m2 = Σ(x - mean)², so that the variance (ddof = 1) is m2/(n - 1).
+//! n values x_i and a number s near them; S1 = Σ(x - s), S2 = Σ(x - s)²; mean = s + S1/n;
+//! m2 = Σ(x - mean)² = S2 - S1²/n, so that the variance (ddof = 1) is m2/(n - 1).
 //!
 //! # Method
-//! Two passes.  The first sums differences to the group's first value, which is exact for values
-//! that agree in their leading digits, and gives 0 for constant ones; the second takes
-//! Σ(x - origin)² with its correction (Chan, Golub and LeVeque 1983, Am. Stat. 37, eq. 1.7).
+//! One pass with s = 0.  S1 and S2 are kept in two words ([`super::two`]), some 106 bits, so that
+//! m2 is right in every digit of f64 while S2 < 2^40 m2, and the order of the values, any split
+//! of them and their histogram give the same bits, but for one rounding in some 2^40.  Where S2 is
+//! larger (constant values; 1e7 + noise) a second pass takes s = the group's first value, from
+//! which near values differ exactly (Sterbenz 1974, theorem 4.3.1), and constant ones by 0.
 //! The mean is kept as two words, `mean + low`, since the difference of two means of 1e6 + noise
-//! loses ten digits when each is rounded to one f64 first.  Merging is Chan et al. eq. 2.1.
+//! loses ten digits when each is rounded to one f64 first.
 //!
 //! Zeros need not be listed: they are given as a number.
 //!
@@ -18,10 +21,98 @@
 //! | one, or all equal | n | that value, exactly | 0, exactly |
 //! | infinite ones of one sign | n | that infinity | NaN |
 //! | NaN, or both infinities | n | NaN | NaN |
+//! | squares beyond f64 | n | as ever | infinite |
 //!
-//! Cost: two passes over the listed values, O(1) a group.
+//! Cost: one pass over the listed values, O(1) a group.
 
-use super::two::{divide, two_sum};
+use super::two::{Two, divide, two_sum};
+
+/// n, Σ(x - s) and Σ(x - s)² of one sample: states of one s merge by addition.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PowerSums {
+    n: u64,
+    first: Two,
+    second: Two,
+}
+
+impl PowerSums {
+    /// The sums of whole numbers: n, Σx and Σx².
+    #[must_use]
+    pub fn of_counts(n: u64, sum: u64, squares: u64) -> Self {
+        Self { n, first: sum.into(), second: squares.into() }
+    }
+
+    /// Adds `x - s`, `weight` times.
+    #[inline]
+    pub fn push(&mut self, distance: f64, weight: u64) {
+        let square = Two::from(distance).squared();
+        self.n += weight;
+        self.first.add_times(distance, weight);
+        if weight == 1 {
+            self.second.add_two(square);
+        } else if weight > 0 {
+            self.second.add_two(square.times(weight as f64));
+        }
+    }
+
+    /// The sums of both samples together.
+    ///
+    /// # Examples
+    /// ```
+    /// use pdex::stats::moments::PowerSums;
+    /// let both = PowerSums::of_counts(2, 3, 5).merge(&PowerSums::of_counts(1, 6, 36));
+    /// assert_eq!(both.moments(), PowerSums::of_counts(3, 9, 41).moments());
+    /// ```
+    #[must_use]
+    pub fn merge(&self, other: &Self) -> Self {
+        let mut sum = *self;
+        sum.n += other.n;
+        sum.first.add_two(other.first);
+        sum.second.add_two(other.second);
+        sum
+    }
+
+    /// The moments of a sample whose s is 0.
+    ///
+    /// `None` where the sums leave too few digits of its spread, as [`GroupMoments`] mends.
+    #[must_use]
+    pub fn well_conditioned(&self) -> Option<Moments> {
+        let moments = self.moments();
+        (!self.is_ill_conditioned(moments.m2)).then_some(moments)
+    }
+
+    /// The moments of a sample whose s is 0.
+    #[must_use]
+    pub fn moments(&self) -> Moments {
+        self.moments_about(0.0)
+    }
+
+    fn moments_about(&self, s: f64) -> Moments {
+        if self.n == 0 {
+            return Moments::default();
+        }
+        let (n, first, second) = (self.n as f64, self.first.settled(), self.second.settled());
+        if !first.value().is_finite() {
+            return Moments { n: self.n, mean: s + first.value(), low: 0.0, m2: f64::NAN };
+        }
+        let (quotient, remainder) = first.divided(n);
+        let (mean, low) = two_sum(s, quotient);
+        let low = finite(low + remainder);
+        let m2 = if second.value().is_finite() {
+            (second.times(n).minus(first.squared()).value() / n).max(0.0)
+        } else {
+            f64::INFINITY
+        };
+        Moments { n: self.n, mean, low, m2 }
+    }
+
+    /// Whether these sums of x itself leave too few digits of `m2`, or none.
+    fn is_ill_conditioned(&self, m2: f64) -> bool {
+        let second = self.second.settled().value();
+        // 2^-40.
+        self.n > 1 && (!second.is_finite() || m2 < second * 9.094_947_017_729_282e-13)
+    }
+}
 
 /// n, mean and Σ(x - mean)² of one sample.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -45,25 +136,8 @@ impl Moments {
     #[must_use]
     pub fn of(values: &[f64], zeros: u64) -> Self {
         let mut groups = GroupMoments::default();
-        groups.run(1, &[zeros], values.len(), |i| (0, values[i], 1));
+        groups.run(&[zeros], values.len(), |i| (0, values[i], 1));
         groups.moments[0]
-    }
-
-    /// The moments of whole numbers from n, Σx and Σx², exact up to the last step; Σx < 2^53.
-    ///
-    /// # Examples
-    /// ```
-    /// use pdex::stats::moments::Moments;
-    /// assert_eq!(Moments::of_sums(4, 4, 10), Moments::of(&[1.0, 3.0], 2));
-    /// ```
-    #[must_use]
-    pub fn of_sums(n: u64, sum: u64, squares: u64) -> Self {
-        if n == 0 {
-            return Self::default();
-        }
-        let (mean, low) = divide(sum as f64, 1.0, n as f64);
-        let spread = u128::from(n) * u128::from(squares) - u128::from(sum) * u128::from(sum);
-        Self { n, mean, low, m2: spread as f64 / n as f64 }
     }
 
     /// The mean, rounded once; NaN for an empty sample.
@@ -84,7 +158,8 @@ impl Moments {
         (self.mean - other.mean) + (self.low - other.low)
     }
 
-    /// The moments of both samples together.
+    /// The moments of both samples together (Chan, Golub and LeVeque 1983, Am. Stat. 37, eq. 2.1),
+    /// of whatever size their means.
     ///
     /// # Examples
     /// ```
@@ -126,9 +201,11 @@ fn finite(correction: f64) -> f64 {
 pub struct GroupMoments {
     /// One for each group, after [`GroupMoments::run`].
     pub moments: Vec<Moments>,
-    first: Vec<f64>,
-    sum: Vec<f64>,
-    square: Vec<f64>,
+    /// Those of all other groups, after [`GroupMoments::leave_one_out`].
+    pub others: Vec<Moments>,
+    sums: Vec<PowerSums>,
+    /// s of each group, once seen.
+    origins: Vec<Option<f64>>,
 }
 
 impl GroupMoments {
@@ -136,89 +213,77 @@ impl GroupMoments {
     /// group.
     pub fn run(
         &mut self,
-        groups: usize,
         zeros: &[u64],
         length: usize,
         entry: impl Fn(usize) -> (usize, f64, u64),
     ) {
-        self.reset(groups, zeros);
+        self.sums.clear();
+        self.sums.extend(zeros.iter().map(|&n| PowerSums { n, ..PowerSums::default() }));
         for i in 0..length {
             let (group, value, weight) = entry(i);
-            let state = &mut self.moments[group];
-            if state.n == 0 {
-                self.first[group] = value;
-            }
-            state.n += weight;
-            self.sum[group] += (value - self.first[group]) * weight as f64;
+            self.sums[group].push(value, weight);
         }
-        for (group, state) in self.moments.iter_mut().enumerate() {
-            if state.n > 0 {
-                let (step, remainder) = divide(self.sum[group], 1.0, state.n as f64);
-                let (mean, low) = two_sum(self.first[group], step);
-                (state.mean, state.low) = (mean, finite(low + remainder));
-            }
-        }
-        self.second_pass(zeros, length, &entry);
-        self.mend_infinite(length, &entry);
-    }
-
-    fn reset(&mut self, groups: usize, zeros: &[u64]) {
         self.moments.clear();
-        self.moments.extend(zeros.iter().map(|&n| Moments { n, ..Moments::default() }));
-        for scratch in [&mut self.first, &mut self.sum, &mut self.square] {
-            scratch.clear();
-            scratch.resize(groups, 0.0);
+        self.moments.extend(self.sums.iter().map(PowerSums::moments));
+        let mut states = self.sums.iter().zip(&self.moments);
+        if states.any(|(sums, state)| sums.is_ill_conditioned(state.m2)) {
+            self.look_again(zeros, length, &entry);
         }
     }
 
-    /// Σ(x - mean)² - (Σ(x - mean))²/n, and the mean refined by the second sum.
-    fn second_pass(
+    /// The second pass, of groups that are ill-conditioned.
+    fn look_again(
         &mut self,
         zeros: &[u64],
         length: usize,
         entry: &impl Fn(usize) -> (usize, f64, u64),
     ) {
-        for (group, state) in self.moments.iter().enumerate() {
-            let n0 = zeros[group] as f64;
-            self.sum[group] = -n0 * state.mean;
-            self.square[group] = n0 * state.mean * state.mean;
-        }
+        let groups = self.sums.len();
+        self.origins.clear();
+        self.origins.resize(groups, None);
+        let mut about = vec![PowerSums::default(); groups];
         for i in 0..length {
             let (group, value, weight) = entry(i);
-            let distance = value - self.moments[group].mean;
-            let weighted = distance * weight as f64;
-            self.sum[group] += weighted;
-            self.square[group] += weighted * distance;
+            let origin = *self.origins[group].get_or_insert(value);
+            about[group].push(value - origin, weight);
         }
         for (group, state) in self.moments.iter_mut().enumerate() {
-            if state.n > 0 {
-                let step = self.sum[group] / state.n as f64;
-                // Squares beyond f64 are an infinite spread, as they are to SciPy.
-                let square = self.square[group];
-                let corrected = (square - self.sum[group] * step).max(0.0);
-                state.m2 = if square.is_finite() { corrected } else { square };
+            let Some(origin) = self.origins[group] else { continue };
+            if self.sums[group].is_ill_conditioned(state.m2) {
+                about[group].push(-origin, zeros[group]);
+                let near = about[group].moments_about(origin);
+                // Differences to an infinite value are NaN: the plain sums have the mean.
+                *state = if near.mean().is_nan() { *state } else { near };
             }
         }
     }
 
-    /// Differences to an infinite value are NaN: such groups get the plain sum's mean.
-    fn mend_infinite(&mut self, length: usize, entry: &impl Fn(usize) -> (usize, f64, u64)) {
-        if self.moments.iter().all(|state| state.mean.is_finite()) {
-            return;
-        }
-        self.sum.fill(0.0);
-        for i in 0..length {
-            let (group, value, weight) = entry(i);
-            if weight > 0 {
-                self.sum[group] += value;
-            }
-        }
-        for (state, &sum) in self.moments.iter_mut().zip(&self.sum) {
-            if !state.mean.is_finite() {
-                *state = Moments { n: state.n, mean: sum, low: 0.0, m2: f64::NAN };
-            }
+    /// For each group the moments of all others: merged, never subtracted.
+    pub fn leave_one_out(&mut self) {
+        let sums = all_others(&self.sums, PowerSums::merge);
+        self.others.clear();
+        self.others.extend(sums.iter().map(PowerSums::moments));
+        let mut states = sums.iter().zip(&self.others);
+        if states.any(|(sums, state)| sums.is_ill_conditioned(state.m2)) {
+            self.others = all_others(&self.moments, Moments::merge);
         }
     }
+}
+
+/// For each state all others merged, from both ends.
+pub fn all_others<S: Copy + Default>(states: &[S], merge: impl Fn(&S, &S) -> S) -> Vec<S> {
+    let mut others = Vec::with_capacity(states.len());
+    let mut before = S::default();
+    for state in states {
+        others.push(before);
+        before = merge(&before, state);
+    }
+    let mut after = S::default();
+    for (other, state) in others.iter_mut().zip(states).rev() {
+        *other = merge(other, &after);
+        after = merge(state, &after);
+    }
+    others
 }
 
 #[cfg(test)]
@@ -266,7 +331,45 @@ mod tests {
         assert!(close(x.m2, 1001.0 * (1001.0 * 1001.0 - 1.0) / 12.0 / 1_048_576.0, 1e-13));
     }
 
+    #[test]
+    fn near_constant_samples_are_looked_at_twice() {
+        // 1e12 + i/1024 exactly, where S2 is 2^86 m2.  Measured 0; allow 1e-14.
+        let x: Vec<f64> = (0..1001).map(|i| 1e12 + f64::from(i) / 1024.0).collect();
+        let want = 1001.0 * (1001.0 * 1001.0 - 1.0) / 12.0 / 1_048_576.0;
+        assert!(close(Moments::of(&x, 0).m2, want, 1e-14));
+        // Three groups of it: all others of the first are the other two.
+        let mut groups = GroupMoments::default();
+        groups.run(&[0, 0, 0], 3003, |i| (i / 1001, x[i % 1001], 1));
+        groups.leave_one_out();
+        assert!(close(groups.others[0].m2, 2.0 * want, 1e-14), "{}", groups.others[0].m2 / want);
+        assert_eq!(
+            Moments::of(&[1e308, 1e308], 0),
+            Moments { n: 2, mean: 1e308, low: 0.0, m2: 0.0 }
+        );
+    }
+
     proptest! {
+        #[test]
+        fn no_order_and_no_histogram_changes_a_bit(
+            values in prop::collection::vec((-2f32..9.0, 0u8..7, any::<u32>()), 2..300), zeros in 0u64..9,
+        ) {
+            let value = |&(real, count, _): &(f32, u8, u32)| if count > 4 { f64::from(real) } else { f64::from(count) };
+            let ascending: Vec<f64> = values.iter().map(value).collect();
+            let mut shuffled = values.clone();
+            shuffled.sort_by_key(|cell| cell.2);
+            let shuffled: Vec<f64> = shuffled.iter().map(value).collect();
+            let whole = Moments::of(&ascending, zeros);
+            prop_assert_eq!(whole, Moments::of(&shuffled, zeros));
+            let (counts, others): (Vec<f64>, Vec<f64>) = ascending.iter().partition(|v| v.fract() == 0.0);
+            let sum = |power: i32| counts.iter().map(|v| v.powi(power)).sum::<f64>() as i64;
+            prop_assume!(sum(1) >= 0);
+            let mut sums = PowerSums::of_counts(zeros + counts.len() as u64, sum(1) as u64, sum(2) as u64);
+            for value in others {
+                sums = sums.merge(&{ let mut one = PowerSums::default(); one.push(value, 1); one });
+            }
+            prop_assert_eq!(sums.moments(), whole);
+        }
+
         #[test]
         fn any_split_merges_to_the_whole(
             values in prop::collection::vec(-1e3f64..1e3, 1..60), offset in prop::sample::select(vec![0.0, 1e6]),
@@ -300,7 +403,7 @@ mod tests {
                 repeated.extend(std::iter::repeat_n(value, usize::try_from(weight).unwrap()));
             }
             let mut groups = GroupMoments::default();
-            groups.run(1, &[0], values.len(), |i| (0, values[i].0, values[i].1));
+            groups.run(&[0], values.len(), |i| (0, values[i].0, values[i].1));
             let (got, want) = (groups.moments[0], Moments::of(&repeated, 0));
             prop_assert_eq!(got.n, want.n);
             if want.n > 0 {

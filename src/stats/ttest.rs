@@ -31,13 +31,33 @@ use super::special::{Tail, student_t};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     pub alternative: Alternative,
-    /// Student's pooled variance; `false` is Welch.
-    pub equal_var: bool,
+    pub variance: Variance,
+}
+
+/// What stands for the variance of the difference of the two means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Variance {
+    /// Student's: one variance for both samples.
+    #[default]
+    Pooled,
+    /// Welch's: a variance for each.
+    Separate,
+    /// Welch's as if the reference had n1 values, as scanpy's `t-test_overestim_var` has it: a
+    /// larger variance, and fewer degrees of freedom.
+    Overestimated,
+}
+
+impl Variance {
+    /// Student's where `equal_var`, else Welch's.
+    #[must_use]
+    pub fn of(equal_var: bool) -> Self {
+        if equal_var { Self::Pooled } else { Self::Separate }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { alternative: Alternative::TwoSided, equal_var: true }
+        Self { alternative: Alternative::TwoSided, variance: Variance::Pooled }
     }
 }
 
@@ -76,8 +96,10 @@ pub fn ttest(target: &Moments, reference: &Moments, options: &Options) -> Option
     if target.n < 2 || reference.n < 2 {
         return Some(TTest::NAN);
     }
-    let (n1, n2) = (target.n as f64, reference.n as f64);
-    let (square, df) = if options.equal_var {
+    let n1 = target.n as f64;
+    let overestimated = options.variance == Variance::Overestimated;
+    let n2 = if overestimated { n1 } else { reference.n as f64 };
+    let (square, df) = if options.variance == Variance::Pooled {
         let df = n1 + n2 - 2.0;
         ((target.m2 + reference.m2) / df * (1.0 / n1 + 1.0 / n2), df)
     } else {

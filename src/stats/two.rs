@@ -44,6 +44,59 @@ impl Two {
         self.high + self.low
     }
 
+    /// Adds a number; errors gather in the lower word, so that a long sum is read by
+    /// [`Two::settled`] (Ogita, Rump and Oishi 2005, SIAM J. Sci. Comput. 26, algorithm 4.4).
+    #[inline]
+    pub fn add(&mut self, number: f64) {
+        let (high, error) = two_sum(self.high, number);
+        (self.high, self.low) = (high, self.low + error);
+    }
+
+    /// Adds another one, as [`Two::add`] does.
+    #[inline]
+    pub fn add_two(&mut self, other: Self) {
+        self.add(other.high);
+        self.low += other.low;
+    }
+
+    /// Adds a number so many times, as [`Two::add`] does.
+    #[inline]
+    pub fn add_times(&mut self, number: f64, times: u64) {
+        if times == 1 {
+            self.add(number);
+        } else if times > 0 {
+            let (product, error) = two_product(number, times as f64);
+            self.add(product);
+            self.low += error;
+        }
+    }
+
+    /// The same number with its upper word rounded; what overflowed has no lower word.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        let low = if self.low.is_finite() { self.low } else { 0.0 };
+        let (high, error) = two_sum(self.high, low);
+        Self { high, low: if error.is_finite() { error } else { 0.0 } }
+    }
+
+    /// self².
+    #[must_use]
+    #[inline]
+    pub fn squared(self) -> Self {
+        let (high, error) = two_product(self.high, self.high);
+        let (high, low) = two_sum(high, error + 2.0 * self.high * self.low);
+        Self { high, low }
+    }
+
+    /// self / n as a rounded quotient and what it leaves out.
+    #[must_use]
+    pub fn divided(self, n: f64) -> (f64, f64) {
+        let quotient = self.high / n;
+        let (back, lost) = two_product(quotient, n);
+        let rest = ((self.high - back) - lost + self.low) / n;
+        two_sum(quotient, rest)
+    }
+
     /// self + other.
     #[must_use]
     #[inline]
@@ -67,6 +120,14 @@ impl Two {
         let (high, error) = two_product(self.high, factor);
         let (high, low) = two_sum(high, error + self.low * factor);
         Self { high, low }
+    }
+}
+
+impl From<u64> for Two {
+    /// Exactly.
+    fn from(whole: u64) -> Self {
+        let high = whole as f64;
+        Self { high, low: (i128::from(whole) - high as i128) as f64 }
     }
 }
 

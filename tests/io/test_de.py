@@ -147,6 +147,43 @@ def test_options_equal_scipys(rng, test, options, scipy_options, alternative):
     against_scipy(data, got, test, "ctrl", alternative=alternative, **scipy_options)
 
 
+@pytest.mark.parametrize("reference", ["ctrl", "rest"])
+def test_overestimated_variance_equals_scipys_t_of_two_summaries(rng, reference):
+    data = screen(rng, "normal")
+    got = run(data, "ttest", reference=reference, equal_var=False, overestim_var=True)
+    for row, (x, y) in zip(
+        got.iter_rows(named=True), every_sample(data, got, reference), strict=True
+    ):
+        summaries = (x.mean(), x.std(ddof=1), len(x), y.mean(), y.std(ddof=1), len(x))
+        want = stats.ttest_ind_from_stats(*summaries, equal_var=False)
+        # Measured 2e-14.
+        close(row["statistic"], want.statistic, 1e-11)
+        close(row["p_value"], want.pvalue, 1e-11)
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+@pytest.mark.parametrize("reference", ["ctrl", "rest"])
+@pytest.mark.parametrize("test", ["wilcoxon", "ttest"])
+def test_no_layout_changes_a_bit(rng, test, reference, mean):
+    # Genes of counts with a few fractions and large numbers, and of fractions with a few counts.
+    values = rng.poisson(1.5, (400, 12)).astype(np.float32)
+    odd = rng.random(values.shape) < np.linspace(0, 0.9, 12) ** 4
+    values[odd] = rng.lognormal(1, 2, odd.sum())
+    data = ad.AnnData(values, obs={"target": rng.choice(["ctrl", *LABELS], 400)})
+    data.obs["target"] = data.obs["target"].astype("category")
+    tables = [
+        pdex.de(stored(data, matrix), "target", reference=reference, test=test, mean=mean)
+        for matrix in (
+            values,
+            np.asfortranarray(values),
+            sp.csr_matrix(values),
+            sp.csc_matrix(values),
+        )
+    ]
+    for table in tables[1:]:
+        assert_frame_equal(table, tables[0], check_exact=True)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "uint64"])
 @pytest.mark.parametrize("test", ["wilcoxon", "anderson"])
 def test_integers_that_share_a_float_are_ranked_apart(rng, test, dtype):
