@@ -73,7 +73,8 @@ fn check_ranks(gene: &Gene, sizes: &[u64], reference: Reference, ranks: &Ranks) 
         let want = naive::rank_sum(&x, &y);
         let ties = ranks.shared + ranks.ties[code as usize];
         assert_eq!((want.twice_u, want.ties), (ranks.twice[code as usize], ties));
-        assert_eq!((want.n_target, want.n_reference), pair(sizes, reference, code as usize - 1));
+        let pair = pair(sizes, sizes.iter().sum(), reference, code as usize - 1);
+        assert_eq!((want.n_target, want.n_reference), pair);
     }
 }
 
@@ -109,9 +110,7 @@ fn check_statistic(test: Test, x: &[f64], y: &[f64], statistic: f64) {
             }
             near(statistic, sum.test(&options).unwrap().statistic, 1e-9);
         }
-        Test::TTest(options) => {
-            near(statistic, naive::t_statistic(x, y, options.equal_var), 1e-9);
-        }
+        Test::TTest(_) => near(statistic, naive::t_statistic(x, y, true), 1e-9),
     }
 }
 
@@ -150,10 +149,11 @@ fn histograms(criterion: &mut Criterion) {
         for (test_name, test) in tests() {
             let tables = NullTables::default();
             let scale = Scale::Plain;
-            let question = Question { sizes: &sizes, reference, test, scale, tables: &tables };
-            let compare = |t: usize| {
-                own.cell(&targets[t], pair(&sizes, reference, t), &weights, &question).comparison
-            };
+            let all = sizes.iter().sum();
+            let question =
+                Question { sizes: &sizes, cells: all, reference, test, scale, tables: &tables };
+            let compare =
+                |t: usize| own.cell(&targets[t], question.pair(t), &weights, &question).comparison;
             for t in 0..2 {
                 let (x, y) = gene.samples(t as u32 + 1, reference);
                 let got = compare(t);

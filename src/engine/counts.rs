@@ -341,7 +341,7 @@ impl<M: Matrix> Strip<'_, M> {
         let mut odd = Odd::default();
         odds.iter().chain(large.iter().map(|(_, group)| &group.odd)).for_each(|o| odd.add(o));
         odd.sort();
-        let cells = self.plan.design.sizes().iter().sum();
+        let cells = self.plan.design.cells();
         self.layout.count_zeros(&mut all, &odd, cells);
         let background = self.background(&all, &odd, cells);
         for (code, group) in &large {

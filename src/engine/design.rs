@@ -22,6 +22,8 @@ pub enum Reference {
 pub struct Design {
     codes: Vec<u32>,
     sizes: Vec<u64>,
+    /// The cells of all groups.
+    cells: u64,
     reference: Reference,
 }
 
@@ -50,11 +52,11 @@ impl Design {
                 }
             }
         }
-        let total: u64 = sizes.iter().sum();
-        if total > MAX_CELLS {
-            return Err(ErrorKind::TooManyCells { got: total.into(), limit: MAX_CELLS }.into());
+        let cells: u64 = sizes.iter().sum();
+        if cells > MAX_CELLS {
+            return Err(ErrorKind::TooManyCells { got: cells.into(), limit: MAX_CELLS }.into());
         }
-        Ok(Self { codes, sizes, reference })
+        Ok(Self { codes, sizes, cells, reference })
     }
 
     /// One code a cell.
@@ -67,6 +69,12 @@ impl Design {
     #[must_use]
     pub fn sizes(&self) -> &[u64] {
         &self.sizes
+    }
+
+    /// The number of cells of all groups.
+    #[must_use]
+    pub fn cells(&self) -> u64 {
+        self.cells
     }
 
     /// What targets are compared with.
@@ -84,17 +92,18 @@ impl Design {
     /// The sizes of target `t` (0-based) and of what it is compared with.
     #[must_use]
     pub fn pair(&self, t: usize) -> (u64, u64) {
-        pair(&self.sizes, self.reference, t)
+        pair(&self.sizes, self.cells, self.reference, t)
     }
 }
 
-/// The sizes of target `t` (0-based) and of what it is compared with.
+/// The sizes of target `t` (0-based) and of what it is compared with, of groups of `cells` cells
+/// together.
 #[must_use]
-pub fn pair(sizes: &[u64], reference: Reference, t: usize) -> (u64, u64) {
+pub fn pair(sizes: &[u64], cells: u64, reference: Reference, t: usize) -> (u64, u64) {
     let target = sizes[t + 1];
     match reference {
         Reference::Background => (target, sizes[0]),
-        Reference::Rest => (target, sizes.iter().sum::<u64>() - target),
+        Reference::Rest => (target, cells - target),
     }
 }
 

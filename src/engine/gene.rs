@@ -174,10 +174,20 @@ impl Cell {
 pub struct Question<'a> {
     /// The groups' numbers of cells, the background first.
     pub sizes: &'a [u64],
+    /// Their sum.
+    pub cells: u64,
     pub reference: Reference,
     pub test: Test,
     pub scale: Scale,
     pub tables: &'a NullTables,
+}
+
+impl Question<'_> {
+    /// The sizes of target `t` (0-based) and of what it is compared with.
+    #[must_use]
+    pub fn pair(&self, t: usize) -> (u64, u64) {
+        pair(self.sizes, self.cells, self.reference, t)
+    }
 }
 
 /// Scratch space of one thread.
@@ -225,41 +235,42 @@ impl Kernel {
     fn wilcoxon<V: Value>(
         &mut self,
         sample: &Sample<V>,
-        &Question { sizes, reference, tables, .. }: &Question,
+        question: &Question,
         options: wilcoxon::Options,
         mut write: impl FnMut(usize, Option<Comparison>),
     ) {
+        let sizes = question.sizes;
         self.sorted.sort(sample);
-        match reference {
+        match question.reference {
             Reference::Background => {
                 self.sorted.rank::<false>(sample.zeros, sizes, &mut self.ranks);
             }
             Reference::Rest => self.sorted.rank::<true>(sample.zeros, sizes, &mut self.ranks),
         }
         for t in 0..sizes.len() - 1 {
-            let (n_target, n_reference) = pair(sizes, reference, t);
+            let (n_target, n_reference) = question.pair(t);
             let twice_u = self.ranks.twice[t + 1];
             let ties = self.ranks.shared + self.ranks.ties[t + 1];
             let sums = RankSum { n_target, n_reference, twice_u, ties };
-            write(t, sums.scored(&options, tables).map(Into::into));
+            write(t, sums.scored(&options, question.tables).map(Into::into));
         }
     }
 
     fn anderson<V: Value>(
         &mut self,
         sample: &Sample<V>,
-        &Question { sizes, reference, .. }: &Question,
+        question: &Question,
         options: anderson::Options,
         mut write: impl FnMut(usize, Option<Comparison>),
     ) {
+        let (groups, reference) = (question.sizes.len(), question.reference);
         let lists = &mut self.lists;
         lists.clear();
         self.sorted.sort(sample);
         self.sorted.list(sample.zeros, lists);
-        lists.regroup(sizes.len(), reference, options.midrank);
-        for t in 0..sizes.len() - 1 {
-            let sizes = pair(sizes, reference, t);
-            let sum = lists.sum(t + 1, sizes, reference, options.midrank);
+        lists.regroup(groups, reference, options.midrank);
+        for t in 0..groups - 1 {
+            let sum = lists.sum(t + 1, question.pair(t), reference, options.midrank);
             write(t, sum.test(&options).map(Into::into));
         }
     }
@@ -322,7 +333,7 @@ impl Means {
     /// The means of target `t` (0-based) and of what it is compared with; NaN where there are no
     /// cells.
     fn of(&self, t: usize, question: &Question) -> (f64, f64) {
-        let (n1, n2) = pair(question.sizes, question.reference, t);
+        let (n1, n2) = question.pair(t);
         let other = match question.reference {
             Reference::Background => self.sums[0],
             Reference::Rest => self.others[t + 1],
@@ -412,9 +423,10 @@ mod tests {
         let mut rows = vec![None; GROUPS - 1];
         let tables = NullTables::default();
         let (sizes, scale) = (&sizes[..], Scale::Plain);
-        let question = Question { sizes, reference, test, scale, tables: &tables };
+        let cells = sizes.iter().sum();
+        let question = Question { sizes, cells, reference, test, scale, tables: &tables };
         Kernel::default().compare(&sample, &question, |t, cell| {
-            let (n1, n2) = pair(sizes, reference, t);
+            let (n1, n2) = question.pair(t);
             rows[t] = (n1 > 0 && n2 > 0).then_some(cell.comparison);
         });
         test.complete(rows.iter_mut().flatten());

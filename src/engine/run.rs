@@ -60,6 +60,7 @@ impl<'a> Plan<'a> {
     pub(super) fn question(&self, tables: &'a NullTables) -> Question<'a> {
         Question {
             sizes: self.design.sizes(),
+            cells: self.design.cells(),
             reference: self.design.reference(),
             test: self.test,
             scale: self.scale,

@@ -1,7 +1,7 @@
 //! One gene's table of group x value, for small counts.
 
 use super::bins::{self, Sums};
-use super::design::{Reference, pair};
+use super::design::Reference;
 use super::gene::{Cell, Question, Scale};
 use super::sorted::Sample;
 use crate::matrix::{Entry, Matrix, SKIP, Stored, Value};
@@ -119,7 +119,7 @@ impl Tally {
         // Cells without another value are zeros.
         let cells = match question.reference {
             Reference::Background => question.sizes[0],
-            Reference::Rest => question.sizes.iter().sum(),
+            Reference::Rest => question.cells,
         };
         self.own[0] = 0;
         let listed: u64 = self.own.iter().map(|&bin| u64::from(bin)).sum();
@@ -146,7 +146,7 @@ impl Tally {
             cells: self.cells,
             rest: question.reference == Reference::Rest,
         };
-        let sizes = pair(question.sizes, question.reference, code - 1);
+        let sizes = question.pair(code - 1);
         background.cell(
             &self.table[code * self.width..][..self.width],
             sizes,

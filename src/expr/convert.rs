@@ -342,7 +342,8 @@ impl<V: Value> Rows<V> {
             let (entries, zeros) = (&self.entries[..], &self.zeros[..]);
             let sample = Sample { entries, weights: self.weights.as_deref(), zeros };
             let (sizes, reference, scale) = (&self.sizes[..], labels.reference, Scale::Plain);
-            let question = Question { sizes, reference, test, scale, tables };
+            let cells = sizes.iter().sum();
+            let question = Question { sizes, cells, reference, test, scale, tables };
             let mean = |n: u64, undefined: bool, mean: f64| {
                 (n > 0).then_some(if undefined { f64::NAN } else { mean })
             };
