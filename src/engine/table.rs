@@ -2,13 +2,14 @@
 
 use super::design::Design;
 use super::gene::{Cell, Test};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::stats::adjust::benjamini_hochberg;
 use crate::stats::special::elementary::log2;
 use crate::stats::special::normal::two_sided_all;
 use crate::stats::unknown;
 use multiversion::multiversion;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// Which p-values are corrected together.
@@ -139,6 +140,43 @@ impl Table {
         }
     }
 
+    /// A table of columns that another one had ([`Table::into_columns`]), for some targets.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] where there are too few columns, or one is not as long as the
+    /// first.
+    pub fn of_columns(n_genes: usize, columns: Vec<Vec<f64>>) -> Result<Self, Error> {
+        let expected = columns.first().map_or(0, Vec::len);
+        let mismatch = |what, expected, got| ErrorKind::ShapeMismatch { what, expected, got };
+        if let Some(other) = columns.iter().find(|column| column.len() != expected) {
+            return Err(mismatch("a column of numbers", expected, other.len()).into());
+        }
+        let got = columns.len();
+        let mut columns = columns.into_iter();
+        let five: [_; 5] = std::array::from_fn(|_| columns.next());
+        let [
+            Some(target_mean),
+            Some(reference_mean),
+            Some(statistic),
+            Some(p_value),
+            Some(neg_log10_p),
+        ] = five
+        else {
+            return Err(mismatch("columns of numbers", 5, got).into());
+        };
+        let extra = std::array::from_fn(|_| columns.next().unwrap_or_default());
+        Ok(Self { n_genes, target_mean, reference_mean, statistic, p_value, neg_log10_p, extra })
+    }
+
+    /// The means, the statistic, both p-values and those of the test's own that there are.
+    #[must_use]
+    pub fn into_columns(self) -> Vec<Vec<f64>> {
+        let Self { target_mean, reference_mean, statistic, p_value, neg_log10_p, extra, .. } = self;
+        let own = extra.into_iter().filter(|column| !column.is_empty());
+        let all = [target_mean, reference_mean, statistic, p_value, neg_log10_p];
+        all.into_iter().chain(own).collect()
+    }
+
     /// The number of genes of each target.
     #[must_use]
     pub fn n_genes(&self) -> usize {
@@ -221,12 +259,12 @@ impl Table {
     }
 }
 
-/// The sizes of each row's target and reference, in the table's order.
+/// The sizes of each row's target and reference, in the order of a table of some targets.
 #[must_use]
-pub fn sizes(design: &Design, n_genes: usize) -> (Vec<u32>, Vec<u32>) {
+pub fn sizes(design: &Design, targets: Range<usize>, n_genes: usize) -> (Vec<u32>, Vec<u32>) {
     let each = |pick: fn((u64, u64)) -> u64| {
-        let mut sizes = vec![0; design.n_targets() * n_genes];
-        sizes.par_chunks_mut(n_genes.max(1)).enumerate().for_each(|(t, sizes)| {
+        let mut sizes = vec![0; targets.len() * n_genes];
+        sizes.par_chunks_mut(n_genes.max(1)).zip(targets.clone()).for_each(|(sizes, t)| {
             sizes.fill(u32::try_from(pick(design.pair(t))).unwrap_or(u32::MAX));
         });
         sizes

@@ -322,9 +322,9 @@ impl<V: Value> Rows<V> {
             return Err(ErrorKind::NoCells { column }.into());
         }
         if let Test::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) = test {
-            for (n1, n2) in
-                (0..labels.targets.len()).map(|t| pair(&self.sizes, labels.reference, t))
-            {
+            let cells = self.sizes.iter().sum();
+            for t in 0..labels.targets.len() {
+                let (n1, n2) = pair(&self.sizes, cells, labels.reference, t);
                 if !exact::feasible(n1, n2) {
                     return Err(ErrorKind::ExactTooLarge { n1, n2 }.into());
                 }
@@ -344,13 +344,18 @@ impl<V: Value> Rows<V> {
             let (sizes, reference, scale) = (&self.sizes[..], labels.reference, Scale::Plain);
             let cells = sizes.iter().sum();
             let question = Question { sizes, cells, reference, test, scale, tables };
+            let nans = self.undefined.iter().filter(|&&nan| nan).count();
+            let undefined_reference = |t: usize| match reference {
+                Reference::Background => self.undefined[0],
+                Reference::Rest => nans > usize::from(self.undefined[t + 1]),
+            };
             let mean = |n: u64, undefined: bool, mean: f64| {
                 (n > 0).then_some(if undefined { f64::NAN } else { mean })
             };
             let mut rows = Vec::with_capacity(labels.targets.len());
             kernel.compare(&sample, &question, |t, cell| {
-                let (n_target, n_reference) = pair(&self.sizes, reference, t);
-                let undefined = (self.undefined[t + 1], self.undefined_reference(reference, t));
+                let (n_target, n_reference) = question.pair(t);
+                let undefined = (self.undefined[t + 1], undefined_reference(t));
                 rows.push(Row {
                     n_target,
                     n_reference,
@@ -366,13 +371,6 @@ impl<V: Value> Rows<V> {
             test.complete(rows.iter_mut().filter_map(|row| row.comparison.as_mut()));
             rows
         })
-    }
-
-    fn undefined_reference(&self, reference: Reference, t: usize) -> bool {
-        match reference {
-            Reference::Background => self.undefined[0],
-            Reference::Rest => (0..).zip(&self.undefined).any(|(g, &nan)| nan && g != t + 1),
-        }
     }
 }
 

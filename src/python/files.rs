@@ -6,7 +6,7 @@
 use super::{borrowed, watched};
 use crate::engine::run::Monitor;
 use crate::error::{Error, ErrorKind};
-use crate::readers::chunks::{Chunk, Dataset, Window};
+use crate::readers::chunks::{Chunk, Dataset, Watch, Window};
 use crate::readers::decode::{Dtype, Target};
 use crate::readers::filters::Filter;
 use crate::stats::unknown;
@@ -69,7 +69,15 @@ impl Chunks {
         Ok(Self { path, dataset: Dataset { dtype, shape, chunk, filters, chunks } })
     }
 
+    /// Bytes of all chunks in the file.
+    #[getter]
+    fn stored_bytes(&self) -> u64 {
+        self.dataset.chunks.iter().map(|chunk| chunk.size).sum()
+    }
+
     /// The window's numbers as `into` ("u1", "f4", ...), row after row; None where one does not fit.
+    /// `progress` is called with the bytes of the file read so far.
+    #[pyo3(signature = (rows, columns, into, threads, progress=None))]
     fn read<'py>(
         &self,
         py: Python<'py>,
@@ -77,19 +85,21 @@ impl Chunks {
         columns: (usize, usize),
         into: &str,
         threads: usize,
+        progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let how = (threads, progress);
         let window = Window { rows: rows.0..rows.1, columns: columns.0..columns.1 };
         match into {
-            "u1" => self.window::<u8>(py, &window, threads),
-            "i1" => self.window::<i8>(py, &window, threads),
-            "u2" => self.window::<u16>(py, &window, threads),
-            "i2" => self.window::<i16>(py, &window, threads),
-            "u4" => self.window::<u32>(py, &window, threads),
-            "i4" => self.window::<i32>(py, &window, threads),
-            "u8" => self.window::<u64>(py, &window, threads),
-            "i8" => self.window::<i64>(py, &window, threads),
-            "f4" => self.window::<f32>(py, &window, threads),
-            "f8" => self.window::<f64>(py, &window, threads),
+            "u1" => self.window::<u8>(py, &window, how),
+            "i1" => self.window::<i8>(py, &window, how),
+            "u2" => self.window::<u16>(py, &window, how),
+            "i2" => self.window::<i16>(py, &window, how),
+            "u4" => self.window::<u32>(py, &window, how),
+            "i4" => self.window::<i32>(py, &window, how),
+            "u8" => self.window::<u64>(py, &window, how),
+            "i8" => self.window::<i64>(py, &window, how),
+            "f4" => self.window::<f32>(py, &window, how),
+            "f8" => self.window::<f64>(py, &window, how),
             _ => {
                 let known = &["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"];
                 Err(unknown("into", into, known).into())
@@ -103,13 +113,14 @@ impl Chunks {
         &self,
         py: Python<'py>,
         window: &Window,
-        threads: usize,
+        (threads, progress): (usize, Option<&Bound<'py, PyAny>>),
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let file = File::open(&self.path)
             .map_err(|e| PyOSError::new_err(format!("{}: {e}", self.path.display())))?;
         let monitor = Monitor::default();
-        let values = watched(py, threads, None, &monitor, || {
-            self.dataset.read::<T>(&file, window, &monitor.cancel)
+        let watch = Watch { bytes: &monitor.done, cancel: &monitor.cancel };
+        let values = watched(py, threads, progress, &monitor, || {
+            self.dataset.read::<T>(&file, window, &watch)
         })?;
         Ok(values.map(|values| PyArray1::from_vec(py, values).into_any()))
     }

@@ -29,6 +29,7 @@ use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3_polars::PySeries;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -411,16 +412,54 @@ impl Job {
 
     /// The columns after `target` and `feature`, in order, by name.
     fn finish(&mut self, py: Python, pseudocount: f64, fdr: &str) -> PyResult<Vec<PySeries>> {
-        let family: Family = fdr.parse()?;
         let table = std::mem::take(&mut self.table);
-        let design = &self.design;
-        let monitor = Monitor::default();
-        let (n_target, n_reference, derived) = watched(py, self.threads, None, &monitor, || {
-            let (n_target, n_reference) = table::sizes(design, table.n_genes());
-            Ok((n_target, n_reference, table.finish(pseudocount, family)))
-        })?;
+        self.columns(py, table, 0..self.design.n_targets(), pseudocount, fdr.parse()?)
+    }
+
+    /// The numbers that [`Job::complete`] makes those columns of, for all targets and genes.
+    fn numbers(&mut self) -> Vec<PySeries> {
+        let columns = std::mem::take(&mut self.table).into_columns();
+        columns.into_iter().map(|values| PySeries(real("", values))).collect()
+    }
+
+    /// What `finish` would return for targets `first..last` and all `n_genes` genes, from their
+    /// numbers.
+    fn complete(
+        &self,
+        py: Python,
+        numbers: Vec<PyReadonlyArray1<f64>>,
+        place: (usize, usize, usize),
+        pseudocount: f64,
+    ) -> PyResult<Vec<PySeries>> {
+        let (first, last, n_genes) = place;
+        let copied = |values| borrowed(values, "numbers").map(<[f64]>::to_vec);
+        let columns = numbers.iter().map(copied).collect::<PyResult<Vec<_>>>()?;
+        let table = Table::of_columns(n_genes, columns)?;
+        let (expected, got) = ((last - first) * n_genes, table.p_value.len());
+        if last > self.design.n_targets() || expected != got {
+            return Err(
+                Error::from(ErrorKind::ShapeMismatch { what: "numbers", expected, got }).into()
+            );
+        }
+        self.columns(py, table, first..last, pseudocount, Family::Target)
+    }
+}
+
+impl Job {
+    fn columns(
+        &self,
+        py: Python,
+        table: Table,
+        targets: Range<usize>,
+        pseudocount: f64,
+        family: Family,
+    ) -> PyResult<Vec<PySeries>> {
+        let (n_target, n_reference, derived) =
+            watched(py, self.threads, None, &Monitor::default(), || {
+                let (n_target, n_reference) = table::sizes(&self.design, targets, table.n_genes());
+                Ok((n_target, n_reference, table.finish(pseudocount, family)))
+            })?;
         let whole = |name: &str, values| UInt32Chunked::from_vec(name.into(), values).into_series();
-        let real = |name: &str, values| Float64Chunked::from_vec(name.into(), values).into_series();
         let mut columns = vec![
             whole("n_target", n_target),
             whole("n_reference", n_reference),
@@ -442,6 +481,10 @@ impl Job {
         columns.extend(extras.map(|(name, values)| real(name, values)));
         Ok(columns.into_iter().map(PySeries).collect())
     }
+}
+
+fn real(name: &str, values: Vec<f64>) -> Series {
+    Float64Chunked::from_vec(name.into(), values).into_series()
 }
 
 struct Add<'a, 'py> {

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use rayon::prelude::*;
 use std::fs::File;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A window of as many bytes is read whatever the file's size: chunks may be absent.
 const PLAUSIBLE: u64 = 1 << 30;
@@ -56,6 +56,15 @@ struct Band<'a, T> {
     chunks: Vec<usize>,
 }
 
+/// How far a read is, and whether it should stop.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    /// Bytes of the file read so far.
+    pub bytes: &'a AtomicUsize,
+    /// Set to stop.
+    pub cancel: &'a AtomicBool,
+}
+
 impl Dataset {
     /// The window's numbers, row after row; `None` where some number does not fit `T`.
     ///
@@ -63,12 +72,12 @@ impl Dataset {
     ///
     /// # Errors
     /// [`ErrorKind::BrokenChunk`], [`ErrorKind::UnsupportedDtype`], or [`ErrorKind::Interrupted`]
-    /// once `cancel` is set.
+    /// once it is cancelled.
     pub fn read<T: Target>(
         &self,
         file: &File,
         window: &Window,
-        cancel: &AtomicBool,
+        watch: &Watch,
     ) -> Result<Option<Vec<T>>> {
         let decode = T::decoder(self.dtype)?;
         let rows = window.rows.end.min(self.shape.0).saturating_sub(window.rows.start);
@@ -84,7 +93,7 @@ impl Dataset {
         let bands = self.bands(window, columns, &mut out);
         let read = |undo: &mut Undo, band: Band<T>| -> Result<()> {
             for &place in &band.chunks {
-                if cancel.load(Ordering::Relaxed) {
+                if watch.cancel.load(Ordering::Relaxed) {
                     return Err(ErrorKind::Interrupted.into());
                 }
                 if narrow.load(Ordering::Relaxed) {
@@ -92,6 +101,7 @@ impl Dataset {
                 }
                 self.inflate(file, place, undo)?;
                 let chunk = &self.chunks[place];
+                watch.bytes.fetch_add(chunk.size as usize, Ordering::Relaxed);
                 if !self.spread(chunk, &undo.bytes, window, (band.first, &mut *band.out), &decode) {
                     narrow.store(true, Ordering::Relaxed);
                 }
