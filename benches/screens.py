@@ -163,6 +163,18 @@ def to_log(matrix: Any) -> None:
         np.log1p(values, out=values)
 
 
+def in_file(screen: str, what: tuple[str, str, str], folder: Path) -> Path:
+    """Return the path of a screen's copy of a kind of values, a layout and a compression."""
+    kind, layout, storage = what
+    path = folder / f"{Path(screen).stem}-{kind}-{layout}-{storage}.h5ad"
+    if not path.exists():
+        adata = load(screen, log=kind == "log", layout=layout)
+        partial = folder / f"{path.stem}.part.h5ad"
+        adata.write_h5ad(partial, compression=None if storage == "none" else storage)
+        partial.rename(path)
+    return path
+
+
 def nonzeros(path: str) -> int:
     """Return how many values a screen's file stores."""
     import h5py

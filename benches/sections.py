@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import checks
 import report
+from disk import disk
 from report import header, row
 from screens import Shape, of_non_zeros
 from sides import Side, alternate, environment, once
@@ -372,5 +373,6 @@ SECTIONS = {
     "threads": Section(threads),
     "linear": Section(linear),
     "start": Section(start),
+    "disk": Section(disk),
     "k562": Section(k562, usual=False),
 }

@@ -279,6 +279,55 @@ def memory(job: Job) -> None:
     )  # fmt: skip
 
 
+def of_path(job: Job) -> None:
+    """Time one call on a file, and take the process's peak."""
+    import anndata
+    import pdex
+
+    with open(job["path"], "rb") as file:
+        while file.read(1 << 24):
+            pass
+    options = {"reference": job["reference"], "test": job["test"]}
+    calls = {
+        "de": lambda: pdex.de(job["path"], "target", **options),
+        "read_h5ad": lambda: anndata.read_h5ad(job["path"]),
+    }
+    seconds = clock(calls[job["call"]])
+    say(seconds=seconds, peak=status("VmHWM"))
+
+
+def bounded(job: Job) -> None:
+    """Write the result of a file to another while the process may use so much memory."""
+    import tempfile
+
+    import pdex
+
+    limited = join_cgroup(job["limit"])
+    # What is not the process's own stays for the file's pages.
+    options = {"reference": job["reference"], "test": job["test"], "memory_limit": 500_000_000}
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(job["path"])) as folder:
+        output = os.path.join(folder, "de.parquet")
+        seconds = clock(lambda: pdex.de(job["path"], "target", output=output, **options))
+    say(seconds=seconds, peak=status("VmHWM"), limited=limited)
+
+
+def join_cgroup(limit: int) -> bool:
+    """Move this process into a cgroup of so many bytes; false where there is none to be had."""
+    root, files = "/sys/fs/cgroup", ("memory.max", "memory.limit_in_bytes")
+    for parent, file in ((root, files[0]), (f"{root}/memory", files[1])):
+        group = f"{parent}/pdex-bench"
+        try:
+            os.makedirs(group, exist_ok=True)
+            with open(f"{group}/{file}", "w") as bound:
+                bound.write(str(limit))
+            with open(f"{group}/cgroup.procs", "w") as members:
+                members.write(str(os.getpid()))
+        except OSError:
+            continue
+        return True
+    return False
+
+
 def forget_peak() -> bool:
     """Set VmHWM to what is used now; where that is forbidden the peak holds the loading's, too."""
     try:
@@ -326,6 +375,7 @@ def growth(job: Job) -> None:
 
 MODES = {
     "loop": loop, "start": start, "memory": memory, "scipy": scipy_check, "growth": growth,
+    "file": of_path, "bounded": bounded,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -36,8 +36,15 @@ class Chunks:
         filters: list[int],
         chunks: tuple[_Places, _Places, _Places, _Places, _Places],
     ) -> Chunks: ...
+    @property
+    def stored_bytes(self) -> int: ...
     def read(
-        self, rows: tuple[int, int], columns: tuple[int, int], into: str, threads: int
+        self,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        into: str,
+        threads: int,
+        progress: Callable[[int], object] | None = None,
     ) -> npt.NDArray[Any] | None: ...
 
 @final
@@ -57,6 +64,13 @@ class Job:
         self, matrix: _Matrix, genes: _Codes, progress: Callable[[int], object] | None = None
     ) -> None: ...
     def finish(self, pseudocount: float, fdr: str) -> list[pl.Series]: ...
+    def numbers(self) -> list[pl.Series]: ...
+    def complete(
+        self,
+        numbers: list[npt.NDArray[np.float64]],
+        place: tuple[int, int, int],
+        pseudocount: float,
+    ) -> list[pl.Series]: ...
 
 def canonical_copy(
     matrix: _Matrix,

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import polars as pl
 
-from pdex import _pdex
-from pdex.io.source import n_threads, open_source, piece_size, read_groups
+from pdex.io.source import limit_of, n_threads, open_source, read_groups
 from pdex.options import Alternative, choose, complete, flag
+from pdex.output import check_output, scan
 from pdex.progress import Progress
+from pdex.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import os
+    from collections.abc import Sequence
 
-    import numpy.typing as npt
+    import polars as pl
 
-    from pdex.io.source import Data, Piece, Source
+    from pdex.io.source import Data
 
 logger = logging.getLogger("pdex")
 
@@ -31,6 +32,7 @@ _SCALES = {
 }
 
 
+@overload
 def de(
     data: Data,
     groupby: str,
@@ -47,9 +49,51 @@ def de(
     alternative: Alternative = "two-sided",
     threads: int | None = None,
     memory_limit: int | None = None,
+    output: None = None,
     progress: bool | None = None,
     **options: Any,
-) -> pl.DataFrame:
+) -> pl.DataFrame: ...
+@overload
+def de(
+    data: Data,
+    groupby: str,
+    *,
+    reference: str = "non-targeting",
+    test: str = "wilcoxon",
+    groups: Sequence[str] | None = None,
+    genes: Sequence[str] | None = None,
+    layer: str | None = None,
+    is_log1p: bool | None = None,
+    mean: str = "arithmetic",
+    pseudocount: float = 1e-9,
+    fdr: str = "target",
+    alternative: Alternative = "two-sided",
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    output: str | os.PathLike[str],
+    progress: bool | None = None,
+    **options: Any,
+) -> pl.LazyFrame: ...
+def de(
+    data: Data,
+    groupby: str,
+    *,
+    reference: str = "non-targeting",
+    test: str = "wilcoxon",
+    groups: Sequence[str] | None = None,
+    genes: Sequence[str] | None = None,
+    layer: str | None = None,
+    is_log1p: bool | None = None,
+    mean: str = "arithmetic",
+    pseudocount: float = 1e-9,
+    fdr: str = "target",
+    alternative: Alternative = "two-sided",
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> pl.DataFrame | pl.LazyFrame:
     """Test every gene of every target against the reference, or against the rest.
 
     Parameters
@@ -87,6 +131,11 @@ def de(
     memory_limit
         For data in a file, bytes that the work may take beyond the result: a matrix that needs
         more is read in several passes over its genes. 1 GB where None. It never changes a number.
+    output
+        Write the result to this file (``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or
+        ``.tsv``) rather than to memory, which it need not fit: numbers wait in a nameless file
+        beside it that takes up to 56 bytes a row. The file appears when it is whole. With
+        ``fdr="all"`` all p-values are in memory at once, some 32 bytes a row.
     progress
         Show a bar for work longer than a second; None: only on a terminal.
     **options
@@ -103,7 +152,7 @@ def de(
         ``target`` and ``feature`` (Enum), ``n_target``, ``n_reference``, ``target_mean``,
         ``reference_mean``, ``log2_fold_change``, ``percent_change`` (of the reference, as a
         fraction), ``statistic``, ``p_value``, ``neg_log10_p``, ``fdr``, and the test's own:
-        ``z_score`` and ``auroc``, or ``df``.
+        ``z_score`` and ``auroc``, or ``df``. With ``output``, a lazy frame of the file.
 
     Raises
     ------
@@ -112,6 +161,8 @@ def de(
     ValueError
         Unknown reference, group, gene or option; NaN in the matrix (with the first cell and gene);
         broken sparse arrays; no cells.
+    OSError
+        A file that cannot be read, or a result that cannot be written: nothing is left of it.
     TypeError
         A matrix that does not hold real numbers, or an option that the test does not have.
 
@@ -131,6 +182,7 @@ def de(
         msg = f"pseudocount={pseudocount!r}: expected a number of at least 0"
         raise ValueError(msg)
     threads = n_threads(threads)
+    path = None if output is None else check_output(output)
     source = open_source(data, layer)
     rest = isinstance(reference, str) and reference == "rest"
     found = read_groups(source.adata, groupby)
@@ -140,59 +192,15 @@ def de(
         is_log1p = source.looks_log1p(threads)
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")
     scale = _SCALES[mean, flag("is_log1p", is_log1p)]
-    job = _pdex.Job(codes, len(targets), rest, len(selected), test, options, scale, threads)
-    pieces = source.pieces(selected, threads, piece_size(memory_limit))
-    columns = run(job, source, pieces, len(selected), progress, float(pseudocount), fdr)
-    return pl.DataFrame([*labels(targets, found.labels, selected, source.var_names), *columns])
-
-
-def run(
-    job: _pdex.Job,
-    source: Source,
-    pieces: Iterable[Piece],
-    n_genes: int,
-    progress: bool | None,
-    pseudocount: float,
-    fdr: str,
-) -> list[pl.Series]:
-    """Feed the job with the source's pieces and return its columns."""
-    bar = Progress(n_genes, None if progress is None else flag("progress", progress))
-    done = 0
+    design = (codes, len(targets), rest)
+    limit = limit_of(memory_limit)
+    work = Work(source, selected, design, (test, options, scale), threads, limit)
+    bar = Progress(len(selected), None if progress is None else flag("progress", progress))
     try:
-        for first, matrix, local in pieces:
-            try:
-                job.add(matrix, np.ascontiguousarray(local), bar)
-            except _pdex.NotANumberError as error:
-                _, cell, gene = error.args
-                msg = (
-                    f"{source.where} is NaN at cell {source.adata.obs_names[cell]!r} (row {cell}), "
-                    f"gene {source.var_names[first + gene]!r} (column {first + gene}): "
-                    "fill or drop it first"
-                )
-                raise ValueError(msg) from None
-            done += len(local)
-            bar(done)
+        if path is not None:
+            work.to_file(path, (targets, found.labels), bar, (float(pseudocount), fdr))
+            return scan(path)
+        columns = work.columns(bar, float(pseudocount), fdr)
     finally:
         bar.close()
-    return job.finish(pseudocount, fdr)
-
-
-def labels(
-    targets: list[str], groups: list[str], genes: npt.NDArray[np.uint32], var_names: list[str]
-) -> tuple[pl.Series, pl.Series]:
-    """Return the target and feature columns: each target with every gene.
-
-    The categories are all groups and all genes, as in :func:`pdex.scan_anndata`, so that tables
-    join and stack whatever was asked for.
-    """
-    names = list(dict.fromkeys(var_names))
-    if len(names) < len(var_names):
-        places = {name: i for i, name in enumerate(names)}
-        genes = np.array([places[var_names[i]] for i in genes], dtype=np.uint32)
-    target = pl.Series("target", targets, dtype=pl.Enum(groups))
-    feature = pl.Series("feature", names, dtype=pl.Enum(names))
-    target_codes = np.arange(len(targets), dtype=np.uint32)
-    return (
-        target.gather(pl.Series(np.repeat(target_codes, len(genes)))),
-        feature.gather(pl.Series(np.tile(genes, len(targets)))),
-    )
+    return work.table(targets, found.labels, columns)

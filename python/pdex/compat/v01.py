@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex.de import labels, run
-from pdex.io.source import n_threads, names_of, open_source, piece_size, read_groups
+from pdex.io.source import limit_of, n_threads, names_of, open_source, read_groups
 from pdex.options import DEFAULTS, check_options, flag
+from pdex.progress import Progress
+from pdex.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,10 +137,14 @@ def parallel_differential_expression(
         is_log1p = source.looks_log1p(threads)
     log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
     scale = log1p_scale if flag("is_log1p", is_log1p) else "plain"
-    job = _pdex.Job(codes, len(targets), False, len(genes), test, options, scale, threads)
-    pieces = source.pieces(genes, threads, piece_size(None))
-    columns = run(job, source, pieces, len(genes), None if show_progress else False, 0.0, "all")
-    table = pl.DataFrame([*labels(targets, found.labels, genes, source.var_names), *columns])
+    design, question = (codes, len(targets), False), (test, options, scale)
+    work = Work(source, genes, design, question, threads, limit_of(None))
+    bar = Progress(len(genes), None if show_progress else False)
+    try:
+        columns = work.columns(bar, 0.0, "all")
+    finally:
+        bar.close()
+    table = work.table(targets, found.labels, columns)
     table = _translate(table, str(reference), clip_value)
     if groups is not None:
         places = {name: i for i, name in enumerate(dict.fromkeys(groups))}

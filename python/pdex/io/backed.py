@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdex.io import memory
+from pdex.io.ahead import How, ReadAhead
 from pdex.io.h5 import Array
 
 if TYPE_CHECKING:
@@ -42,19 +43,28 @@ def head(x: Any, threads: int) -> Matrix:
     return memory.dense(values.reshape(1, -1), "X")
 
 
-def pieces(x: Any, where: str, threads: int, budget: int) -> Iterator[Piece]:
-    """Yield all genes of `x` in ascending pieces of about `budget` bytes, read by `threads`."""
+def pieces(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
+    """Yield all genes of `x` in ascending pieces; two at a time hold about `budget` bytes.
+
+    While one is worked on the next is read.
+    """
+    with ReadAhead(how) as ahead:
+        yield from ahead.of(_pieces(x, where, ahead.how, budget))
+
+
+def _pieces(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
     if not hasattr(x, "group"):
-        yield from _dense(x, where, threads, budget)
+        yield from _dense(x, where, how, budget)
         return
     group = x.group
     memory.check_dtype(group["data"].dtype, where)
     outer = x.shape[1] if x.format == "csc" else x.shape[0]
     indptr = _check_indptr(group, group["indptr"][:].astype(np.int64), outer, where)
     inner = x.shape[0] if x.format == "csc" else x.shape[1]
-    values = Array(group["data"], threads)
-    indices = Array(group["indices"], threads, index_below=inner)
-    entries = max(1, budget // (values.itemsize + indices.itemsize))
+    values = Array(group["data"], *how)
+    indices = Array(group["indices"], *how, index_below=inner)
+    entries = _share(budget, int(indptr[-1]) * (values.itemsize + indices.itemsize))
+    entries = max(1, entries // (values.itemsize + indices.itemsize))
     reader = _csc if x.format == "csc" else _csr
     yield from reader((values, indices), indptr, tuple(x.shape), entries, where)
 
@@ -81,11 +91,17 @@ def _check_indptr(
     return indptr
 
 
-def _dense(x: Any, where: str, threads: int, budget: int) -> Iterator[Piece]:
+def _share(budget: int, whole: int) -> int:
+    """Return the bytes of one piece: two are in memory where one does not hold the whole."""
+    return budget if whole <= budget else budget // 2
+
+
+def _dense(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
     n_cells, n_genes = x.shape
     memory.check_dtype(x.dtype, where)
-    array = Array(x, threads)
-    step = max(1, budget // max(1, n_cells * array.itemsize))
+    array = Array(x, *how)
+    gene = max(1, n_cells * array.itemsize)
+    step = max(1, _share(budget, n_genes * gene) // gene)
     for start in range(0, n_genes, step):
         stop = min(start + step, n_genes)
         values = array.read((0, n_cells), (start, stop))

@@ -13,6 +13,8 @@ import numpy as np
 from pdex import _pdex
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
 #: Bytes of a block of a dataset without chunks.
@@ -81,7 +83,14 @@ def _layout(dataset: Any) -> _pdex.Chunks | None:
 class Array:
     """A dataset of one or two dimensions, read as the narrowest type that holds all its numbers."""
 
-    def __init__(self, dataset: Any, threads: int, *, index_below: int | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        threads: int,
+        progress: Callable[[int], object] | None = None,
+        *,
+        index_below: int | None = None,
+    ) -> None:
         """Prepare to read.
 
         Parameters
@@ -90,11 +99,13 @@ class Array:
             An h5py dataset of numbers.
         threads
             How many read.
+        progress
+            Called with the bytes of the file that the present call has read.
         index_below
             The numbers are indices below this. Else they are values: whole numbers from 0 on are
             read as unsigned integers of 8 or 16 bits where they fit.
         """
-        self._dataset, self._threads = dataset, threads
+        self._dataset, self._threads, self._progress = dataset, threads, progress
         self._chunks = _layout(dataset)
         if index_below is not None:
             self._kinds = ["u2"] if index_below <= 1 << 16 else ["i4"]
@@ -143,7 +154,7 @@ class Array:
         dataset = self._dataset
         try:
             if self._chunks is not None:
-                return self._chunks.read(rows, columns, kind, self._threads)
+                return self._chunks.read(rows, columns, kind, self._threads, self._progress)
             window = (slice(*rows), slice(*columns))[: dataset.ndim]
             values: npt.NDArray[Any] = dataset[window].reshape(-1)
         except OSError as error:

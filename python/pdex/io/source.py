@@ -14,7 +14,7 @@ from pdex import _pdex
 from pdex.io import backed, memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import TypeAlias
 
     import numpy.typing as npt
@@ -47,11 +47,8 @@ def n_threads(threads: int | None, name: str = "threads") -> int:
     return min(int(threads), cores)
 
 
-def piece_size(memory_limit: int | None) -> int:
-    """Return the bytes that one piece of a file may hold; ValueError for no limit that works.
-
-    The rest is for the kernels: the entries of a block of genes, or the tables of all groups.
-    """
+def limit_of(memory_limit: int | None) -> int:
+    """Return the bytes that work may take beyond its result; ValueError for no limit that works."""
     if memory_limit is None:
         memory_limit = 1_000_000_000
     number = isinstance(memory_limit, (int, np.integer)) and not isinstance(memory_limit, bool)
@@ -61,7 +58,15 @@ def piece_size(memory_limit: int | None) -> int:
             f"at least {_LEAST_MEMORY:,}"
         )
         raise ValueError(msg)
-    return int(memory_limit * 0.6)
+    return int(memory_limit)
+
+
+def piece_size(memory_limit: int | None) -> int:
+    """Return the bytes of a file's matrix that may be in memory at once.
+
+    The rest is for the kernels: the entries of a block of genes, or the tables of all groups.
+    """
+    return limit_of(memory_limit) * 3 // 5
 
 
 def names_of(what: str, names: object) -> list[str]:
@@ -104,15 +109,22 @@ class Source:
         matrix = backed.head(self.x, threads) if self.is_backed else self.matrix
         return _pdex.looks_fractional(matrix, threads)
 
-    def pieces(self, genes: npt.NDArray[np.uint32], threads: int, budget: int) -> Iterator[Piece]:
+    def pieces(
+        self,
+        genes: npt.NDArray[np.uint32],
+        threads: int,
+        budget: int,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Piece]:
         """Yield (first gene, matrix, the wanted genes in it), ascending; no piece without genes.
 
-        A piece of a backed matrix holds about `budget` bytes.
+        The pieces of a backed matrix that are in memory at once hold about `budget` bytes;
+        `progress` is called with the bytes of the file read so far.
         """
         if not self.is_backed:
             yield 0, self.matrix, genes
             return
-        for start, stop, matrix in backed.pieces(self.x, self.where, threads, budget):
+        for start, stop, matrix in backed.pieces(self.x, self.where, (threads, progress), budget):
             a, b = np.searchsorted(genes, [start, stop])
             if b > a:
                 yield start, matrix, genes[a:b] - np.uint32(start)

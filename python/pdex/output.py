@@ -1,0 +1,197 @@
+"""Results that go to a file: they may be larger than memory, and are never half there.
+
+The numbers of one range of genes after the other go to a nameless file beside the result, which
+vanishes with the process. When all are there, some targets at a time are read back, completed and
+written as a row group of a temporary file, which is renamed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+#: Rows of one row group: about 25 MB of numbers.
+ROWS = 1 << 18
+
+
+def _parquet(frame: pl.LazyFrame, path: Path, rows: int) -> None:
+    frame.sink_parquet(path, row_group_size=rows)
+
+
+def _ipc(frame: pl.LazyFrame, path: Path, rows: int) -> None:  # noqa: ARG001
+    frame.sink_ipc(path)
+
+
+def _csv(frame: pl.LazyFrame, path: Path, rows: int) -> None:
+    frame.sink_csv(path, batch_size=rows)
+
+
+def _tsv(frame: pl.LazyFrame, path: Path, rows: int) -> None:
+    frame.sink_csv(path, batch_size=rows, separator="\t")
+
+
+_SINKS: dict[str, Callable[[pl.LazyFrame, Path, int], None]] = {
+    ".parquet": _parquet,
+    ".ipc": _ipc,
+    ".arrow": _ipc,
+    ".feather": _ipc,
+    ".csv": _csv,
+    ".tsv": _tsv,
+}
+
+
+def check_output(output: object) -> Path:
+    """Return the path of a result; a clear error where no result can be written there."""
+    if not isinstance(output, (str, os.PathLike)):
+        msg = f"output={output!r}: expected the path of a file"
+        raise TypeError(msg)
+    path = Path(output)
+    if path.suffix.lower() not in _SINKS:
+        msg = f"output={str(path)!r}: expected a name that ends in {', '.join(_SINKS)}"
+        raise ValueError(msg)
+    if path.is_dir():
+        msg = f"output={str(path)!r} is a folder: expected the path of a file"
+        raise IsADirectoryError(msg)
+    if not path.parent.is_dir():
+        msg = f"output={str(path)!r}: there is no folder {str(path.parent)!r}"
+        raise FileNotFoundError(msg)
+    return path
+
+
+def scan(path: Path) -> pl.LazyFrame:
+    """Return a lazy frame of a result."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return pl.scan_parquet(path)
+    if suffix in (".csv", ".tsv"):
+        return pl.scan_csv(path, separator="," if suffix == ".csv" else "\t")
+    return pl.scan_ipc(path)
+
+
+@dataclass
+class Spill:
+    """Columns of targets x genes on disk, one range of genes after the other.
+
+    Parameters
+    ----------
+    folder
+        Where the nameless file lies.
+    n_targets
+        Rows of genes in each column.
+    """
+
+    folder: Path
+    n_targets: int
+    _file: Any = None
+    #: Genes, place in the file and number of columns of each range.
+    _ranges: list[tuple[int, int, int]] = field(default_factory=list)
+    _end: int = 0
+
+    def __enter__(self) -> Spill:
+        self._file = tempfile.TemporaryFile(dir=self.folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, columns: Sequence[npt.NDArray[np.float64]]) -> None:
+        """Append the next range of genes: columns of its targets x genes."""
+        self._ranges.append((len(columns[0]) // self.n_targets, self._end, len(columns)))
+        for column in columns:
+            self._file.write(column.data)
+            self._end += column.nbytes
+
+    def column(self, number: int) -> npt.NDArray[np.float64]:
+        """Return one column, range after range."""
+        parts = [self._read(r, number, 0, self.n_targets) for r in self._ranges]
+        return np.concatenate([part.reshape(-1) for part in parts])
+
+    def rows(self, first: int, last: int) -> list[npt.NDArray[np.float64]]:
+        """Return the columns of targets `first..last`, each with all genes."""
+        columns = self._ranges[0][2]
+        return [
+            np.hstack([self._read(r, number, first, last) for r in self._ranges]).reshape(-1)
+            for number in range(columns)
+        ]
+
+    def arranged(
+        self, column: npt.NDArray[np.float64], first: int, last: int
+    ) -> npt.NDArray[np.float64]:
+        """Return targets `first..last` of a column that is ordered as those of the file."""
+        parts, start = [], 0
+        for genes, *_ in self._ranges:
+            end = start + genes * self.n_targets
+            parts.append(column[start:end].reshape(self.n_targets, genes)[first:last])
+            start = end
+        return np.hstack(parts).reshape(-1)
+
+    def _read(
+        self, where: tuple[int, int, int], number: int, first: int, last: int
+    ) -> npt.NDArray[np.float64]:
+        genes, start, _ = where
+        place = start + 8 * genes * (number * self.n_targets + first)
+        self._file.seek(place)
+        length = genes * (last - first)
+        values = np.fromfile(self._file, dtype=np.float64, count=length)
+        if len(values) != length:
+            msg = f"{self.folder}: the temporary file of numbers ends early"
+            raise OSError(msg)
+        return values.reshape(last - first, genes)
+
+
+def write(path: Path, schema: pl.Schema, frames: Iterator[pl.DataFrame], rows: int) -> None:
+    """Write frames to a temporary file beside `path`, each a row group, and rename it.
+
+    Raises
+    ------
+    OSError
+        No room, or no permission; nothing is left behind, and an older file stays as it was.
+    """
+    stopped = threading.Event()
+
+    def source(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,  # noqa: ARG001 - a sink takes all of them
+        batch_size: int | None,  # noqa: ARG001 - as many as a row group has
+    ) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            if stopped.is_set():
+                raise InterruptedError
+            some = frame if predicate is None else frame.filter(predicate)
+            yield some if with_columns is None else some.select(with_columns)
+
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        frame = register_io_source(source, schema=schema)
+        # On a thread of its own, so that Ctrl-C reaches this one.
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.submit(_SINKS[path.suffix.lower()], frame, partial, rows)
+            try:
+                written.result()
+            except BaseException:
+                stopped.set()
+                raise
+        # mkstemp's files are their owner's alone.
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

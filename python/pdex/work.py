@@ -1,0 +1,178 @@
+"""One job: pieces of a matrix to the engine, its numbers to a table or to a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from pdex import _pdex
+from pdex.io.source import piece_size
+from pdex.output import ROWS, Spill, write
+from pdex.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from pdex.io.source import Piece, Source
+
+#: Bytes of numbers of one target and gene, at most.
+_CELL = 8 * 7
+#: The place of the p-values among a job's numbers.
+_P_VALUE = 3
+
+
+@dataclass
+class Work:
+    """What one call asks of a matrix.
+
+    Parameters
+    ----------
+    source, genes
+        The matrix, and the places of the genes that are tested, ascending.
+    design
+        A code for each cell, the number of targets, and whether they are compared with the rest.
+    question
+        The test, its options and the scale of means, in the engine's words.
+    threads
+        How many threads work.
+    memory
+        Bytes that the work may take beyond its result.
+    """
+
+    source: Source
+    genes: npt.NDArray[np.uint32]
+    design: tuple[npt.NDArray[np.uint32], int, bool]
+    question: tuple[str, dict[str, Any], str]
+    threads: int
+    memory: int
+
+    def columns(self, bar: Progress, pseudocount: float, fdr: str) -> list[pl.Series]:
+        """Return the columns of all targets and genes."""
+        job = self._job(len(self.genes))
+        return feed(job, self.source, self._pieces(bar), bar).finish(pseudocount, fdr)
+
+    def to_file(
+        self,
+        path: Path,
+        names: tuple[list[str], list[str]],
+        bar: Progress,
+        finish: tuple[float, str],
+    ) -> None:
+        """Write the table to `path`; `names` are the targets and all groups.
+
+        `finish` is the pseudocount and what p-values are adjusted over.
+        """
+        n_targets = self.design[1]
+        with Spill(path.parent, n_targets) as spill:
+            for first, matrix, local in self._pieces(bar):
+                # A fifth of the memory for numbers; most is the source's.
+                step = max(1, self.memory // 5 // (_CELL * n_targets))
+                for start in range(0, len(local), step):
+                    part = local[start : start + step]
+                    job = self._job(len(part))
+                    feed(job, self.source, [(first, matrix, part)], bar)
+                    spill.add([numbers.to_numpy() for numbers in job.numbers()])
+            rows = max(1, ROWS // max(1, len(self.genes)))
+            frames = self._frames(spill, names, rows, finish)
+            write(path, self._schema(names), frames, rows * len(self.genes))
+
+    def _frames(
+        self,
+        spill: Spill,
+        names: tuple[list[str], list[str]],
+        step: int,
+        finish: tuple[float, str],
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the table, `step` targets at a time."""
+        pseudocount, fdr = finish
+        adjusted = None
+        if fdr == "all":
+            adjusted = _pdex.benjamini_hochberg(spill.column(_P_VALUE))
+        job = self._job(0)
+        targets, groups = names
+        for first in range(0, len(targets), step):
+            last = min(first + step, len(targets))
+            place = (first, last, len(self.genes))
+            columns = job.complete(spill.rows(first, last), place, pseudocount)
+            frame = self.table(targets[first:last], groups, columns)
+            if adjusted is not None:
+                part = pl.Series("fdr", spill.arranged(adjusted, first, last))
+                frame = frame.with_columns(part)
+            yield frame
+
+    def _schema(self, names: tuple[list[str], list[str]]) -> pl.Schema:
+        """Return the table's schema."""
+        nothing = np.empty(0)
+        numbers = [nothing] * len(self._job(0).numbers())
+        columns = self._job(0).complete(numbers, (0, 0, len(self.genes)), 0.0)
+        return self.table([], names[1], columns).schema
+
+    def table(
+        self, targets: list[str], groups: list[str], columns: list[pl.Series]
+    ) -> pl.DataFrame:
+        """Return columns with those of the labels before them: each target with every gene.
+
+        The categories are all groups and all genes, as in :func:`pdex.scan_anndata`, so that tables
+        join and stack whatever was asked for.
+        """
+        genes, var_names = self.genes, self.source.var_names
+        names = list(dict.fromkeys(var_names))
+        if len(names) < len(var_names):
+            places = {name: i for i, name in enumerate(names)}
+            genes = np.array([places[var_names[i]] for i in genes], dtype=np.uint32)
+        target = pl.Series("target", targets, dtype=pl.Enum(groups))
+        feature = pl.Series("feature", names, dtype=pl.Enum(names))
+        target_codes = np.arange(len(targets), dtype=np.uint32)
+        labels = (
+            target.gather(pl.Series(np.repeat(target_codes, len(genes)))),
+            feature.gather(pl.Series(np.tile(genes, len(targets)))),
+        )
+        return pl.DataFrame([*labels, *columns])
+
+    def _pieces(self, bar: Progress) -> Iterator[Piece]:
+        return self.source.pieces(self.genes, self.threads, piece_size(self.memory), bar.read)
+
+    def _job(self, n_genes: int) -> _pdex.Job:
+        codes, n_targets, rest = self.design
+        return _pdex.Job(codes, n_targets, rest, n_genes, *self.question, self.threads)
+
+
+def run(
+    job: _pdex.Job,
+    source: Source,
+    pieces: Iterable[Piece],
+    n_genes: int,
+    progress: bool | None,
+    pseudocount: float,
+    fdr: str,
+) -> list[pl.Series]:
+    """Feed a job with pieces and return its columns; `progress` is that of :func:`pdex.de`."""
+    bar = Progress(n_genes, progress)
+    try:
+        return feed(job, source, pieces, bar).finish(pseudocount, fdr)
+    finally:
+        bar.close()
+
+
+def feed(job: _pdex.Job, source: Source, pieces: Iterable[Piece], bar: Progress) -> _pdex.Job:
+    """Feed a new job with pieces; a NaN is an error that names the cell and the gene."""
+    before = bar.genes
+    for first, matrix, local in pieces:
+        try:
+            job.add(matrix, np.ascontiguousarray(local), lambda done: bar(before + done))
+        except _pdex.NotANumberError as error:
+            _, cell, gene = error.args
+            msg = (
+                f"{source.where} is NaN at cell {source.adata.obs_names[cell]!r} (row {cell}), "
+                f"gene {source.var_names[first + gene]!r} (column {first + gene}): "
+                "fill or drop it first"
+            )
+            raise ValueError(msg) from None
+        bar.advance(len(local))
+    return job
