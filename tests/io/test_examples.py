@@ -31,8 +31,10 @@ def test_blocks_of_pages(page, number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert len(blocks) == number
+    # As in a notebook: a block goes on from those before it.
+    names = {}
     for block in blocks:
-        exec(compile(block, page, "exec"), {})
+        exec(compile(block, page, "exec"), names)
 
 
 def test_the_demonstration_finds_what_was_planted(tmp_path, capsys):
