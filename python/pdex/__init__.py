@@ -9,7 +9,7 @@ two-sample Anderson-Darling and the t-test.
 - The interface of pdex 0.1: :func:`parallel_differential_expression`.
 """
 
-from pdex import datasets
+from pdex import datasets, pl
 from pdex._pdex import __version__
 from pdex.compat.v01 import parallel_differential_expression
 from pdex.de import de
@@ -23,6 +23,7 @@ __all__ = [
     "datasets",
     "de",
     "parallel_differential_expression",
+    "pl",
     "scan_anndata",
     "ttest",
     "wilcoxon",
