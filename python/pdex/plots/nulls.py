@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import betaincinv
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,6 +33,8 @@ class Quantiles:
 
 def quantiles(neg_log10_p: Floats, confidence: float = 0.95, most: int = 400) -> Quantiles:
     """Return the plot at no more than `most` ranks, evenly spaced on the logarithm of the rank."""
+    from scipy.special import betaincinv
+
     observed = np.sort(neg_log10_p[~np.isnan(neg_log10_p)])[::-1]
     n = observed.size
     rank = np.unique(np.round(np.geomspace(1, max(n, 1), most))).astype(np.float64)[:n]

@@ -243,12 +243,9 @@ def _prepare(
 
 def _cutoffs(genes: pl.DataFrame, fdr: float, min_abs_lfc: float) -> Cutoffs:
     """Return the volcano's lines: where the fdr parts the p-values, and the least fold change."""
-    known = genes.filter(pl.col("neg_log10_p").is_finite() & pl.col("fdr").is_not_nan())
-    below = known.filter(pl.col("fdr") < fdr)["neg_log10_p"].min()
-    above = known.filter(pl.col("fdr") >= fdr)["neg_log10_p"].max()
-    parted = below is not None and above is not None and _float(above) <= _float(below)
-    y = [(_float(below) + _float(above)) / 2] if parted else None
-    return Cutoffs([-min_abs_lfc, min_abs_lfc] if min_abs_lfc else None, y)
+    line = table.parting(genes, fdr)
+    x = [-min_abs_lfc, min_abs_lfc] if min_abs_lfc else None
+    return Cutoffs(x, None if line is None else [line])
 
 
 def _draw(

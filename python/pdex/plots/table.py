@@ -202,3 +202,16 @@ def limit_of_fold_changes(table: pl.DataFrame) -> float:
             seen = seen & (pl.col(mean) != 0)
     largest = table.filter(seen).select(lfc.abs().max()).item()
     return max(float(largest or 0.0), 0.5)
+
+
+def parting(genes: pl.DataFrame, fdr: float) -> float | None:
+    """Return the -log10 p-value that parts a target's genes below the `fdr` from the others.
+
+    None where there are none on one side, or the two overlap.
+    """
+    known = genes.filter(pl.col("neg_log10_p").is_finite() & pl.col("fdr").is_not_nan())
+    below = known.filter(pl.col("fdr") < fdr)["neg_log10_p"].min()
+    above = known.filter(pl.col("fdr") >= fdr)["neg_log10_p"].max()
+    if not isinstance(below, float) or not isinstance(above, float) or above > below:
+        return None
+    return (below + above) / 2

@@ -33,8 +33,9 @@ def thin(x: Floats, y: Floats, most: int) -> npt.NDArray[np.intp]:
     order = np.lexsort((x, -y))
     side = 1.0
     while True:
-        cells = np.stack([np.floor(x[order] / side), np.floor(y[order] / side)]).astype(np.int64)
-        _, first = np.unique(cells, axis=1, return_index=True)
+        column, row = np.floor(x[order] / side), np.floor(y[order] / side)
+        # Exact in a float64: drawings are some thousand pixels wide and high.
+        _, first = np.unique(column * 2.0**24 + row, return_index=True)
         if first.size <= most:
             return np.sort(order[first])
         side *= 1.2
