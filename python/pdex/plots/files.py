@@ -29,7 +29,7 @@ def read(path: str | Path) -> pl.DataFrame:
             return pl.read_parquet(path)
         if kind in (".csv", ".tsv"):
             return _read_text(path, "," if kind == ".csv" else "\t")
-        return pl.read_ipc(path, memory_map=False)
+        return pl.read_ipc(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{path} cannot be read as {kind[1:]}: {error}"
         raise ValueError(msg) from error
@@ -38,6 +38,4 @@ def read(path: str | Path) -> pl.DataFrame:
 def _read_text(path: Path, separator: str) -> pl.DataFrame:
     names = pl.read_csv(path, separator=separator, n_rows=0).columns
     text = {name: pl.String for name in _TEXT if name in names}
-    return pl.read_csv(
-        path, separator=separator, schema_overrides=text, infer_schema_length=None
-    ).with_columns(pl.selectors.string().exclude(*_TEXT).cast(pl.Float64, strict=False))
+    return pl.read_csv(path, separator=separator, schema_overrides=text, infer_schema_length=None)

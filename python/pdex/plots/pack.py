@@ -154,9 +154,9 @@ def cells(targets: list[dict[str, Any]]) -> int | None:
     A reference of the same size for all is a group of its own. Where it is all other cells, target
     and reference together are the same everywhere, and are all.
     """
-    sizes = [(target["cells"], target["reference"]) for target in targets]
-    if any(None in pair for pair in sizes):
+    if any(target["cells"] is None or target["reference"] is None for target in targets):
         return None
+    sizes: list[tuple[int, int]] = [(t["cells"], t["reference"]) for t in targets]
     together = sum(size for size, _ in sizes)
     if len(sizes) > 1 and len({size + other for size, other in sizes}) == 1:
         rest = len({other for _, other in sizes}) > 1

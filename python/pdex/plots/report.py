@@ -149,7 +149,7 @@ def _cards(meta: dict[str, Any]) -> str:
     ]
     items = [
         f'<div id="card-{key}"><dt>{html.escape(name)}</dt><dd>{number}'
-        f"<small>{html.escape(note)}</small></dd></div>"
+        f" <small>{html.escape(note)}</small></dd></div>"
         for key, number, name, note in cards
     ]
     return "\n".join(items)

@@ -33,6 +33,9 @@ def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> p
     ``p_value`` where it is missing, and ``log2_fold_change`` from the ``fold_change`` of pdex 0.1.
     """
     table = _polars(frame)
+    if not table.height:
+        msg = "the frame has no rows: there is nothing to draw"
+        raise ValueError(msg)
     columns = []
     for name in (*needed, *optional):
         column = _column(table, name)
@@ -41,9 +44,6 @@ def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> p
         elif name in needed:
             msg = f"the frame has no column {name!r}: it has {shorten(table.columns)}"
             raise ValueError(f"{msg}; a result of pdex.de has all that is needed")
-    if not table.height:
-        msg = "the frame has no rows: there is nothing to draw"
-        raise ValueError(msg)
     return pl.DataFrame(columns)
 
 
