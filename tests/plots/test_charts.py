@@ -1,8 +1,10 @@
 """What the charts of `pdex.pl` draw: read back from their specification, and from rendered SVG."""
 
+import ast
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -491,3 +493,21 @@ def test_frames_are_left_alone(result):
     for draw in CHARTS.values():
         draw(result)
     assert_frame_equal(result, before)
+
+
+def test_the_room_imports_nothing_of_pdex_but_itself():
+    room = Path(pdex.__file__).parent / "plots"
+    files = sorted(room.glob("*.py"))
+    assert len(files) > 10
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            ours = [name for name in names if name.split(".")[0] == "pdex"]
+            # The report states the version, which only the compiled module knows.
+            allowed = ("pdex.plots", "pdex._pdex") if file.name == "report.py" else ("pdex.plots",)
+            assert all(name.startswith(allowed) for name in ours), f"{file.name}: {ours}"
