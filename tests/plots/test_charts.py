@@ -374,7 +374,7 @@ def test_other_frames_give_the_same_chart(name, result):
             "reference_mean": "ref_mean",
         }
     )
-    for frame in (text, text.lazy(), pandas, categories, v03):
+    for frame in (text, text.lazy(), pandas, categories, pandas.convert_dtypes(), v03):
         assert spelled(frame, name) == expected
     # From the p-value the logarithm differs in its last bits, below the four digits written.
     assert spelled(text.drop("neg_log10_p"), name) == expected

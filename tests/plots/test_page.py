@@ -124,6 +124,10 @@ def test_a_click_changes_the_volcano_and_the_genes(page, big):
     np.testing.assert_allclose(shown, expected["log2_fold_change"], atol=0.0051)
     shown = [float(t.replace("\N{MINUS SIGN}", "-")) for t in texts(page, "#top td:nth-child(5)")]
     np.testing.assert_allclose(np.log10(shown), -expected["neg_log10_p"], atol=0.03)
+    heights = page.locator("#plot line.lead").evaluate_all(
+        "lines => lines.map((line) => Number(line.getAttribute('y1')))"
+    )
+    assert heights == sorted(heights)  # downwards on the screen: the most significant is on top
     labels = texts(page, "#plot text.label")
     assert labels == expected["feature"].cast(pl.String).to_list()[:12]
     assert page.url.endswith("#T150")

@@ -151,8 +151,21 @@ def test_cells_where_the_reference_is_the_rest(fraction, tmp_path):
     assert Page(pdex.report(group, tmp_path / "y.html")).card("cells")[0] == "400"
 
 
+def test_cells_of_some_groups_against_the_rest(tmp_path):
+    screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    some = pdex.de(screen, "target", reference="rest", groups=["T000", "non-targeting"])
+    assert Page(pdex.report(some, tmp_path / "x.html")).card("cells")[0] == "400"
+
+
+def test_the_smallest_change_keeps_its_direction(make_table, tmp_path):
+    table = make_table([1e-6, -1e-6, 3.0], [9.0, 9.0, 9.0])
+    page = Page(pdex.report(table, tmp_path / "x.html"))
+    assert (page.meta["targets"][0]["up"], page.meta["targets"][0]["down"]) == (2, 1)
+    assert page.points(0)["lfc"].sign().to_list() == [1, -1, 1]
+
+
 def test_own_gene(make_table, tmp_path):
-    table = make_table([-2.5, 1.0], [9.0, 3.0], names=["T", "other"])
+    table = make_table([1.0, -2.5], [12.0, 9.0], names=["other", "T"])
     (target,) = Page(pdex.report(table, tmp_path / "x.html")).meta["targets"]
     assert target["own"] == {"lfc": -2.5, "fdr": 1e-9}
 
@@ -227,8 +240,8 @@ def test_calibration(page, result, tmp_path):
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "tsv", "ipc", "arrow", "feather"])
 def test_files_give_the_same_page(kind, make_table, tmp_path):
-    table = make_table([1.0, -1.0, np.nan, np.inf], [5.0, 400.0, 7.0, np.inf])
-    table = table.with_columns(feature=pl.Series(["7", "1e5", "NaN", "x"]))
+    names = ["7", "007", "1e5", "NaN"]  # labels all the same
+    table = make_table([1.0, -1.0, np.nan, np.inf], [5.0, 400.0, 7.0, np.inf], names=names)
     path = tmp_path / f"de.{kind}"
     if kind in ("csv", "tsv"):
         table.write_csv(path, separator="," if kind == "csv" else "\t")

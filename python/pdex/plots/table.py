@@ -22,6 +22,7 @@ _OTHER_NAMES = {
     "n_reference": "ref_membership",
 }
 LABELS = ("target", "feature")
+_TEXT = (*LABELS, "gene")
 _UP, _DOWN, _NONE = "up", "down", "none"
 CHANGES = (_UP, _DOWN, _NONE)
 
@@ -60,8 +61,9 @@ def _polars(frame: object) -> pl.DataFrame:
     columns = []
     for name in frame.columns:
         series = frame[name]  # type: ignore[index]
-        if getattr(series.dtype, "kind", "O") in "biuf":
-            columns.append(pl.Series(str(name), series.to_numpy()))
+        if getattr(series.dtype, "kind", "O") in "iuf" and name not in _TEXT:
+            numbers = series.to_numpy(dtype="float64", na_value=np.nan)
+            columns.append(pl.Series(str(name), numbers))
         else:
             values = [
                 None if missing else str(v)
