@@ -380,6 +380,15 @@ def test_other_frames_give_the_same_chart(name, result):
     assert spelled(text.drop("neg_log10_p"), name) == expected
 
 
+def test_missing_numbers_of_pandas(make_table, drawn):
+    table = make_table([1.0, 2.0, 3.0], [5.0, 6.0, 7.0]).to_dict(as_series=False)
+    pandas = pd.DataFrame(table | {"neg_log10_p": [5.0, None, 7.0]}).convert_dtypes()
+    assert pandas["neg_log10_p"].dtype == "Int64"
+    chart = pdex.pl.volcano(pandas)
+    assert sorted(drawn(chart)["feature"]) == ["g0", "g2"]
+    assert "1 gene without a place is left out" in subtitle(chart)
+
+
 def test_the_frame_of_pdex_01(drawn):
     screen = pdex.datasets.simulate_screen(n_cells=900, n_genes=100, n_targets=3, n_effects=20)
     table = pdex.parallel_differential_expression(screen, groupby_key="target")

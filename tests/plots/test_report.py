@@ -158,7 +158,7 @@ def test_cells_of_some_groups_against_the_rest(tmp_path):
 
 
 def test_the_smallest_change_keeps_its_direction(make_table, tmp_path):
-    table = make_table([1e-6, -1e-6, 3.0], [9.0, 9.0, 9.0])
+    table = make_table([1e-20, -1e-20, 3.0], [9.0, 9.0, 9.0])
     page = Page(pdex.report(table, tmp_path / "x.html"))
     assert (page.meta["targets"][0]["up"], page.meta["targets"][0]["down"]) == (2, 1)
     assert page.points(0)["lfc"].sign().to_list() == [1, -1, 1]

@@ -112,8 +112,7 @@ def _points(
     x = np.rint(_STEPS * (np.clip(lfc, -limit, limit) + limit) / (2 * limit))
     height = np.clip(drawable["neg_log10_p"].to_numpy(), 0.0, top)
     y = np.rint(_STEPS * height / top)
-    # The half of the drawing is the sign of the change, however small.
-    x = np.where(lfc > 0, np.maximum(x, _STEPS // 2 + 1), x)
+    # The half of the drawing is the sign of the change, however small: 2047.5 is rounded up.
     x = np.where(lfc < 0, np.minimum(x, _STEPS // 2), x)
     hit = (drawable["change"] != table.CHANGES[2]).to_numpy()
     # As many pixels as the page's drawing has, about.

@@ -305,7 +305,9 @@ def _subtitle(
     if drawn["outside"].any():
         notes.append("triangles: beyond the axes")
     if points.height < genes.height:
-        notes.append(f"{genes.height - points.height:,} genes without a place are left out")
+        left_out = genes.height - points.height
+        words = "gene without a place is" if left_out == 1 else "genes without a place are"
+        notes.append(f"{left_out:,} {words} left out")
     return [line, "; ".join(notes)]
 
 
