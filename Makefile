@@ -47,7 +47,7 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "maturin>=1.9,<2"
-	$(BIN)/maturin develop --release --quiet --extras dev,pandas,docs
+	$(BIN)/maturin develop --release --quiet --extras dev,pandas,plots,docs
 	touch $@
 
 clean:

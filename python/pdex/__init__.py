@@ -6,15 +6,17 @@ two-sample Anderson-Darling and the t-test.
 - Polars expressions: :func:`wilcoxon`, :func:`anderson`, :func:`ttest`.
 - AnnData to a lazy frame for them: :func:`scan_anndata`.
 - The whole job in one call: :func:`de`.
+- Pictures of a result, and a page of it: :mod:`pdex.pl`, :func:`report`.
 - The interface of pdex 0.1: :func:`parallel_differential_expression`.
 """
 
-from pdex import datasets
+from pdex import datasets, pl
 from pdex._pdex import __version__
 from pdex.compat.v01 import parallel_differential_expression
 from pdex.de import de
 from pdex.expressions import PdexNamespace, anderson, ttest, wilcoxon
 from pdex.io.frames import scan_anndata
+from pdex.plots.report import report
 
 __all__ = [
     "PdexNamespace",
@@ -23,6 +25,8 @@ __all__ = [
     "datasets",
     "de",
     "parallel_differential_expression",
+    "pl",
+    "report",
     "scan_anndata",
     "ttest",
     "wilcoxon",

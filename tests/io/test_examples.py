@@ -15,6 +15,11 @@ MODULES = [
     "pdex.io.frames",
     "pdex.compat.v01",
     "pdex.datasets",
+    "pdex.plots.bars",
+    "pdex.plots.heat",
+    "pdex.plots.pvalues",
+    "pdex.plots.report",
+    "pdex.plots.scatter",
 ]
 
 

@@ -1,0 +1,136 @@
+"""The genes that a target changes most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from pdex.plots import chart, table
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from pdex.plots.table import Frame
+
+_NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
+_MEANS = ("target_mean", "reference_mean")
+_COLOURS = dict(zip(table.CHANGES, (chart.UP, chart.DOWN, chart.DULL), strict=True))
+
+
+def top_genes(
+    frame: Frame,
+    target: str | None = None,
+    *,
+    n: int = 20,
+    fdr: float = 0.05,
+    min_abs_lfc: float = 0.0,
+    width: int = 420,
+) -> alt.LayerChart:
+    """Draw the genes with the smallest p-values of one target and their log2 fold changes.
+
+    From top to bottom by p-value; a dot's size is its -log10, and grey ones are no hits. A fold
+    change beyond the axis (see :func:`volcano`) ends at the edge in a triangle.
+
+    Parameters
+    ----------
+    frame
+        As for :func:`volcano`.
+    target
+        The target to draw; it may be left out where there is only one.
+    n
+        Number of genes, at least 1.
+    fdr, min_abs_lfc
+        A gene is a hit below this false discovery rate and from this absolute log2 fold change.
+    width
+        Width in pixels, without axes; a gene takes 18 pixels of height.
+
+    Returns
+    -------
+    altair.LayerChart
+        It can be combined with other charts, and saved as HTML, JSON, PNG or SVG.
+
+    Raises
+    ------
+    ImportError
+        Altair is not installed.
+    ValueError
+        Unknown target or threshold, a missing column, no rows, or no gene with a p-value.
+
+    Examples
+    --------
+    >>> import pdex
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=50, n_targets=3, n_effects=5)
+    >>> chart = pdex.pl.top_genes(pdex.de(screen, "target"), "T001", n=10)
+    >>> chart.title.text
+    'T001: top genes'
+    """
+    chart.check_altair()
+    n, width = table.whole("n", n, 1), table.whole("width", width, 50)
+    kind = table.change(table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc))
+    name, genes = table.pick(table.tidy(frame, _NEEDED, _MEANS), target)
+    genes = genes.with_columns(pl.col("feature").cast(pl.String), kind)
+    limit = table.limit_of_fold_changes(genes) * 1.04
+    top = table.ranked(genes, strict=True).filter(pl.col("log2_fold_change").is_not_nan()).head(n)
+    if not top.height:
+        msg = f"target {name!r} has no gene with a p-value and a fold change: nothing to draw"
+        raise ValueError(msg)
+    limit = min(limit, max(_largest(top, limit) * 1.08, 0.5))
+    return _draw(name, top.with_row_index("rank"), limit, width)
+
+
+def _largest(top: pl.DataFrame, limit: float) -> float:
+    """Return the largest absolute fold change among those drawn that lie on the axis."""
+    sizes = top["log2_fold_change"].abs()
+    inside = sizes.filter(sizes <= limit).max()
+    return float(inside) if isinstance(inside, float) else limit
+
+
+def _draw(name: str, top: pl.DataFrame, limit: float, width: int) -> alt.LayerChart:
+    import altair as alt
+
+    lfc = pl.col("log2_fold_change")
+    finite = top.filter(pl.col("neg_log10_p").is_finite())["neg_log10_p"].max()
+    rows = top.select(
+        "feature",
+        "rank",
+        "change",
+        x=lfc.clip(-limit, limit),
+        size=pl.col("neg_log10_p").clip(0.0, float(finite) if isinstance(finite, float) else 1.0),
+        turn=pl.when(lfc < -limit).then(270).when(lfc > limit).then(90).otherwise(0),
+        **{
+            f"{column}_text": pl.Series([chart.number(v) for v in top[column]], dtype=pl.String)
+            for column in ("log2_fold_change", "neg_log10_p", "fdr")
+        },
+    )
+    # Genes of the same name stay two rows: the axis is the rank, its labels are the names.
+    names = rows["feature"].to_list()
+    axis = chart.axis(labelExpr=f"{chart.literal(names)}[datum.value]", title=None, grid=False)
+    y = alt.Y("rank:O", axis=axis)
+    span = alt.Scale(domain=[-limit, limit], nice=False)
+    x = alt.X("x:Q", scale=span, title="log2 fold change", axis=chart.axis())
+    scale = alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
+    colour = alt.Color("change:N", scale=scale, legend=None)
+    tips = [alt.Tooltip("feature:N", title="gene")]
+    tips += [
+        alt.Tooltip(f"{column}_text:N", title=chart.TITLES[column])
+        for column in ("log2_fold_change", "neg_log10_p", "fdr")
+    ]
+    base = alt.Chart(chart.data(rows)).encode(y=y, color=colour, tooltip=tips)
+    zero = alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_rule(color="#7a8087").encode(x=x)
+    stems = base.mark_rule(strokeWidth=2).encode(x=x, x2=alt.datum(0))
+    size = alt.Size(
+        "size:Q",
+        scale=alt.Scale(range=[30, 220], zero=True),
+        legend=alt.Legend(
+            title=chart.TITLES["neg_log10_p"], titleFontWeight="normal", symbolFillColor="#777"
+        ),
+    )
+    dots = base.transform_filter("datum.turn == 0").mark_circle(opacity=1).encode(x=x, size=size)
+    ends = base.transform_filter("datum.turn != 0").mark_point(
+        shape="triangle-up", filled=True, size=110, opacity=1
+    )
+    layers = [zero, stems, dots, ends.encode(x=x, angle=alt.Angle("turn:Q", scale=None))]
+    text = "by p-value; orange up, blue down, grey no hit"
+    heading = chart.title(f"{name}: top genes", text)
+    return chart.layered(*layers, width=width, height=18 * top.height, title=heading)

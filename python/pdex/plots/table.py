@@ -1,0 +1,219 @@
+"""A result frame, of whatever interface, as one table: names, types and the choice of a target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+
+    Frame: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame
+
+#: Column to its names in the interfaces of pdex 0.3 and of the expressions.
+_OTHER_NAMES = {
+    "feature": "gene",
+    "reference_mean": "ref_mean",
+    "n_target": "target_membership",
+    "n_reference": "ref_membership",
+}
+LABELS = ("target", "feature")
+_TEXT = (*LABELS, "gene")
+_UP, _DOWN, _NONE = "up", "down", "none"
+CHANGES = (_UP, _DOWN, _NONE)
+
+
+def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> pl.DataFrame:
+    """Return the columns asked for: labels as they are, numbers as Float64, null as NaN.
+
+    An optional column that the frame does not have is left out. ``neg_log10_p`` is taken from
+    ``p_value`` where it is missing, and ``log2_fold_change`` from the ``fold_change`` of pdex 0.1.
+    """
+    table = _polars(frame)
+    if not table.height:
+        msg = "the frame has no rows: there is nothing to draw"
+        raise ValueError(msg)
+    columns = []
+    for name in (*needed, *optional):
+        column = _column(table, name)
+        if column is not None:
+            columns.append(column)
+        elif name in needed:
+            msg = f"the frame has no column {name!r}: it has {shorten(table.columns)}"
+            raise ValueError(f"{msg}; a result of pdex.de has all that is needed")
+    return pl.DataFrame(columns)
+
+
+def _polars(frame: object) -> pl.DataFrame:
+    """Return any frame as one of Polars."""
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    module = type(frame).__module__.partition(".")[0]
+    if module != "pandas" or not hasattr(frame, "columns"):
+        msg = f"frame: expected a frame of Polars or pandas, got {type(frame).__qualname__}"
+        raise TypeError(msg)
+    columns = []
+    for name in frame.columns:
+        series = frame[name]  # type: ignore[index]
+        if getattr(series.dtype, "kind", "O") in "iuf" and name not in _TEXT:
+            numbers = series.to_numpy(dtype="float64", na_value=np.nan)
+            columns.append(pl.Series(str(name), numbers))
+        else:
+            values = [
+                None if missing else str(v)
+                for v, missing in zip(series, series.isna(), strict=True)
+            ]
+            columns.append(pl.Series(str(name), values, dtype=pl.String))
+    return pl.DataFrame(columns)
+
+
+def _column(table: pl.DataFrame, name: str) -> pl.Series | None:
+    """Return a column under its name of :func:`pdex.de`; None where the table does not have it."""
+    for known in (name, _OTHER_NAMES.get(name)):
+        if known in table.columns:
+            series = table[known].alias(name)
+            return _label(series) if name in LABELS else _number(series)
+    if name == "neg_log10_p" and "p_value" in table.columns:
+        p = _number(table["p_value"]).to_numpy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return pl.Series(name, -np.log10(p) + 0.0)
+    if name == "log2_fold_change" and "fold_change" in table.columns:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return pl.Series(name, np.log2(_number(table["fold_change"]).to_numpy()))
+    return None
+
+
+def _label(series: pl.Series) -> pl.Series:
+    if series.null_count():
+        msg = f"{series.name} is missing in {series.null_count()} rows: fill or drop them first"
+        raise ValueError(msg)
+    return series
+
+
+def _number(series: pl.Series) -> pl.Series:
+    if not (series.dtype.is_numeric() or series.dtype == pl.Null):
+        msg = f"{series.name} holds {series.dtype}: expected numbers"
+        raise TypeError(msg)
+    number: pl.Series = series.cast(pl.Float64).fill_null(float("nan"))
+    return number
+
+
+def names_of(series: pl.Series) -> list[str]:
+    """Return the distinct labels of a column as text, in the order in which they first occur."""
+    names: list[str] = series.unique(maintain_order=True).cast(pl.String).to_list()
+    return names
+
+
+def pick(table: pl.DataFrame, target: object) -> tuple[str, pl.DataFrame]:
+    """Return a target's name and rows; None is the only target that there is."""
+    known = names_of(table["target"])
+    if target is None:
+        if len(known) > 1:
+            msg = f"target: the frame has {len(known)} of them, choose one: {shorten(known)}"
+            raise ValueError(msg)
+        return known[0], table
+    name = str(target)
+    if name not in known:
+        msg = f"target {name!r} is not in the frame: it has {shorten(known)}"
+        raise ValueError(msg)
+    return name, table.filter(table["target"].cast(pl.String) == name)
+
+
+def known_names(what: str, asked: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Return the names asked for, each once; ValueError for one that is not known."""
+    names = [asked] if isinstance(asked, str) else [str(name) for name in dict.fromkeys(asked)]
+    there = set(known)
+    for name in names:
+        if name not in there:
+            msg = f"{what}: {name!r} is not in the frame: it has {shorten(known)}"
+            raise ValueError(msg)
+    return names
+
+
+def shorten(names: Sequence[str], most: int = 8) -> str:
+    """Return names for a message: all where few, else the first ones and the number of all."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown}, … ({len(names):,} in all)"
+
+
+def level(name: str, value: object) -> float:
+    """Return an option that must be a number from 0 to 1."""
+    number = at_least_zero(name, value)
+    if number > 1:
+        msg = f"{name}={value!r}: expected a number from 0 to 1"
+        raise ValueError(msg)
+    return number
+
+
+def at_least_zero(name: str, value: object) -> float:
+    """Return an option that must be a number of at least 0."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or isinstance(value, bool) or not 0 <= cast("float", value) < np.inf:
+        msg = f"{name}={value!r}: expected a number of at least 0"
+        raise ValueError(msg)
+    return float(cast("float", value))
+
+
+def whole(name: str, value: object, least: int) -> int:
+    """Return an option that must be a whole number of at least `least`."""
+    number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not number or cast("int", value) < least:
+        msg = f"{name}={value!r}: expected a whole number of at least {least}"
+        raise ValueError(msg)
+    return int(cast("int", value))
+
+
+def change(fdr: float, min_abs_lfc: float) -> pl.Expr:
+    """Return the kind of each row, one of `CHANGES`: hits have a direction, the rest has none."""
+    lfc = pl.col("log2_fold_change")
+    # A NaN is larger than any number to Polars, so a missing fdr is no hit; a missing fold change
+    # has no direction.
+    hit = (pl.col("fdr") < fdr) & (lfc.abs() >= min_abs_lfc) & lfc.is_not_nan()
+    kind = pl.when(hit & (lfc > 0)).then(pl.lit(_UP)).when(hit & (lfc < 0)).then(pl.lit(_DOWN))
+    return kind.otherwise(pl.lit(_NONE)).alias("change")
+
+
+def ranked(table: pl.DataFrame, strict: bool = False) -> pl.DataFrame:
+    """Return the rows by their p-value, smallest first, then by the size of their fold change.
+
+    Rows without p-value come last, or not at all if `strict`.
+    """
+    if strict:
+        table = table.filter(pl.col("neg_log10_p").is_not_nan())
+    size = pl.col("log2_fold_change").abs().fill_nan(-1.0)
+    key = pl.col("neg_log10_p").fill_nan(-1.0)
+    return table.sort(key, size, descending=True, maintain_order=True)
+
+
+def limit_of_fold_changes(table: pl.DataFrame) -> float:
+    """Return the largest absolute log2 fold change that is a ratio of two means above 0.
+
+    A gene that is silent on one side has a fold change that the pseudocount alone makes, such as
+    -26: it would squeeze all others.
+    """
+    lfc = pl.col("log2_fold_change")
+    seen = lfc.is_finite()
+    for mean in ("target_mean", "reference_mean"):
+        if mean in table.columns:
+            seen = seen & (pl.col(mean) != 0)
+    largest = table.filter(seen).select(lfc.abs().max()).item()
+    return max(float(largest or 0.0), 0.5)
+
+
+def parting(genes: pl.DataFrame, fdr: float) -> float | None:
+    """Return the -log10 p-value that parts a target's genes below the `fdr` from the others.
+
+    None where there are none on one side, or the two overlap.
+    """
+    known = genes.filter(pl.col("neg_log10_p").is_finite() & pl.col("fdr").is_not_nan())
+    below = known.filter(pl.col("fdr") < fdr)["neg_log10_p"].min()
+    above = known.filter(pl.col("fdr") >= fdr)["neg_log10_p"].max()
+    if not isinstance(below, float) or not isinstance(above, float) or above > below:
+        return None
+    return (below + above) / 2

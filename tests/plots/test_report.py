@@ -1,0 +1,306 @@
+"""The report's file: its numbers read back from the page's own data, its text, its writing."""
+
+import base64
+import html
+import json
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pdex
+import polars as pl
+import pytest
+
+FDR = 0.05
+
+
+class Page:
+    """A report's data, unpacked as the page's script does."""
+
+    def __init__(self, path):
+        self.text = Path(path).read_text(encoding="utf-8")
+        self.meta = json.loads(self.script("meta"))
+        data = zlib.decompress(base64.b64decode(self.script("packed")))
+        self.arrays, start = {}, 0
+        for name, kind, size in self.meta["sections"]:
+            width = np.dtype(kind).itemsize
+            planes = np.frombuffer(data, np.uint8, size * width, start).reshape(width, size)
+            self.arrays[name] = np.ascontiguousarray(planes.T).view(kind).ravel()
+            start += size * width
+        assert start == len(data)
+
+    def script(self, name):
+        (text,) = re.findall(rf'<script type="[a-z/]+" id="{name}">(.*?)</script>', self.text)
+        return text
+
+    def card(self, name):
+        (text,) = re.findall(rf'<div id="card-{name}">.*?<dd>(.*?) <small>(.*?)</small>', self.text)
+        return text
+
+    def points(self, place):
+        """One target's points: gene, fold change, -log10 p, whether a hit."""
+        before = self.meta["targets"][:place]
+        target = self.meta["targets"][place]
+        start, parts = sum(sum(t["points"]) for t in before), []
+        for hit, count in zip((True, False), target["points"], strict=True):
+            part = {name: self.arrays[name][start : start + count] for name in ("gene", "x", "y")}
+            genes = np.cumsum(part["gene"].astype(np.int64))
+            scaled = {name: part[name] / self.meta["steps"] for name in ("x", "y")}
+            columns = {
+                "feature": [self.meta["genes"][code] for code in genes],
+                "lfc": (2 * scaled["x"] - 1) * target["limit"],
+                "log_p": scaled["y"] * target["height"],
+                "hit": [hit] * count,
+            }
+            parts.append(pl.DataFrame(columns))
+            start += count
+        return pl.concat(parts)
+
+    def top(self, place):
+        """One target's first genes."""
+        before = self.meta["targets"][:place]
+        start, n = sum(t["top"] for t in before), self.meta["targets"][place]["top"]
+        genes = self.arrays["top"][start : start + n]
+        numbers = self.arrays["numbers"].reshape(-1, len(self.meta["columns"]))[start : start + n]
+        names = [self.meta["genes"][code] for code in genes]
+        columns = {name: numbers[:, i] for i, name in enumerate(self.meta["columns"])}
+        return pl.DataFrame({"feature": names, **columns})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def page(result, folder):
+    return Page(pdex.report(result, folder / "report.html", title="A screen"))
+
+
+def of(result, target):
+    text = result.with_columns(pl.col("target", "feature").cast(pl.String))
+    return text.filter(pl.col("target") == target)
+
+
+def test_every_hit_is_there_with_its_numbers(result, page):
+    assert [t["name"] for t in page.meta["targets"]] == [f"T00{i}" for i in range(6)]
+    for place, target in enumerate(page.meta["targets"]):
+        genes = of(result, target["name"])
+        hits = genes.filter(pl.col("fdr") < FDR)
+        points = page.points(place)
+        assert set(points.filter("hit")["feature"]) == set(hits["feature"])
+        got = points.join(genes, on="feature")
+        assert got.height == points.height
+        # Half of one of 4,095 steps; a change at 0 keeps its sign, so a whole one.
+        step = 2 * target["limit"] / 4095
+        inside = got.filter(pl.col("log2_fold_change").abs() < target["limit"])
+        assert (inside["lfc"] - inside["log2_fold_change"]).abs().max() <= step
+        inside = inside.filter(pl.col("log2_fold_change") != 0)
+        assert (inside["lfc"].sign() == inside["log2_fold_change"].sign()).all()
+        assert (got["log_p"] - got["neg_log10_p"]).abs().max() <= target["height"] / 4095 / 2
+        assert (target["up"], target["down"], target["dull"]) == (
+            hits.filter(pl.col("log2_fold_change") > 0).height,
+            hits.filter(pl.col("log2_fold_change") < 0).height,
+            300 - hits.height,
+        )
+        assert target["leading"] == page.meta["genes"].index(
+            hits.sort("neg_log10_p")["feature"][-1]
+        )
+        assert ((genes["neg_log10_p"] > target["line"]) == (genes["fdr"] < FDR)).all()
+
+
+def test_the_first_genes_have_all_their_numbers(result, page):
+    for place, target in enumerate(page.meta["targets"]):
+        top = page.top(place)
+        expected = of(result, target["name"]).sort("neg_log10_p", descending=True).head(30)
+        assert top["feature"].to_list() == expected["feature"].to_list()
+        for name in ("log2_fold_change", "target_mean", "reference_mean", "neg_log10_p"):
+            np.testing.assert_allclose(top[name], expected[name], rtol=1e-6)
+        logs = -np.log10(expected["fdr"])
+        np.testing.assert_allclose(top["neg_log10_fdr"], logs, rtol=1e-6, atol=1e-12)
+
+
+def test_the_summary_counts_everything(result, page):
+    hits = result.filter(pl.col("fdr") < FDR)
+    up = hits.filter(pl.col("log2_fold_change") > 0).height
+    assert page.card("cells") == ("1,400", "")
+    assert page.card("targets") == ("6", f"{hits['target'].n_unique()} with hits")
+    assert page.card("genes") == ("300", "")
+    assert page.card("hits") == (f"{hits.height}", f"{up} up, {hits.height - up} down")
+    assert "Hits: FDR below 5 %." in page.text
+
+
+def test_other_thresholds(result, tmp_path):
+    page = Page(pdex.report(result, tmp_path / "x.html", fdr=0.01, min_abs_lfc=1.5))
+    hits = result.filter((pl.col("fdr") < 0.01) & (pl.col("log2_fold_change").abs() >= 1.5))
+    assert page.card("hits")[0] == f"{hits.height}"
+    assert "Hits: FDR below 1 % and |log2 fold change| ≥ 1.5." in page.text
+    assert sum(t["points"][0] for t in page.meta["targets"]) == hits.height
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25])
+def test_cells_where_the_reference_is_the_rest(fraction, tmp_path):
+    # With a quarter each, all groups have the same size: the reference is no group of its own.
+    screen = pdex.datasets.simulate_screen(
+        n_cells=400, n_genes=20, n_targets=3, n_effects=5, reference_fraction=fraction
+    )
+    rest = pdex.de(screen, "target", reference="rest")
+    assert Page(pdex.report(rest, tmp_path / "x.html")).card("cells")[0] == "400"
+    group = pdex.de(screen, "target")
+    assert Page(pdex.report(group, tmp_path / "y.html")).card("cells")[0] == "400"
+
+
+def test_cells_of_some_groups_against_the_rest(tmp_path):
+    screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    some = pdex.de(screen, "target", reference="rest", groups=["T000", "non-targeting"])
+    assert Page(pdex.report(some, tmp_path / "x.html")).card("cells")[0] == "400"
+
+
+def test_the_smallest_change_keeps_its_direction(make_table, tmp_path):
+    table = make_table([1e-20, -1e-20, 3.0], [9.0, 9.0, 9.0])
+    page = Page(pdex.report(table, tmp_path / "x.html"))
+    assert (page.meta["targets"][0]["up"], page.meta["targets"][0]["down"]) == (2, 1)
+    assert page.points(0)["lfc"].sign().to_list() == [1, -1, 1]
+
+
+def test_own_gene(make_table, tmp_path):
+    table = make_table([1.0, -2.5], [12.0, 9.0], names=["other", "T"])
+    (target,) = Page(pdex.report(table, tmp_path / "x.html")).meta["targets"]
+    assert target["own"] == {"lfc": -2.5, "fdr": 1e-9}
+
+
+def test_200_targets_of_8_000_hits_each_stay_below_5_mb(tmp_path):
+    rng = np.random.default_rng(0)
+    n_targets, n_genes = 200, 8_000
+    n = n_targets * n_genes
+    log_p = rng.exponential(20, n) + 3
+    targets = pl.Series([f"T{i}" for i in range(n_targets)], dtype=pl.Categorical)
+    genes = pl.Series([f"GENE{i}" for i in range(n_genes)], dtype=pl.Categorical)
+    table = pl.DataFrame(
+        {
+            "target": targets.gather(np.repeat(np.arange(n_targets), n_genes)),
+            "feature": genes.gather(np.tile(np.arange(n_genes), n_targets)),
+            "log2_fold_change": rng.normal(0, 1, n),
+            "neg_log10_p": log_p,
+            "fdr": 10.0**-log_p,
+        }
+    )
+    path = pdex.report(table, tmp_path / "x.html")
+    page = Page(path)
+    assert page.card("hits")[0] == "1,600,000"
+    drawn = [t["points"][0] for t in page.meta["targets"]]
+    assert min(drawn) > 1_200
+    assert max(drawn) <= 2_500
+    # Measured: 2.3 MB.
+    assert path.stat().st_size < 5_000_000
+    best = set(table.filter(pl.col("target") == "T3").sort("neg_log10_p")["feature"][-30:])
+    assert best <= set(page.points(3)["feature"])
+
+
+NAMES = [
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "β-actin's",
+    "<!--",
+]
+
+
+def test_names_cannot_leave_their_place(make_table, tmp_path):
+    table = make_table([1.0, -1.0, 2.0, 3.0], [5.0, 6.0, 7.0, 8.0], names=NAMES)
+    table = table.with_columns(target=pl.lit(NAMES[0]))
+    path = pdex.report(table, tmp_path / "x.html", title=f"{NAMES[0]} {{{{packed}}}} \\1")
+    page = Page(path)
+    assert page.meta["genes"] == NAMES
+    assert page.meta["targets"][0]["name"] == NAMES[0]
+    assert page.text.count("<script") == page.text.count("</script>") == 3
+    assert "<img" not in page.text
+    (heading,) = re.findall("<h1>(.*)</h1>", page.text)
+    assert html.unescape(heading) == f"{NAMES[0]} {{{{packed}}}} \\1"
+
+
+def test_nothing_is_loaded(page):
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", page.text)
+    assert re.findall(r"(?:src|href)=\"(?!data:,)", page.text) == []
+    assert "default-src 'none'" in page.text
+
+
+def test_calibration(page, result, tmp_path):
+    assert "calibration" not in page.meta
+    log_p = [np.nan, 0.0, -np.log10(0.06), 3.0, 5.0]
+    null = pl.DataFrame({"neg_log10_p": log_p})
+    got = Page(pdex.report(result, tmp_path / "x.html", calibration=null)).meta["calibration"]
+    assert (got["n"], got["missing"]) == (4, 1)
+    assert got["levels"] == [0.1, 0.05, 0.01, 0.001, 0.0001]
+    assert got["shares"] == [0.75, 0.5, 0.5, 0.5, 0.25]
+    assert got["histogram"] == [2, 1, *[0] * 17, 1]
+    assert got["observed"] == [5, 3, 1.2218, 0]
+    assert got["expected"] == pytest.approx([-np.log10(k / 5) for k in (1, 2, 3, 4)], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "tsv", "ipc", "arrow", "feather"])
+def test_files_give_the_same_page(kind, make_table, tmp_path):
+    names = ["7", "007", "1e5", "NaN"]  # labels all the same
+    table = make_table([1.0, -1.0, np.nan, np.inf], [5.0, 400.0, 7.0, np.inf], names=names)
+    path = tmp_path / f"de.{kind}"
+    if kind in ("csv", "tsv"):
+        table.write_csv(path, separator="," if kind == "csv" else "\t")
+    elif kind == "parquet":
+        table.write_parquet(path)
+    else:
+        table.write_ipc(path)
+    expected = pdex.report(table, tmp_path / "x.html").read_bytes()
+    assert pdex.report(path, tmp_path / "y.html").read_bytes() == expected
+    assert pdex.report(str(path), str(tmp_path / "z.html"), calibration=path) == tmp_path / "z.html"
+
+
+def test_a_page_that_fails_leaves_the_old_one(result, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def full(self, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        pdex.report(result, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert path.read_text() == "old"
+
+
+BAD = {
+    "kind": ("de.xlsx", ValueError, r"de\.xlsx: expected the result of pdex.de as one of .parquet"),
+    "screen": ("screen.h5ad", ValueError, "is a screen, not a result: run pdex.de first"),
+    "no file": ("nope.parquet", FileNotFoundError, r"nope\.parquet: there is no such file"),
+    "broken": ("broken.parquet", ValueError, r"broken\.parquet cannot be read as parquet"),
+    "columns": ("other.csv", ValueError, "no column 'feature': it has 'target', 'b'"),
+    "rows": ("empty.csv", ValueError, "no rows"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_named(name, result, tmp_path):
+    file, kind, message = BAD[name]
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")
+    (tmp_path / "other.csv").write_text("target,b\nx,1\n")
+    result.head(0).write_csv(tmp_path / "empty.csv")
+    with pytest.raises(kind, match=message):
+        pdex.report(tmp_path / file, tmp_path / "x.html")
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_bad_places_and_options_are_named(result, tmp_path):
+    with pytest.raises(
+        IsADirectoryError, match=r"is a folder: name a file, such as .*report\.html"
+    ):
+        pdex.report(result, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nope: make it first"):
+        pdex.report(result, tmp_path / "nope" / "x.html")
+    with pytest.raises(ValueError, match="fdr=2"):
+        pdex.report(result, tmp_path / "x.html", fdr=2)
+    with pytest.raises(TypeError, match="expected a frame of Polars or pandas, got list"):
+        pdex.report([], tmp_path / "x.html")
+    null = pl.DataFrame({"p_value": [None, None]})
+    with pytest.raises(ValueError, match="calibration: the frame has no p-values"):
+        pdex.report(result, tmp_path / "x.html", calibration=null)
+    assert list(tmp_path.iterdir()) == []
