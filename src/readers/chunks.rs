@@ -197,11 +197,17 @@ impl Dataset {
         let from = chunk.column.max(window.columns.start);
         let to =
             chunk.column.saturating_add(self.chunk.1).min(window.columns.end).min(self.shape.1);
-        let size = self.dtype.size;
+        let (size, width) = (self.dtype.size, to.saturating_sub(from));
+        let place = |row| ((row - chunk.row) * self.chunk.1 + (from - chunk.column)) * size;
+        if width == self.chunk.1 && width == columns {
+            // The rows follow each other here and there: one decoding of all.
+            let bytes = bytes.get(place(first)..).unwrap_or_default();
+            return decode(bytes, out);
+        }
         let mut all = true;
         for (row, out) in (first..).zip(out.chunks_mut(columns.max(1))) {
-            let start = ((row - chunk.row) * self.chunk.1 + (from - chunk.column)) * size;
-            let bytes = bytes.get(start..start + to.saturating_sub(from) * size);
+            let start = place(row);
+            let bytes = bytes.get(start..start + width * size);
             let out = out.get_mut(from - window.columns.start..to - window.columns.start);
             if let (Some(bytes), Some(out)) = (bytes, out) {
                 all &= decode(bytes, out);
