@@ -6,23 +6,27 @@ two-sample Anderson-Darling and the t-test.
 - Polars expressions: :func:`wilcoxon`, :func:`anderson`, :func:`ttest`.
 - AnnData to a lazy frame for them: :func:`scan_anndata`.
 - The whole job in one call: :func:`de`.
-- The interface of pdex 0.1: :func:`parallel_differential_expression`.
+- The interfaces of pdex 0.1 and 0.3: :func:`parallel_differential_expression`, :func:`pdex`.
 """
 
 from pdex import datasets
 from pdex._pdex import __version__
 from pdex.compat.v01 import parallel_differential_expression
+from pdex.compat.v03 import DEFAULT_REFERENCE, PDEX_MODES, pdex
 from pdex.de import de
 from pdex.expressions import PdexNamespace, anderson, ttest, wilcoxon
 from pdex.io.frames import scan_anndata
 
 __all__ = [
+    "DEFAULT_REFERENCE",
+    "PDEX_MODES",
     "PdexNamespace",
     "__version__",
     "anderson",
     "datasets",
     "de",
     "parallel_differential_expression",
+    "pdex",
     "scan_anndata",
     "ttest",
     "wilcoxon",
