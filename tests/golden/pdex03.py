@@ -30,7 +30,7 @@ NUMBERS += ["percent_change"]
 
 
 def draw():
-    """Counts from rare to frequent, a gene that is nowhere, one only in targets, one only in ref."""
+    """Counts, rare to frequent; one gene is nowhere, one not in the reference, one only there."""
     rng = np.random.default_rng(SEED)
     counts = rng.negative_binomial(2, 1 / (1 + np.geomspace(0.05, 30, N_GENES)), (N_CELLS, N_GENES))
     code = rng.permutation(np.arange(N_CELLS) % len(GROUPS))
@@ -58,9 +58,13 @@ def build(screen, dtype="float64", layout="dense", log=False, shift=0, labels="t
     )
     if labels == "integer":
         obs["group"] = [len(name) * 100 + ord(name[-1:] or "0") for name in obs["group"]]
+    order = ["KO-d", "non-targeting", "KO-e", "KO-a", "", "KO-c", "KO-b"]
     if labels == "category":
-        order = ["KO-d", "non-targeting", "KO-e", "KO-a", "", "KO-c", "KO-b"]
         obs["group"] = pd.Categorical(obs["group"], order)
+    if labels == "ordered":
+        obs["group"] = pd.Categorical(obs["group"], order, ordered=True)
+    if labels == "missing":
+        obs["group"] = pd.Categorical(obs["group"], [name for name in order if name])
     var = pd.DataFrame(index=[f"g{i}" for i in range(counts.shape[1])])
     return ad.AnnData(MAKERS[layout](values.astype(dtype)[counts] + shift), obs, var)
 
@@ -84,8 +88,11 @@ def cases():
     integer = {"labels": "integer"}
     yield "integer ref", integer, {"is_log1p": False, "reference": 1403}
     yield "integer all", integer, {"mode": "all", "is_log1p": False}
-    yield "category", {"labels": "category"}, {"is_log1p": False}
-    yield "category all", {"labels": "category"}, {"mode": "all", "is_log1p": False}
+    for labels, (mode, options) in itertools.product(
+        ("category", "ordered", "missing"), modes.items()
+    ):
+        call = {"mode": mode, "is_log1p": False, **options}
+        yield f"{labels} {mode}", {"labels": labels}, call
     yield "reference", {}, {"is_log1p": False, "reference": "KO-b"}
     yield "int32", {"dtype": "int32"}, {}
     yield "uint8", {"dtype": "uint8"}, {"geometric_mean": False}

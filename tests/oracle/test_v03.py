@@ -53,13 +53,12 @@ def floats(table, name):
     return table[name].cast(pl.Float64).to_numpy()
 
 
-def allowed(table, call, dtype):
-    """How far their means may be off: the rounding of their sums, taken in the matrix's dtype.
+def allowed(table, call, unit):
+    """How far their means may be off: `unit`, the rounding of their sums.
 
-    Measured over all of this file: float64 PLACEHOLDER, float32 PLACEHOLDER. In mode "all" they
-    subtract a group's sum from the sum of all, so that the error is that of the larger one.
+    In mode "all" they subtract a group's sum from the sum of all, so that the error is that of the
+    larger one.
     """
-    unit = 5e-6 if dtype == "float32" else 1e-12
     largest = table.select(
         "feature", size=pl.max_horizontal(pl.col("target_mean", "ref_mean").cast(pl.Float64).abs())
     )
@@ -69,10 +68,14 @@ def allowed(table, call, dtype):
     return unit * np.abs(floats(table, "target_mean")), unit * np.abs(floats(table, "ref_mean"))
 
 
-def close(got, want, call, dtype):
+#: Their sums in the matrix's dtype, the real screen's of 2,386 cells. Measured: 5e-15, 2e-6, 3e-5.
+UNITS = {"float64": 1e-13, "float32": 5e-6, "real screen": 5e-5}
+
+
+def close(got, want, call, unit):
     """Two tables are equal: counts and statistics as they are, p-values to 1e-11.
 
-    p-values and fdr, measured over all of this file: PLACEHOLDER.
+    p-values and fdr, measured over all of this file: 1e-13.
     """
     for name in ("target", "feature", "target_membership", "ref_membership"):
         assert got[name].to_list() == want[name].to_list(), name
@@ -80,19 +83,26 @@ def close(got, want, call, dtype):
     for name in ("p_value", "fdr"):
         np.testing.assert_allclose(got[name], want[name], rtol=1e-11, err_msg=name)
     epsilon = call.get("epsilon", 1e-9)
-    off = allowed(want, call, dtype)
+    off = allowed(want, call, unit)
     target, ref = floats(want, "target_mean"), floats(want, "ref_mean")
     within(floats(got, "target_mean"), target, off[0], "target_mean")
     within(floats(got, "ref_mean"), ref, off[1], "ref_mean")
     with np.errstate(all="ignore"):
         above, below = (np.abs(mean + epsilon) for mean in (target, ref))
         # A mean of 0 without error has a fold change without error.
-        parts = [np.nan_to_num(o / m, nan=0.0, posinf=np.inf) for o, m in zip(off, (above, below))]
+        parts = [
+            np.nan_to_num(o / m, nan=0.0, posinf=np.inf)
+            for o, m in zip(off, (above, below), strict=True)
+        ]
         fold = 2 * (parts[0] + parts[1]) + 1e-11
         change = (off[0] + above * parts[1]) / below
         change = np.nan_to_num(change, nan=0.0, posinf=np.inf) * 2 + 1e-11
     within(got["log2_fold_change"].to_numpy(), want["log2_fold_change"].to_numpy(), fold, "fold")
     within(got["percent_change"].to_numpy(), want["percent_change"].to_numpy(), change, "percent")
+
+
+def unit_of(dtype):
+    return UNITS["float32" if dtype == "float32" else "float64"]
 
 
 def within(got, want, off, name):
@@ -111,11 +121,11 @@ def rows():
 
 
 def same_seen(got, want):
-    """Warnings, logged messages and errors are theirs; an error may say more."""
-    assert got["warnings"] == want["warnings"]
+    """Warnings and logged messages are theirs, in any order, and errors, which may say more."""
+    assert sorted(got["warnings"]) == sorted(want["warnings"])
     if want["error"] is None:
         assert got["error"] is None
-        assert got["logged"] == want["logged"]
+        assert sorted(got["logged"]) == sorted(want["logged"])
         schema = {k: v.replace("Object", "String") for k, v in want["schema"].items()}
         assert list(got["schema"].items()) == list(schema.items())
     else:
@@ -131,14 +141,15 @@ def test_stored_answers_of_the_real_one(rows, name):
     same_seen(seen, case)
     if case["error"] is None:
         want = rows.filter(pl.col("case") == name)
-        close(table, want, case["call"], case["how"].get("dtype", "float64"))
+        close(table, want, case["call"], unit_of(case["how"].get("dtype")))
 
 
 def test_stored_answers_cover_what_they_should(rows):
-    assert rows["case"].n_unique() == sum(c["error"] is None for c in CASES.values()) - 5
+    empty = {name for name, case in CASES.items() if not case["error"]} - set(rows["case"])
+    assert empty == {f"{mode} cpm 10000000.0 {log}" for mode in MODES for log in (False, True)}
     assert sum(c["error"] is not None for c in CASES.values()) == 7
     infinite = rows.filter(pl.col("log2_fold_change").is_infinite())
-    assert infinite["case"].unique().sort().to_list() == ["all epsilon 0.0", "ref epsilon 0.0"]
+    assert set(infinite["case"]) == {f"{mode} epsilon 0.0" for mode in MODES}
     assert rows["p_value"].min() < 1e-9
     filtered = rows.filter(pl.col("case") == "ref cpm 30000.0 False").height
     assert 0 < filtered < rows.filter(pl.col("case") == "ref cpm -1.0 False").height
@@ -168,11 +179,14 @@ def random_screen(rng):
     names = np.array([f"T{i}" for i in range(n_groups - 1)] + ["non-targeting", ""])
     code = rng.integers(0, n_groups + (rng.random() < 0.5), n)
     code[:n_groups] = np.arange(n_groups)
-    genes = [f"g{i}" for i in rng.integers(0, n_genes + 2, n_groups)] + [None]
+    # Genes that were not measured are in the stored answers: 0.3 fails on them in a Categorical.
+    genes = [f"g{i}" for i in rng.integers(0, n_genes, n_groups)] + [None]
     obs = pd.DataFrame(
         {"group": names[code], "own": np.array(genes, dtype=object)[code]}, map(str, range(n))
     )
-    data = ad.AnnData(LAYOUTS[layout](x), obs, pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]))
+    data = ad.AnnData(
+        LAYOUTS[layout](x), obs, pd.DataFrame(index=[f"g{i}" for i in range(n_genes)])
+    )
     mode = str(rng.choice(list(MODES)))
     call = {"mode": mode, **MODES[mode], "geometric_mean": bool(rng.integers(2))}
     call["is_log1p"] = kind == "log" if rng.random() < 0.7 else None
@@ -211,21 +225,29 @@ def test_random_screens_live(rng, tmp_path):
             warnings.simplefilter("ignore")
             data.write_h5ad(tmp_path / f"{i}.h5ad")
     jobs = [(f"{i}.h5ad", call) for i, (_, call) in enumerate(screens)]
+    failed = 0
     for (file, call), (want, seen) in zip(jobs, ask(tmp_path, jobs), strict=True):
         data = ad.read_h5ad(tmp_path / file)
         got, mine = theirs.answer(pdex.pdex, data, call)
+        if seen["error"] and seen["error"][0] == "SchemaError":
+            # The filter left one group without rows, and another with some: 0.3 fails on that.
+            assert mine["error"] is None
+            failed += 1
+            continue
+        assert seen["error"] is None, (call, seen)
         same_seen(mine, seen)
-        assert seen["error"] is None
-        close(got, want, call, str(data.X.dtype))
+        close(got, want, call, unit_of(str(data.X.dtype)))
         backed = ad.read_h5ad(tmp_path / file, backed="r")
         assert_frame_equal(theirs.answer(pdex.pdex, backed, call)[0], got, check_exact=True)
         backed.file.close()
+    assert failed < 15
 
 
 @pytest.mark.parametrize("is_log1p", [False, True])
 def test_the_real_screen_live(screen_path, tmp_path, is_log1p):
     data = ad.read_h5ad(screen_path)
-    data.obs["own"] = data.obs["target"].astype(str)
+    own = data.obs["target"].astype(str)
+    data.obs["own"] = own.where(own.isin(data.var_names))
     if is_log1p:
         data.X = data.X.log1p()
     data.write_h5ad(tmp_path / "screen.h5ad")
@@ -235,7 +257,376 @@ def test_the_real_screen_live(screen_path, tmp_path, is_log1p):
     for (_, call), (want, seen) in zip(jobs, ask(tmp_path, jobs), strict=True):
         got, mine = theirs.answer(pdex.pdex, data, call)
         same_seen(mine, seen)
-        close(got, want, call, "float32")
+        close(got, want, call, UNITS["real screen"])
         if call["mode"] == "on_target":
-            assert set(got["target"]) >= {"STAT1", "STAT2", "JAK2"}
-            assert (got["log2_fold_change"] < 0).mean() > 0.8
+            assert got["target"].to_list() == got["feature"].to_list()
+            lowered = set(
+                got.filter(pl.col("log2_fold_change") < 0, pl.col("fdr") < 0.05)["target"]
+            )
+            assert lowered >= {"STAT1", "STAT2", "IFNGR2", "CMTM6"}
+
+
+# --- what its users would look at ---------------------------------------------------------------
+
+
+def screen(layout="dense", dtype="float64", log=False, **how):
+    return theirs.build(SCREEN, layout=layout, dtype=dtype, log=log, **how)
+
+
+def every_way(data, **options):
+    """The tables of every mode, with and without a filter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for mode, more in MODES.items():
+            for floor in (None, 4_000.0):
+                yield run(data, mode=mode, cpm_filter=floor, **more, **options)
+
+
+def equal(data, other, exact=True, **options):
+    for got, want in zip(every_way(data, **options), every_way(other, **options), strict=True):
+        assert_frame_equal(got, want, check_exact=exact, rel_tol=1e-6, check_dtypes=exact)
+
+
+def test_names_and_signature():
+    from pdex import DEFAULT_REFERENCE, PDEX_MODES
+
+    assert DEFAULT_REFERENCE == "non-targeting"
+    assert set(PDEX_MODES.__args__) == set(MODES)
+    parameters = inspect.signature(pdex.pdex).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    empty = inspect.Parameter.empty
+    assert list(defaults.items()) == [
+        ("adata", empty),
+        ("groupby", empty),
+        ("mode", "ref"),
+        ("threads", 0),
+        ("is_log1p", None),
+        ("geometric_mean", True),
+        ("as_pandas", False),
+        ("epsilon", 1e-9),
+        ("cpm_filter", None),
+    ]
+    assert all(p.kind is p.POSITIONAL_OR_KEYWORD for p in list(parameters.values())[:-1])
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_against_the_definition_with_scipy(log):
+    data = screen(log=log)
+    label = data.obs["group"].to_numpy()
+    table = run(data, is_log1p=log, epsilon=0.25)
+    assert table.columns == COLUMNS
+    assert table["target"].unique(maintain_order=True).to_list() == ["KO-" + c for c in "abcde"]
+    assert table["feature"].to_list() == data.var_names.to_list() * 5
+    for row in table.to_dicts():
+        x = data.X[:, data.var_names.get_loc(row["feature"])]
+        x, y = x[label == row["target"]], x[label == "non-targeting"]
+        a, b = (np.expm1((s if log else np.log1p(s)).mean()) for s in (x, y))
+        statistic, p = stats.mannwhitneyu(x, y, method="asymptotic")
+        assert row["statistic"] == statistic
+        assert (row["target_membership"], row["ref_membership"]) == (x.size, y.size)
+        got = [row[name] for name in ("p_value", "target_mean", "ref_mean")]
+        assert got == pytest.approx([p, a, b], rel=1e-12)
+        assert row["log2_fold_change"] == pytest.approx(np.log2((a + 0.25) / (b + 0.25)), abs=1e-13)
+        assert row["percent_change"] == pytest.approx((a - b) / (b + 0.25), abs=1e-13)
+    for part in table.partition_by("target"):
+        expected = stats.false_discovery_control(part["p_value"].to_numpy())
+        np.testing.assert_allclose(part["fdr"], expected, rtol=1e-14)
+
+
+def test_pandas():
+    for table, frame in zip(every_way(screen(), as_pandas=True), every_way(screen()), strict=True):
+        assert isinstance(table, pd.DataFrame)
+        assert table.index.tolist() == list(range(frame.height))
+        pd.testing.assert_frame_equal(table, pd.DataFrame(frame.to_dict(as_series=False)))
+    narrow = run(screen("csr", "float32"), as_pandas=True)
+    kinds = [object] * 2 + ["float32"] * 2 + ["int64"] * 2 + ["float64"] * 5
+    assert narrow.dtypes.tolist() == [np.dtype(kind) for kind in kinds]
+    empty = run(screen(), mode="on_target", gene_col="own", cpm_filter=1e7, as_pandas=True)
+    assert empty.columns.tolist() == COLUMNS
+    assert len(empty) == 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("log", [False, True])
+def test_layouts_files_and_pieces(tmp_path, monkeypatch, layout, log):
+    memory = screen(layout, "float32", log)
+    memory.write_h5ad(tmp_path / "screen.h5ad")
+    backed = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
+    equal(backed, memory, is_log1p=log)
+    # A file in many pieces, and on target one gene after the other.
+    monkeypatch.setattr(v03, "piece_size", lambda _: 700)
+    equal(backed, memory, is_log1p=log)
+    monkeypatch.setattr(v03, "_GENES", 1)
+    equal(backed, memory, is_log1p=log)
+    wide = screen("dense", "float32", log)
+    wide.X = wide.X.astype(float)
+    equal(memory, wide, exact=False, is_log1p=log)
+    backed.file.close()
+
+
+def test_pieces_are_many(tmp_path, monkeypatch):
+    """The budget of the test above makes pieces indeed."""
+    screen("csr", "float32").write_h5ad(tmp_path / "screen.h5ad")
+    backed = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
+    monkeypatch.setattr(v03, "piece_size", lambda _: 700)
+    read = v03._read(backed, "group", 0, False, True)
+    assert len(list(read.pieces(read.source.select_genes(None)))) > 3
+    backed.file.close()
+
+
+def test_a_path_will_do(tmp_path):
+    screen().write_h5ad(tmp_path / "screen.h5ad")
+    assert_frame_equal(run(tmp_path / "screen.h5ad"), run(screen()), check_exact=True)
+
+
+def test_threads_never_change_a_number_and_data_stay_as_they_are():
+    data = screen("csr", "float32", log=True)
+    before = data.copy()
+    for threads in (0, 1, 2, 1_000):
+        equal(data, before, threads=threads)
+    assert (data.X != before.X).nnz == 0
+    pd.testing.assert_frame_equal(data.obs, before.obs)
+
+
+def test_float32_sums_are_exact_up_to_one_rounding(screen_path):
+    data = ad.read_h5ad(screen_path)
+    table = run(data, groupby="target")
+    assert table["target_mean"].dtype == pl.Float32
+    label, values = data.obs["target"].to_numpy(), np.log1p(data.X.toarray().astype(float))
+    want = np.expm1(values[label == "non-targeting"].mean(axis=0))
+    np.testing.assert_allclose(table["ref_mean"][: data.n_vars], want, rtol=6e-8)
+    wide = run(ad.AnnData(data.X.astype(float), data.obs, data.var), groupby="target")
+    for name in COLUMNS[6:]:
+        assert table[name].to_list() == wide[name].to_list()
+
+
+# --- what is filtered ---------------------------------------------------------------------------
+
+
+def test_the_filter_drops_what_is_at_the_threshold_on_both_sides():
+    data = screen()
+    label, counts = data.obs["group"].to_numpy(), data.X
+    cpm = {
+        name: counts[label == name].sum(axis=0) / counts[label == name].sum() * 1e6
+        for name in ("KO-a", "non-targeting")
+    }
+    best = np.maximum(*cpm.values())
+    for gene in (0, 4, 8, 15):
+        for floor, stays in ((best[gene] * (1 - 1e-9), True), (best[gene] * (1 + 1e-9), False)):
+            table = run(data, cpm_filter=floor).filter(pl.col("target") == "KO-a")
+            expected = [name for name, top in zip(data.var_names, best, strict=True) if top > floor]
+            assert table["feature"].to_list() == expected
+            assert (f"g{gene}" in expected) == stays
+            fdr = stats.false_discovery_control(table["p_value"].to_numpy())
+            np.testing.assert_allclose(table["fdr"], fdr, rtol=1e-14)
+
+
+def test_a_gene_at_the_threshold_goes():
+    x = np.array([[1.0, 3.0], [1.0, 3.0], [1.0, 3.0], [1.0, 3.0]])
+    obs = pd.DataFrame({"group": ["a", "a", "non-targeting", "non-targeting"]}, list("1234"))
+    table = run(ad.AnnData(x, obs), cpm_filter=250_000)
+    assert table["feature"].to_list() == ["1"]
+
+
+def test_the_filter_sees_log_values_as_counts():
+    data = screen(log=True)
+    natural = ad.AnnData(np.expm1(data.X), data.obs, data.var)
+    for floor in (3_000.0, 30_000.0):
+        for mode, more in MODES.items():
+            with contextlib.suppress(UserWarning), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                got = run(data, mode=mode, is_log1p=True, cpm_filter=floor, **more)
+                want = run(natural, mode=mode, is_log1p=False, cpm_filter=floor, **more)
+            assert_frame_equal(got, want, rel_tol=1e-10)
+
+
+# --- warnings and guesses -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("backed", [False, True])
+def test_the_guess_looks_at_500_cells(caplog, tmp_path, layout, backed):
+    for row, value, guess in ((499, 20.0, False), (499, 19.99, True), (500, 9e9, True)):
+        x = np.zeros((502, 3))
+        x[row, 1] = value
+        obs = pd.DataFrame({"group": ["a", "non-targeting"] * 251}, map(str, range(502)))
+        data = ad.AnnData(LAYOUTS[layout](x), obs)
+        if backed:
+            data.write_h5ad(tmp_path / f"{row} {value}.h5ad")
+            data = ad.read_h5ad(tmp_path / f"{row} {value}.h5ad", backed="r")
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="pdex"):
+            got = run(data, is_log1p=None)
+        assert [r.getMessage() for r in caplog.records if r.name == "pdex"] == [
+            f"is_log1p not specified; auto-detected {guess}. "
+            "Pass is_log1p explicitly to suppress this message."
+        ]
+        assert_frame_equal(got, run(data, is_log1p=guess), check_exact=True)
+
+
+def test_nothing_is_said_without_need(caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(screen(), cpm_filter=5.0)
+    assert [r for r in caplog.records if r.name == "pdex"] == []
+
+
+WARNED = {
+    "keyword": ({"alpha": 1}, {}, r"mode='ref' \(ignored\): alpha"),
+    "gene": ({"mode": "on_target", "gene_col": "own"}, {}, r"1 groups .*adata.var: KO-e \(g99\)"),
+    "negative": ({"cpm_filter": 5.0, "geometric_mean": False}, {"shift": -1}, "negative values"),
+    "negative on target": (
+        {"cpm_filter": 5.0, "geometric_mean": False, "mode": "on_target", "gene_col": "own"},
+        {"shift": -1},
+        "negative values",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_warnings_point_to_the_call(case):
+    options, how, message = WARNED[case]
+    with pytest.warns(UserWarning, match=message) as caught:
+        run(screen(**how), **options)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+# --- where the real one fails or is off ---------------------------------------------------------
+
+
+def test_what_the_real_one_could_not_read():
+    want = screen()
+    zeros = sp.csr_matrix(want.X + 1)
+    zeros.data -= 1
+    assert zeros.nnz == want.X.size
+    equal(ad.AnnData(zeros, want.obs, want.var), want)
+    for dtype in ("int32", "int64", "uint8", "uint16"):
+        equal(screen("csr", dtype), want)
+    half = np.minimum(want.X, 2_000)
+    equal(
+        ad.AnnData(half.astype("float16"), want.obs, want.var), ad.AnnData(half, want.obs, want.var)
+    )
+    negative = screen(shift=-1.0)
+    assert negative.X.min() == -1
+    sparse = ad.AnnData(sp.csr_matrix(negative.X), negative.obs, negative.var)
+    equal(sparse, negative, geometric_mean=False)
+
+
+def test_means_of_the_rest_are_sums_not_differences():
+    """g6 is nowhere but in the reference: its rest is 0, where 0.3 found 1e-17 and a fold of 56."""
+    table = run(screen(), mode="all", epsilon=0.0)
+    row = table.row(
+        by_predicate=(pl.col("target") == "non-targeting") & (pl.col("feature") == "g6"), named=True
+    )
+    assert row["ref_mean"] == 0
+    assert row["log2_fold_change"] == np.inf
+
+
+def test_unused_categories_are_no_groups():
+    data = screen()
+    want = list(every_way(data))
+    names = ["zzz", *sorted(set(SCREEN["group"]) - {""}), "yyy"]
+    data.obs["group"] = pd.Categorical(data.obs["group"], names)
+    for got, expected in zip(every_way(data), want, strict=True):
+        assert_frame_equal(got, expected, check_exact=True)
+
+
+def test_groups_may_name_their_genes():
+    data = screen()
+    data.obs["own"] = data.obs["group"].replace({"KO-a": "g9", "KO-b": "g0", "KO-c": "g5"})
+    want = run_quietly(data, mode="on_target", gene_col="own", groupby="own")
+    assert want["target"].to_list() == want["feature"].to_list() == ["g0", "g5", "g9"]
+    renamed = run_quietly(data, mode="on_target", gene_col="own")
+    assert_frame_equal(
+        want.drop("target"), renamed[[1, 2, 0]].drop("target", "fdr").with_columns(want["fdr"])
+    )
+
+
+def run_quietly(data, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return run(data, **options)
+
+
+def test_unlabelled_cells_have_no_genes():
+    data = screen()
+    unlabelled = data.obs["group"] == ""
+    want = run_quietly(data, mode="on_target", gene_col="own")
+    data.obs.loc[unlabelled, "own"] = [f"g{i}" for i in range(unlabelled.sum())]
+    data.obs["group"] = data.obs["group"].replace({"": None})
+    got = run_quietly(data, mode="on_target", gene_col="own")
+    assert want.height == 3
+    assert_frame_equal(got, want, check_exact=True)
+
+
+def test_a_filter_that_leaves_one_group_nothing():
+    x = np.array([[1.0, 9.0], [2.0, 8.0], [9.0, 1.0], [9.0, 1.0], [1.0, 9.0], [2.0, 7.0]])
+    names = ["a", "a", "b", "b", "non-targeting", "non-targeting"]
+    obs = pd.DataFrame({"group": names}, list("123456"))
+    table = run(ad.AnnData(x, obs), cpm_filter=8.6e5)
+    assert table.select("target", "feature").rows() == [("b", "0")]
+    assert table["fdr"].to_list() == table["p_value"].to_list()
+
+
+def test_labels_keep_their_kind():
+    for values in ([1, 2, 3], [True, False, False], [1.5, 2.5, 3.5]):
+        data = screen()
+        data.obs["group"] = np.array(values)[np.arange(data.n_obs) % 3]
+        table = run(data, reference=values[0])
+        rest = sorted(set(values) - {values[0]})
+        assert table["target"].unique(maintain_order=True).to_list() == rest
+        assert table["target"].dtype == pl.Series(values).dtype
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+ERRORS = {
+    "column": ({"groupby": 3}, ValueError, r"Missing column: 3\. Available: group, own"),
+    "reference": ({"reference": 7}, ValueError, r"Missing reference: 7\. Available: KO-a, KO-b"),
+    "mode": ({"mode": "pairs"}, ValueError, r"Invalid mode: pairs: use one of 'ref', 'all'"),
+    "gene_col": ({"mode": "on_target"}, ValueError, r"'gene_col' is required for mode='on_target'"),
+    "threads": ({"threads": -1}, ValueError, r"threads=-1: expected 0"),
+    "no threads": ({"threads": "all"}, ValueError, r"threads='all'"),
+    "epsilon": ({"epsilon": "1"}, TypeError, r"epsilon='1': expected a number"),
+    "NaN epsilon": ({"epsilon": np.nan}, ValueError, r"epsilon is NaN"),
+    "filter": ({"cpm_filter": True}, TypeError, r"cpm_filter=True: expected a number"),
+    "NaN filter": ({"cpm_filter": np.nan}, ValueError, r"cpm_filter is NaN"),
+    "is_log1p": ({"is_log1p": "yes"}, TypeError, r"is_log1p='yes': expected True or False"),
+    "geometric": ({"geometric_mean": 1}, TypeError, r"geometric_mean=1: expected True or False"),
+    "as_pandas": ({"as_pandas": 1}, TypeError, r"as_pandas=1: expected True or False"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_name_what_is_wrong(case):
+    options, kind, message = ERRORS[case]
+    with pytest.raises(kind, match=message):
+        run(screen(), **options)
+
+
+def test_errors_of_the_data():
+    data = screen()
+    data.obs["own"] = [f"g{i % 2}" for i in range(data.n_obs)]
+    with pytest.raises(ValueError, match=r"multiple genes in 'own': KO-[a-e](, KO-[a-e]){4}$"):
+        run(data, mode="on_target", gene_col="own")
+    alone = screen()
+    alone.obs["group"] = "non-targeting"
+    with pytest.raises(ValueError, match="mode='all' requires at least 2 groups, found 1"):
+        run(alone, mode="all")
+    with pytest.raises(ValueError, match="no group to test besides 'non-targeting'"):
+        run(alone)
+    alone.obs["group"] = ""
+    with pytest.raises(ValueError, match="no cell with a label"):
+        run(alone)
+    with pytest.raises(TypeError, match="expected an AnnData object"):
+        run(data.X)
+
+
+@pytest.mark.parametrize("options", [{}, {"cpm_filter": 5.0}])
+@pytest.mark.parametrize("mode", MODES)
+def test_nan_names_its_cell_and_gene(mode, options):
+    data = screen()
+    cell = SCREEN["group"].index("KO-c")
+    data.X[cell, 9] = np.nan
+    with pytest.raises(ValueError, match=rf"NaN at cell 'c{cell}'.*gene 'g9' \(column 9\)"):
+        run_quietly(data, mode=mode, **MODES[mode], **options)

@@ -230,7 +230,27 @@ def _read(
             is_log1p,
         )
     is_log1p = flag("is_log1p", is_log1p)
-    return _Screen(source, read_groups(source.adata, groupby), n, is_log1p, geometric)
+    groups = read_groups(source.adata, groupby)
+    if _is_sorted(source.adata.obs[groupby]):
+        groups = _sort(groups)
+    return _Screen(source, groups, n, is_log1p, geometric)
+
+
+def _is_sorted(column: pd.Series[Any]) -> bool:
+    """Whether pdex 0.3 gave up a column's own order: it left out the empty label's category."""
+    import pandas as pd
+
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    return categorical and not column.cat.ordered and "" in column.cat.categories
+
+
+def _sort(groups: Groups) -> Groups:
+    """Return the same groups in the order of their labels."""
+    order = np.argsort(groups.labels)
+    # One entry more than labels: places of -1 read the last.
+    ranks = np.full(len(order) + 1, -1, dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    return Groups(groups.column, [groups.labels[i] for i in order], ranks[groups.places])
 
 
 def _check_column(obs: Any, name: object) -> None:
