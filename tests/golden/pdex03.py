@@ -40,7 +40,7 @@ def draw():
     counts[code == reference, 5] = 0
     counts[code != reference, 6] = 0
     # KO-e's gene was not measured; KO-d has none.
-    gene = [None, "g9", "g5", "g0", "g6", "g99", None]
+    gene = [None, "g9", "g6", "g0", "g5", "g99", None]
     return {
         "counts": counts.tolist(),
         "group": [GROUPS[c] for c in code],
