@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check build rust-test python-test accuracy bench bench-k562 bench-kernels clean
+.PHONY: demo test check build rust-test python-test peers accuracy bench bench-k562 bench-kernels \
+  clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
 	$(BIN)/python -m pdex.demo demo.parquet
@@ -26,6 +27,9 @@ rust-test:  ## the suite, and each kernel's bench once: its answer against the d
 
 python-test: build
 	$(BIN)/python -m pytest
+
+peers:  ## pdex 0.3 and cell-eval in environments of their own, which tests/oracle asks where they are
+	$(PYTHON) benches/sides.py .bench pdex-0.3 cell-eval
 
 accuracy: build  ## worst errors against SciPy: rewrites docs/accuracy.md
 	$(BIN)/python docs/accuracy.py

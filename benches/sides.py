@@ -1,4 +1,7 @@
-"""Processes that do the work: peers in environments of their own, sides that alternate."""
+"""Processes that do the work: peers in environments of their own, sides that alternate.
+
+`python benches/sides.py FOLDER PEER...` makes the environments of these peers.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ PEERS = {
     "illico": ["illico==0.6.0", "scanpy==1.11.5"],
     "pdex-0.3": ["pdex==0.3.0"],
     "polars-ds": ["polars-ds", "polars==2.1.*", "pyarrow", "numpy"],
+    "cell-eval": ["cell-eval==0.8.2", "pdex==0.3.0"],
 }
 
 
@@ -100,3 +104,8 @@ def alternate(ours: Side, theirs: Side, rounds: int) -> tuple[float, float]:
     theirs.close()
     mine, other = (statistics.median(side) for side in zip(*times, strict=True))
     return mine, other
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        print(environment(Path(sys.argv[1]), name))

@@ -7,24 +7,28 @@ two-sample Anderson-Darling and the t-test.
 - AnnData to a lazy frame for them: :func:`scan_anndata`.
 - The whole job in one call: :func:`de`.
 - Pictures of a result, and a page of it: :mod:`pdex.pl`, :func:`report`.
-- The interface of pdex 0.1: :func:`parallel_differential_expression`.
+- The interfaces of pdex 0.1 and 0.3: :func:`parallel_differential_expression`, :func:`pdex`.
 """
 
 from pdex import datasets, pl
 from pdex._pdex import __version__
 from pdex.compat.v01 import parallel_differential_expression
+from pdex.compat.v03 import DEFAULT_REFERENCE, PDEX_MODES, pdex
 from pdex.de import de
 from pdex.expressions import PdexNamespace, anderson, ttest, wilcoxon
 from pdex.io.frames import scan_anndata
 from pdex.plots.report import report
 
 __all__ = [
+    "DEFAULT_REFERENCE",
+    "PDEX_MODES",
     "PdexNamespace",
     "__version__",
     "anderson",
     "datasets",
     "de",
     "parallel_differential_expression",
+    "pdex",
     "pl",
     "report",
     "scan_anndata",

@@ -14,6 +14,7 @@ MODULES = [
     "pdex.de",
     "pdex.io.frames",
     "pdex.compat.v01",
+    "pdex.compat.v03",
     "pdex.datasets",
     "pdex.plots.bars",
     "pdex.plots.heat",

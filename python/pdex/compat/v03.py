@@ -1,0 +1,513 @@
+"""The interface of pdex 0.3: :func:`pdex`.
+
+IMPORTS de, io, options and the compiled module. Every number is the engine's or one formula of its
+means; what became of each parameter is told in docs/compatibility.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import polars as pl
+
+from pdex import _pdex
+from pdex.io import backed, memory
+from pdex.io.source import Groups, Source, n_threads, open_source, piece_size, read_groups
+from pdex.options import DEFAULTS, flag
+from pdex.work import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+    import pandas as pd
+    from anndata import AnnData
+
+    from pdex.io.source import Piece
+
+logger = logging.getLogger("pdex")
+
+PDEX_MODES = Literal["ref", "all", "on_target"]
+DEFAULT_REFERENCE = "non-targeting"
+
+#: Cells that are looked at to guess whether values are log1p-transformed, and the guess's bound.
+_HEAD, _LOG1P_BELOW = 500, 20.0
+#: Genes that are tested at once on target: each comes with its own groups only.
+_GENES = 256
+
+
+def pdex(
+    adata: AnnData,
+    groupby: str,
+    mode: PDEX_MODES = "ref",
+    threads: int = 0,
+    is_log1p: bool | None = None,
+    geometric_mean: bool = True,
+    as_pandas: bool = False,
+    epsilon: float = 1e-9,
+    cpm_filter: float | None = None,
+    **kwargs: Any,
+) -> pl.DataFrame | pd.DataFrame:
+    """Test genes by the Wilcoxon rank-sum, as pdex 0.3 did.
+
+    :func:`pdex.de` is the interface of this version; this one keeps scripts going.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, in memory or backed.
+    groupby
+        Column of ``adata.obs`` with each cell's group. Cells without a label (missing or empty)
+        are left out.
+    mode
+        ``"ref"``: each group against the reference; ``"all"``: each against all other labelled
+        cells; ``"on_target"``: each against the reference, at the one gene that it targets.
+    threads
+        Number of threads, at most the cores; 0 means all cores. It never changes a number.
+    is_log1p
+        Whether values are log1p-transformed; None guesses, and logs the guess as a warning: they
+        are where no value of the first 500 cells reaches 20.
+    geometric_mean
+        Means are expm1(mean(log1p(x))), or expm1(mean(x)) for log1p data; False is mean(x), or
+        mean(expm1(x)).
+    as_pandas
+        Return a pandas frame.
+    epsilon
+        Added to both means in the fold change, and to the reference's below percent change.
+    cpm_filter
+        Leave out the genes with at most so many counts per million in the target and in the
+        reference alike; fdr is over those that stay.
+    **kwargs
+        ``reference`` (ref and on_target; default ``"non-targeting"``) and ``gene_col`` (on_target):
+        the column of ``adata.obs`` with the gene that a cell's group targets. Others are warned
+        about and ignored.
+
+    Returns
+    -------
+    polars.DataFrame or pandas.DataFrame
+        A row for each group and gene: ``target``, ``feature``, ``target_mean``, ``ref_mean`` (on
+        the natural scale), ``target_membership``, ``ref_membership`` (numbers of cells),
+        ``log2_fold_change``, ``percent_change`` (as a fraction; both are 0 where undefined),
+        ``p_value``, ``statistic``, ``fdr`` (over the genes of each group; on_target: all rows).
+
+    Raises
+    ------
+    ValueError
+        Unknown mode, column or reference; no ``gene_col`` on target, or several genes for a group;
+        a negative epsilon; fewer than two groups; NaN in the matrix.
+    TypeError
+        A flag that is no bool, or a number that is none.
+
+    Warns
+    -----
+    UserWarning
+        Unexpected keywords, target genes that are not in ``var``, negative values under
+        ``cpm_filter``.
+
+    Examples
+    --------
+    >>> import pdex
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> table = pdex.pdex(screen, "target", is_log1p=False)
+    >>> table.shape
+    (60, 11)
+    """
+    floor = None if cpm_filter is None else _number("cpm_filter", cpm_filter)
+    if not _number("epsilon", epsilon) >= 0:
+        msg = f"epsilon must be non-negative, got {epsilon}"
+        raise ValueError(msg)
+    epsilon = float(epsilon)
+    if mode not in get_args(PDEX_MODES):
+        msg = f"Invalid mode: {mode}: use one of {', '.join(map(repr, get_args(PDEX_MODES)))}"
+        raise ValueError(msg)
+    geometric, as_pandas = flag("geometric_mean", geometric_mean), flag("as_pandas", as_pandas)
+    screen = _read(adata, groupby, threads, is_log1p, geometric)
+    gene_col = kwargs.pop("gene_col", None) if mode == "on_target" else None
+    reference = None if mode == "all" else str(kwargs.pop("reference", DEFAULT_REFERENCE))
+    if kwargs:
+        _warn(f"Unexpected keyword arguments for mode='{mode}' (ignored): {', '.join(kwargs)}")
+    _check_groups(screen.groups, reference)
+    if mode == "on_target":
+        table = _on_target(screen, str(reference), gene_col, epsilon, floor)
+    else:
+        table = _every_gene(screen, reference, epsilon, floor)
+    if as_pandas:
+        import pandas as pd
+
+        return pd.DataFrame({name: table[name].to_numpy() for name in table.columns})
+    return table
+
+
+def _number(name: str, value: object) -> float:
+    """Return `value` as a float; TypeError where it is no number, ValueError where it is NaN."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or isinstance(value, bool):
+        msg = f"{name}={value!r}: expected a number"
+        raise TypeError(msg)
+    if value != value:
+        msg = f"{name} is NaN: expected a number"
+        raise ValueError(msg)
+    return float(value)  # type: ignore[arg-type]
+
+
+def _warn(message: str) -> None:
+    """Warn at the line that calls :func:`pdex`: the first frame outside this file."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename == __file__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+@dataclass(frozen=True)
+class _Screen:
+    """A screen with how it is read."""
+
+    source: Source
+    groups: Groups
+    threads: int
+    is_log1p: bool
+    geometric: bool
+
+    def job(
+        self, codes: npt.NDArray[np.uint32], n_targets: int, n_genes: int, *, rest: bool
+    ) -> _pdex.Job:
+        """Return the job that tests `n_genes` genes."""
+        if self.geometric:
+            scale = "expm1_of_mean" if self.is_log1p else "geometric"
+        else:
+            scale = self._arithmetic
+        options = DEFAULTS["wilcoxon"]
+        return _pdex.Job(codes, n_targets, rest, n_genes, "wilcoxon", options, scale, self.threads)
+
+    def means(
+        self, codes: npt.NDArray[np.uint32], n_targets: int, n_genes: int, *, rest: bool
+    ) -> _pdex.Job:
+        """Return the job that takes arithmetic means, by the test that costs least."""
+        options, scale = DEFAULTS["ttest"], self._arithmetic
+        return _pdex.Job(codes, n_targets, rest, n_genes, "ttest", options, scale, self.threads)
+
+    def pieces(self, genes: npt.NDArray[np.uint32]) -> Iterator[Piece]:
+        """Yield the matrix with these genes, in pieces."""
+        return self.source.pieces(genes, self.threads, piece_size(None))
+
+    @property
+    def _arithmetic(self) -> str:
+        return "mean_of_expm1" if self.is_log1p else "plain"
+
+    @property
+    def mean_dtype(self) -> type[pl.DataType]:
+        """The dtype of means: that of pdex 0.3, which summed float32 as such but when transformed.
+
+        A dense matrix was transformed in float64.
+        """
+        x = self.source.x
+        sparse = hasattr(x, "format")
+        dtype = x.group["data"].dtype if hasattr(x, "group") else x.dtype
+        narrow = dtype.kind == "f" and dtype.itemsize == 4
+        return pl.Float32 if narrow and (sparse or self.is_log1p == self.geometric) else pl.Float64
+
+
+def _read(
+    adata: AnnData, groupby: str, threads: int, is_log1p: bool | None, geometric: bool
+) -> _Screen:
+    """Return the screen; its errors are those of pdex 0.3."""
+    if isinstance(threads, int) and threads < 0:
+        msg = f"threads={threads}: expected 0 (all cores) or a number of threads"
+        raise ValueError(msg)
+    n = n_threads(None if threads == 0 else threads)
+    source = open_source(adata, None)
+    _check_column(source.adata.obs, groupby)
+    if is_log1p is None:
+        is_log1p = _looks_log1p(source, n)
+        logger.warning(
+            "is_log1p not specified; auto-detected %s. "
+            "Pass is_log1p explicitly to suppress this message.",
+            is_log1p,
+        )
+    is_log1p = flag("is_log1p", is_log1p)
+    groups = read_groups(source.adata, groupby)
+    if _is_sorted(source.adata.obs[groupby]):
+        groups = _sort(groups)
+    return _Screen(source, groups, n, is_log1p, geometric)
+
+
+def _is_sorted(column: pd.Series[Any]) -> bool:
+    """Whether pdex 0.3 gave up a column's own order: it left out the empty label's category."""
+    import pandas as pd
+
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    return categorical and not column.cat.ordered and "" in column.cat.categories
+
+
+def _sort(groups: Groups) -> Groups:
+    """Return the same groups in the order of their labels."""
+    order = np.argsort(groups.labels)
+    # One entry more than labels: places of -1 read the last.
+    ranks = np.full(len(order) + 1, -1, dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    return Groups(groups.column, [groups.labels[i] for i in order], ranks[groups.places])
+
+
+def _check_column(obs: Any, name: object) -> None:
+    if not isinstance(name, str) or name not in obs.columns:
+        msg = f"Missing column: {name}. Available: {', '.join(map(str, obs.columns))}"
+        raise ValueError(msg)
+
+
+def _check_groups(groups: Groups, reference: str | None) -> None:
+    """Raise ValueError where the reference is missing or, against the rest, there is none."""
+    if reference is None and len(groups.labels) < 2:
+        msg = f"mode='all' requires at least 2 groups, found {len(groups.labels)}"
+        raise ValueError(msg)
+    if reference is not None and reference not in groups.labels:
+        msg = f"Missing reference: {reference}. Available: {', '.join(groups.labels)}"
+        raise ValueError(msg)
+
+
+def _looks_log1p(source: Source, threads: int) -> bool:
+    """Whether no value of the first cells reaches the bound."""
+    return all(values.max(initial=0) < _LOG1P_BELOW for values in _first_values(source, threads))
+
+
+def _first_values(source: Source, threads: int) -> Iterator[npt.NDArray[Any]]:
+    """Yield the stored values of the first cells."""
+    x, where = source.x, source.where
+    if source.is_backed and getattr(x, "format", None) == "csc":
+        # Rows of a CSC file are spread over all of it: it is read by genes, within the budget.
+        for _, _, matrix in backed.pieces(x, where, (threads, None), piece_size(None)):
+            yield matrix[2][matrix[3] < _HEAD]
+        return
+    if source.is_backed:
+        yield memory.matrix_of(x[:_HEAD], where)[2]
+        return
+    matrix = source.matrix
+    if matrix[0] == "f":
+        yield matrix[2].reshape(matrix[1], order="F")[:_HEAD]
+    elif matrix[0] == "c":
+        yield matrix[2].reshape(matrix[1])[:_HEAD]
+    elif matrix[0] == "csr":
+        yield matrix[2][: matrix[4][min(_HEAD, matrix[1][0])]]
+    else:
+        yield matrix[2][matrix[3] < _HEAD]
+
+
+class _Floor:
+    """Tells which genes lie above so many counts per million.
+
+    A gene's counts per million in a group are its arithmetic mean over the sum of all genes'
+    means, times a million: of the group's pooled counts, whatever their scale.
+    """
+
+    def __init__(self, shape: tuple[int, int], threshold: float) -> None:
+        self._shape, self._threshold = shape, threshold
+        self._negative = False
+
+    def watch(self, pieces: Iterable[Piece], job: _pdex.Job | None = None) -> Iterator[Piece]:
+        """Yield the pieces; look at each, and feed `job`, once the consumer has checked it."""
+        for first, matrix, local in pieces:
+            yield first, matrix, local
+            self._negative |= matrix[2].size > 0 and bool(matrix[2].min() < 0)
+            if job is not None:
+                job.add(matrix, np.ascontiguousarray(local))
+
+    def above(self, columns: list[pl.Series]) -> npt.NDArray[np.bool_]:
+        """Return, targets x genes, whether the target or its reference lies above.
+
+        `columns` are those of a job that took arithmetic means of all genes.
+        """
+        if self._negative:
+            msg = (
+                "cpm_filter is set but adata.X contains negative values; CPM assumes "
+                "non-negative expression, so the filter results may be meaningless."
+            )
+            logger.warning(msg)
+            _warn(msg)
+        by_name = {column.name: column for column in columns}
+        above = np.zeros(self._shape, dtype=np.bool_)
+        for name in ("target_mean", "reference_mean"):
+            means = by_name[name].to_numpy().reshape(self._shape)
+            total = means.sum(axis=1, keepdims=True)
+            above |= means / np.where(total == 0, 1, total) * 1e6 > self._threshold
+        return above
+
+
+def _every_gene(
+    screen: _Screen, reference: str | None, epsilon: float, threshold: float | None
+) -> pl.DataFrame:
+    """Return the table of every group and gene, against the reference or, where None, the rest."""
+    rest, source = reference is None, screen.source
+    codes, targets = screen.groups.codes(reference, None, rest=rest)
+    genes = source.select_genes(None)
+    shape = (len(targets), len(genes))
+    job, pieces = screen.job(codes, *shape, rest=rest), screen.pieces(genes)
+    kept = None
+    if threshold is None:
+        columns = run(job, source, pieces, len(genes), None, epsilon, "target")
+    else:
+        floor, means = _Floor(shape, threshold), screen.means(codes, *shape, rest=rest)
+        pieces = floor.watch(pieces, means)
+        columns = run(job, source, pieces, len(genes), None, epsilon, "target")
+        kept = floor.above(means.finish(0.0, "target"))
+    target = _labels(screen, targets).gather(np.repeat(np.arange(shape[0]), shape[1]))
+    feature = pl.Series("feature", source.var_names).gather(np.tile(genes, shape[0]))
+    frame = pl.DataFrame([target, feature, *columns])
+    if kept is not None:
+        frame = frame.filter(kept.ravel())
+        p_values = np.split(frame["p_value"].to_numpy(), np.cumsum(kept.sum(axis=1))[:-1])
+        fdr = np.concatenate([_pdex.benjamini_hochberg(p) for p in p_values])
+        frame = frame.with_columns(pl.Series("fdr", fdr))
+    return _translate(frame, epsilon, screen.mean_dtype)
+
+
+def _on_target(
+    screen: _Screen, reference: str, gene_col: object, epsilon: float, threshold: float | None
+) -> pl.DataFrame:
+    """Return the table of each group at its own gene."""
+    if gene_col is None:
+        msg = "'gene_col' is required for mode='on_target'"
+        raise ValueError(msg)
+    groups, own = _own_genes(screen, reference, gene_col)
+    kept = _reaching(screen, reference, groups, own, threshold)
+    groups, own = groups[kept], own[kept]
+    if not len(groups):
+        return pl.DataFrame(schema=_SCHEMA)
+    places, frames = [], []
+    for first, matrix, local in screen.pieces(np.unique(own).astype(np.uint32)):
+        for start in range(0, len(local), _GENES):
+            part = local[start : start + _GENES]
+            here = np.flatnonzero(np.isin(own, part + np.uint32(first)))
+            wanted = [screen.groups.labels[place] for place in groups[here]]
+            codes, _ = screen.groups.codes(reference, wanted, rest=False)
+            job = screen.job(codes, len(here), len(part), rest=False)
+            piece = [(first, matrix, part)]
+            columns = run(job, screen.source, piece, len(part), False, epsilon, "target")
+            gene = np.searchsorted(part, own[here] - first)
+            frames.append(pl.DataFrame(columns)[np.arange(len(here)) * len(part) + gene])
+            places.append(here)
+    frame = pl.concat(frames)[np.argsort(np.concatenate(places))]
+    labels = [screen.groups.labels[place] for place in groups]
+    features = [screen.source.var_names[gene] for gene in own]
+    frame = frame.with_columns(
+        _labels(screen, labels),
+        pl.Series("feature", features, dtype=pl.String),
+        pl.Series("fdr", _pdex.benjamini_hochberg(frame["p_value"].to_numpy())),
+    )
+    return _translate(frame, epsilon, pl.Float64)
+
+
+def _own_genes(
+    screen: _Screen, reference: str, gene_col: object
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places of groups, ascending, and of the gene that each targets.
+
+    Groups without a gene are left out, those whose gene is not in ``var`` with a warning.
+
+    Raises
+    ------
+    ValueError
+        No such column; a group with several genes.
+    """
+    import pandas as pd
+
+    obs, labels = screen.source.adata.obs, screen.groups.labels
+    _check_column(obs, gene_col)
+    codes, names = pd.factorize(obs[gene_col])
+    pairs = pd.DataFrame({"group": screen.groups.places, "gene": codes}).drop_duplicates()
+    background = labels.index(reference)
+    pairs = pairs[(pairs["group"] >= 0) & (pairs["gene"] >= 0) & (pairs["group"] != background)]
+    several = pairs.loc[pairs["group"].duplicated(), "group"].unique()
+    if len(several):
+        msg = (
+            f"Groups map to multiple genes in '{gene_col}': "
+            f"{', '.join(labels[place] for place in several)}"
+        )
+        raise ValueError(msg)
+    places = {name: place for place, name in enumerate(screen.source.var_names)}
+    own = np.array([places.get(names[gene], -1) for gene in pairs["gene"]], dtype=np.int64)
+    missing = own < 0
+    if missing.any():
+        unknown = (
+            f"{labels[group]} ({names[gene]})"
+            for group, gene in pairs[missing].itertuples(index=False)
+        )
+        msg = (
+            f"Found {missing.sum()} groups with missing on-target genes in adata.var: "
+            f"{', '.join(unknown)}"
+        )
+        logger.warning(msg)
+        _warn(msg)
+    groups = pairs["group"].to_numpy()[~missing]
+    order = np.argsort(groups)
+    return groups[order], own[~missing][order]
+
+
+def _reaching(
+    screen: _Screen,
+    reference: str,
+    groups: npt.NDArray[np.int64],
+    own: npt.NDArray[np.int64],
+    threshold: float | None,
+) -> npt.NDArray[np.bool_]:
+    """Return whether each group's own gene reaches the threshold; all do where there is none."""
+    if threshold is None or not len(groups):
+        return np.ones(len(groups), dtype=np.bool_)
+    wanted = [screen.groups.labels[place] for place in groups]
+    codes, _ = screen.groups.codes(reference, wanted, rest=False)
+    genes = screen.source.select_genes(None)
+    shape = (len(groups), len(genes))
+    floor, means = _Floor(shape, threshold), screen.means(codes, *shape, rest=False)
+    pieces = floor.watch(screen.pieces(genes))
+    columns = run(means, screen.source, pieces, len(genes), None, 0.0, "target")
+    above: npt.NDArray[np.bool_] = floor.above(columns)[np.arange(len(groups)), own]
+    return above
+
+
+def _labels(screen: _Screen, targets: list[str]) -> pl.Series:
+    """Return the targets as obs holds them: text, whole numbers, or what else they are."""
+    import pandas as pd
+
+    values = pd.Categorical(screen.source.adata.obs[screen.groups.column]).categories
+    places = {str(value): place for place, value in enumerate(values)}
+    labels = values[[places[name] for name in targets]]
+    if labels.dtype == object:
+        return pl.Series("target", list(labels), strict=False)
+    return pl.Series("target", labels.to_numpy())
+
+
+#: The columns on target, which an empty table has as well.
+_SCHEMA: dict[str, type[pl.DataType]] = {
+    "target": pl.String,
+    "feature": pl.String,
+    "target_mean": pl.Float64,
+    "ref_mean": pl.Float64,
+    "target_membership": pl.Int64,
+    "ref_membership": pl.Int64,
+    "log2_fold_change": pl.Float64,
+    "percent_change": pl.Float64,
+    "p_value": pl.Float64,
+    "statistic": pl.Float64,
+    "fdr": pl.Float64,
+}
+
+
+def _translate(frame: pl.DataFrame, epsilon: float, means: type[pl.DataType]) -> pl.DataFrame:
+    """Return a table of :func:`pdex.de` with the columns of pdex 0.3."""
+    target, other = pl.col("target_mean"), pl.col("reference_mean")
+    return frame.select(
+        "target",
+        "feature",
+        target.cast(means),
+        other.cast(means).alias("ref_mean"),
+        pl.col("n_target").cast(pl.Int64).alias("target_membership"),
+        pl.col("n_reference").cast(pl.Int64).alias("ref_membership"),
+        pl.col("log2_fold_change").fill_nan(0.0),
+        ((target - other) / (other + epsilon)).fill_nan(0.0).alias("percent_change"),
+        "p_value",
+        "statistic",
+        "fdr",
+    )
