@@ -7,9 +7,10 @@ two-sample Anderson-Darling and the t-test.
 - AnnData to a lazy frame for them: :func:`scan_anndata`.
 - The whole job in one call: :func:`de`.
 - The interface of pdex 0.1: :func:`parallel_differential_expression`.
+- The interface of scanpy: :func:`pdex.tl.rank_genes_groups`.
 """
 
-from pdex import datasets
+from pdex import datasets, tl
 from pdex._pdex import __version__
 from pdex.compat.v01 import parallel_differential_expression
 from pdex.de import de
@@ -24,6 +25,7 @@ __all__ = [
     "de",
     "parallel_differential_expression",
     "scan_anndata",
+    "tl",
     "ttest",
     "wilcoxon",
 ]
