@@ -13,6 +13,7 @@ MODULES = [
     "pdex.expressions",
     "pdex.de",
     "pdex.io.frames",
+    "pdex.compat.scanpy",
     "pdex.compat.v01",
     "pdex.datasets",
 ]

@@ -86,12 +86,13 @@ def rank_genes_groups(
     """Rank the genes of each group, as ``scanpy.tl.rank_genes_groups`` does.
 
     Takes log1p-transformed data. What it writes is what ``scanpy.get.rank_genes_groups_df`` and
-    ``scanpy.pl.rank_genes_groups*`` read. docs/compatibility-scanpy.md lists what differs.
+    ``scanpy.pl.rank_genes_groups*`` read. A `groupby` column of text becomes categorical, which
+    these plots need. Nothing else is changed. docs/compatibility-scanpy.md lists what differs.
 
     Parameters
     ----------
     adata
-        Cells x genes, in memory or backed. Only ``uns`` is changed.
+        Cells x genes, in memory or backed.
     groupby
         Column of ``obs`` with each cell's group. Cells without a label belong to the rest.
     groups
@@ -163,11 +164,14 @@ def rank_genes_groups(
     key = _key(key_added)
     copy, by_abs = flag("copy", copy), flag("rankby_abs", rankby_abs)
     source, var_names, use_raw = _open(adata, layer, use_raw)
-    if copy and adata.isbacked:
-        msg = "copy=True needs data in memory: use copy=False, or adata.to_memory() first"
+    if adata.isbacked and (copy or adata.is_view):
+        what = "copy=True" if copy else "writing to a view"
+        msg = f"{what} needs data in memory: use adata.to_memory() first"
         raise ValueError(msg)
     genes = _masked(adata, mask_var, len(var_names), source.where)
-    comparison = _compare(adata, groupby, groups, reference)
+    found_groups = read_groups(adata, groupby)
+    labels = _categorical(adata, groupby)
+    comparison = _compare(found_groups, labels, groups, reference)
     _check_sizes(comparison, method)
     work = _Work(source, genes, comparison, n_threads(None))
     _warn_of_counts(work)
@@ -195,6 +199,8 @@ def rank_genes_groups(
     result.update(_records(columns, comparison.targets))
     adata = adata.copy() if copy else adata
     adata.uns[key] = result
+    if labels.dtype != adata.obs[groupby].dtype:
+        adata.obs[groupby] = labels
     return adata if copy else None
 
 
@@ -287,17 +293,26 @@ class _Comparison:
     n_reference: Table
 
 
-def _compare(adata: AnnData, groupby: str, groups: object, reference: str) -> _Comparison:
+def _categorical(adata: AnnData, groupby: str) -> pd.Series[Any]:
+    """Return the column of labels, text made categorical as AnnData does: T2 before T10."""
+    frame = adata.obs[[groupby]].copy()
+    adata.strings_to_categoricals(frame)
+    return frame[groupby]
+
+
+def _compare(found: Groups, labels: pd.Series[Any], groups: object, reference: str) -> _Comparison:
     """Return the comparison that is asked for; ValueError where there is none."""
-    found = read_groups(adata, groupby)
     rest = isinstance(reference, str) and reference == "rest"
     background = None if rest else found.labels[found.require(reference, "reference")]
-    order = _order(found, adata.obs[groupby].dtype, groups)
+    order = _order(found, labels, groups)
     if background is not None and background not in order:
         order.append(background)
     targets = [label for label in order if label != background]
     if not targets:
-        msg = f"obs[{groupby!r}] has no group to test besides {background!r}: name some in groups"
+        msg = (
+            f"obs[{found.column!r}] has no group to test besides {background!r}: "
+            "name some in groups"
+        )
         raise ValueError(msg)
     # One entry more than labels: places of -1, cells without a label, read the last.
     table = np.full(len(found.labels) + 1, 0 if rest else SKIP, dtype=np.uint32)
@@ -312,18 +327,14 @@ def _compare(adata: AnnData, groupby: str, groups: object, reference: str) -> _C
     return _Comparison(codes, targets, order, rest, n_target, n_reference)
 
 
-def _order(found: Groups, dtype: object, groups: object) -> list[str]:
-    """Return the groups asked for, each once; all in the order of categories.
-
-    Labels of a column that is not categorical are in natural order: T2 before T10.
-    """
+def _order(found: Groups, labels: pd.Series[Any], groups: object) -> list[str]:
+    """Return the groups asked for, each once; all in the order of categories."""
     import pandas as pd
-    from natsort import natsorted
 
     if isinstance(groups, str) and groups == "all":
-        return list(
-            found.labels if isinstance(dtype, pd.CategoricalDtype) else natsorted(found.labels)
-        )
+        if not isinstance(labels.dtype, pd.CategoricalDtype):
+            return list(found.labels)
+        return [str(label) for label in labels.cat.categories if str(label) in found.labels]
     if isinstance(groups, (str, int)) or not isinstance(groups, Iterable):
         msg = f"groups={groups!r}: expected 'all' or a list of groups, such as [{groups!r}]"
         raise ValueError(msg)
@@ -429,39 +440,51 @@ def _test(work: _Work, method: str, tie_correct: bool) -> dict[str, Table]:
     scores, pvals = columns[score], columns["p_value"]
     means = {name: columns[name] for name in ("target_mean", "reference_mean")}
     if method == "t-test_overestim_var":
-        scores, pvals = _overestimated(work, means["target_mean"], means["reference_mean"])
+        scores, pvals = _overestimated(work, columns)
     if method != "anderson":
         scores = np.where(np.isnan(scores), 0.0, scores)
     return {"scores": scores, "pvals": np.where(np.isnan(pvals), 1.0, pvals), **means}
 
 
-def _overestimated(work: _Work, target: Table, reference: Table) -> tuple[Table, Table]:
+def _overestimated(work: _Work, welch: dict[str, Table]) -> tuple[Table, Table]:
     """Return t and p of Welch's test with the reference's n replaced by the target's.
+
+    `welch` is the engine's table of the test as it is. Its t times the standard error is the
+    difference of means, which keeps the digits that two rounded means lose.
+    """
+    from scipy.stats import ttest_ind_from_stats
+
+    n, n_reference = work.comparison.n_target, work.comparison.n_reference
+    target, reference = welch["target_mean"], welch["reference_mean"]
+    variance, variance_reference = _variances(work, target, reference)
+    error = np.sqrt(variance / n + variance_reference / n_reference)
+    with np.errstate(all="ignore"):
+        difference = np.where(error > 0, welch["statistic"] * error, target - reference)
+        deviation, deviation_reference = np.sqrt(variance), np.sqrt(variance_reference)
+        t, p = ttest_ind_from_stats(
+            difference, deviation, n, 0.0, deviation_reference, n, equal_var=False
+        )
+    return np.asarray(t), np.asarray(p)
+
+
+def _variances(work: _Work, *means: Table) -> list[Table]:
+    """Return the variances (ddof = 1) of targets and of what they are compared with.
 
     With c one number for each gene and e the fraction of values that are not 0, each sample's
     Σ(x - m)²/n is mean((x - c)² where x is not 0) + (1 - e) c² - (m - c)². The means are the
     engine's. c is a mean of the gene, so that nothing but m - c cancels, which is small beside the
     spread unless groups lie many deviations apart.
     """
-    from scipy.stats import ttest_ind_from_stats
-
-    centre = reference[0]
+    centre = means[1][0]
     everywhere = np.zeros(len(work.source.var_names))
     everywhere[work.genes] = centre
     squares = work.means(_squares(everywhere))
     sizes = work.comparison.n_target, work.comparison.n_reference
-    deviations = []
-    for mean, square, fraction, n in zip(
-        (target, reference), squares, work.expressing, sizes, strict=True
-    ):
+    variances = []
+    for mean, square, fraction, n in zip(means, squares, work.expressing, sizes, strict=True):
         spread = square + (1.0 - fraction) * centre**2 - (mean - centre) ** 2
-        deviations.append(np.sqrt(np.maximum(spread, 0.0) * (n / (n - 1.0))))
-    n = work.comparison.n_target
-    with np.errstate(all="ignore"):
-        t, p = ttest_ind_from_stats(
-            target, deviations[0], n, reference, deviations[1], n, equal_var=False
-        )
-    return np.asarray(t), np.asarray(p)
+        variances.append(np.maximum(spread, 0.0) * (n / (n - 1.0)))
+    return variances
 
 
 def _warn_of_counts(work: _Work) -> None:
