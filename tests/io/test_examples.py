@@ -27,7 +27,10 @@ def test_docstrings(name):
     assert found.failed == 0
 
 
-@pytest.mark.parametrize(("page", "number"), [("README.md", 2), ("docs/large-data.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [("README.md", 2), ("docs/large-data.md", 1), ("docs/compatibility-scanpy.md", 1)],
+)
 def test_blocks_of_pages(page, number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
