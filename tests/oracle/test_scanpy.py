@@ -215,7 +215,7 @@ def test_t_tests_of_scaled_data_are_scipys(pbmc, method, reference):
         got = sc.get.rank_genes_groups_df(data, group).set_index("names").loc[data.var_names]
         varied = ~constant
         np.testing.assert_allclose(got["scores"][varied], t[varied], rtol=1e-6, atol=1e-6)
-        # Measured: 6e-14.
+        # Measured: 2e-12 (p near 1), allow 1e-10.
         np.testing.assert_allclose(logs(got["pvals"])[varied], logs(p)[varied], rtol=1e-10)
         assert (got["scores"][constant] == 0).all()
         assert (got["pvals"][constant] == 1).all()
