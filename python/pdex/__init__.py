@@ -8,9 +8,10 @@ two-sample Anderson-Darling and the t-test.
 - The whole job in one call: :func:`de`.
 - Pictures of a result, and a page of it: :mod:`pdex.pl`, :func:`report`.
 - The interfaces of pdex 0.1 and 0.3: :func:`parallel_differential_expression`, :func:`pdex`.
+- The interface of scanpy: :func:`pdex.tl.rank_genes_groups`.
 """
 
-from pdex import datasets, pl
+from pdex import datasets, pl, tl
 from pdex._pdex import __version__
 from pdex.compat.v01 import parallel_differential_expression
 from pdex.compat.v03 import DEFAULT_REFERENCE, PDEX_MODES, pdex
@@ -32,6 +33,7 @@ __all__ = [
     "pl",
     "report",
     "scan_anndata",
+    "tl",
     "ttest",
     "wilcoxon",
 ]

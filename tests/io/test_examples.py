@@ -13,6 +13,7 @@ MODULES = [
     "pdex.expressions",
     "pdex.de",
     "pdex.io.frames",
+    "pdex.compat.scanpy",
     "pdex.compat.v01",
     "pdex.compat.v03",
     "pdex.datasets",
@@ -32,7 +33,10 @@ def test_docstrings(name):
     assert found.failed == 0
 
 
-@pytest.mark.parametrize(("page", "number"), [("README.md", 2), ("docs/large-data.md", 2)])
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [("README.md", 2), ("docs/large-data.md", 2), ("docs/compatibility.md", 1)],
+)
 def test_blocks_of_pages(page, number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)

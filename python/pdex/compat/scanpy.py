@@ -1,0 +1,489 @@
+"""scanpy's interface to the tests: :func:`rank_genes_groups`, exported as ``pdex.tl``.
+
+The numbers are those of the engine; scanpy's conventions are put on here. scanpy itself is never
+imported.
+
+IMPORTS ``io``, ``de``, ``options`` and the compiled module.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from pdex import _pdex
+from pdex.io import backed
+from pdex.io.source import (
+    SKIP,
+    Source,
+    n_threads,
+    names_of,
+    open_source,
+    piece_size,
+    read_groups,
+)
+from pdex.options import choose, complete, flag
+from pdex.work import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    import pandas as pd
+    from anndata import AnnData
+
+    from pdex.io.memory import Matrix
+    from pdex.io.source import Groups
+
+    #: What is done to a piece before it is tested.
+    Change: TypeAlias = Callable[[Matrix], Matrix]
+    Table: TypeAlias = npt.NDArray[np.float64]
+
+logger = logging.getLogger("pdex")
+
+Method = Literal["wilcoxon", "t-test", "t-test_overestim_var", "anderson"]
+Correction = Literal["benjamini-hochberg", "bonferroni"]
+
+#: method to (the engine's test, its options, the column that is scanpy's score).
+_TESTS: dict[str, tuple[str, dict[str, bool], str]] = {
+    "wilcoxon": ("wilcoxon", {"continuity": False}, "z_score"),
+    "t-test": ("ttest", {"equal_var": False}, "statistic"),
+    "t-test_overestim_var": ("ttest", {"equal_var": False, "overestim_var": True}, "statistic"),
+    "anderson": ("anderson", {}, "statistic"),
+}
+#: Added to both means of a fold change.
+_PSEUDOCOUNT = 1e-9
+#: Groups of so many cells or fewer are mentioned: the normal approximation is rough there.
+_FEW_CELLS = 25
+#: What scanpy keeps the columns as.
+_TYPES = {"names": "O", "scores": "f4", "logfoldchanges": "f4", "pvals": "f8", "pvals_adj": "f8"}
+
+
+def rank_genes_groups(
+    adata: AnnData,
+    groupby: str,
+    *,
+    groups: Literal["all"] | Iterable[str] = "all",
+    reference: str = "rest",
+    method: Method = "wilcoxon",
+    n_genes: int | None = None,
+    rankby_abs: bool = False,
+    pts: bool = False,
+    tie_correct: bool = False,
+    corr_method: Correction = "benjamini-hochberg",
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    key_added: str | None = "rank_genes_groups",
+    mask_var: npt.NDArray[np.bool_] | str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Rank the genes of each group, as ``scanpy.tl.rank_genes_groups`` does.
+
+    Takes log1p-transformed data. What it writes is what ``scanpy.get.rank_genes_groups_df`` and
+    ``scanpy.pl.rank_genes_groups*`` read. A `groupby` column of text becomes categorical, which
+    these plots need. Nothing else is changed. docs/compatibility.md lists what differs.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, in memory or backed.
+    groupby
+        Column of ``obs`` with each cell's group. Cells without a label belong to the rest.
+    groups
+        Groups to test, in the order of the result, or ``"all"``. Against the rest, groups that
+        are not asked for belong to it.
+    reference
+        ``"rest"``: each group with all other cells; or the group that the others are compared
+        with.
+    method
+        ``"wilcoxon"``: the rank-sum test without continuity correction, score z.
+        ``"t-test"``: Welch's, score t. ``"t-test_overestim_var"``: Welch's with the reference as
+        small as the group. ``"anderson"``, which scanpy does not have: the two-sample
+        Anderson-Darling test, score its normalised statistic, large for a difference of any kind
+        in either direction; NaN, and last, where all values are equal.
+    n_genes
+        How many genes of each group are kept; all where None.
+    rankby_abs
+        Rank by the absolute score. The scores that are kept have their sign.
+    pts
+        Add the fraction of cells that express each gene, in each group and, against the rest, in
+        the rest.
+    tie_correct
+        Reduce the rank-sum's variance by the ties. Other methods have no such option.
+    corr_method
+        ``"benjamini-hochberg"`` or ``"bonferroni"``, over the genes of each group.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Read ``adata.raw``; where None, if there is one and no layer is asked for.
+    key_added
+        The entry of ``uns`` that is written; ``"rank_genes_groups"`` where None.
+    mask_var
+        Genes to test: a boolean array, or a boolean column of ``var``.
+    copy
+        Leave `adata` alone and return a copy with the result.
+
+    Returns
+    -------
+    anndata.AnnData or None
+        None, or the copy. Its ``uns[key_added]`` holds ``params`` and, as structured arrays with a
+        field for each group, best gene first: ``names``, ``scores``, ``logfoldchanges``,
+        ``pvals``, ``pvals_adj``; with `pts` the frames ``pts`` and, against the rest,
+        ``pts_rest``.
+
+    Raises
+    ------
+    KeyError
+        No such column of ``obs`` or ``var``, or no such layer.
+    ValueError
+        Unknown group, reference, method or correction; a group of one cell; a mask that does not
+        fit; no ``raw``; NaN in the matrix.
+    TypeError
+        `adata` is no AnnData, or a flag is no bool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pdex
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> screen.X.data = np.log1p(screen.X.data)
+    >>> pdex.tl.rank_genes_groups(screen, "target", reference="non-targeting", n_genes=5)
+    >>> screen.uns["rank_genes_groups"]["names"].shape
+    (5,)
+    >>> screen.uns["rank_genes_groups"]["names"].dtype.names
+    ('T000', 'T001', 'T002')
+    """
+    choose("method", method, tuple(_TESTS))
+    choose("corr_method", corr_method, get_args(Correction))
+    key = _key(key_added)
+    copy, by_abs = flag("copy", copy), flag("rankby_abs", rankby_abs)
+    source, var_names, use_raw = _open(adata, layer, use_raw)
+    if adata.isbacked and (copy or adata.is_view):
+        what = "copy=True" if copy else "writing to a view"
+        msg = f"{what} needs data in memory: use adata.to_memory() first"
+        raise ValueError(msg)
+    genes = _masked(adata, mask_var, len(var_names), source.where)
+    found_groups = read_groups(adata, groupby)
+    labels = _categorical(adata, groupby)
+    comparison = _compare(found_groups, labels, groups, reference)
+    _check_sizes(comparison, method)
+    work = _Work(source, genes, comparison, n_threads(None))
+    _warn_of_counts(work)
+    names = np.asarray(var_names, dtype=object)[genes]
+    found = _test(work, method, flag("tie_correct", tie_correct))
+    found["pvals_adj"] = _adjust(found["pvals"], corr_method)
+    base = adata.uns.get("log1p", {}).get("base")
+    means = found.pop("target_mean"), found.pop("reference_mean")
+    found["logfoldchanges"] = _log_fold_changes(*means, base)
+    order = _rank(found["scores"], _top(n_genes, len(genes)), by_abs)
+    result: dict[str, Any] = {
+        "params": {
+            "groupby": groupby,
+            "reference": reference,
+            "method": method,
+            "use_raw": use_raw,
+            "layer": layer,
+            "corr_method": corr_method,
+        }
+    }
+    if flag("pts", pts):
+        result.update(_expressing(work, var_names[genes]))
+    columns = {"names": names[order]}
+    columns.update((name, np.take_along_axis(t, order, axis=1)) for name, t in found.items())
+    result.update(_records(columns, comparison.targets))
+    adata = adata.copy() if copy else adata
+    adata.uns[key] = result
+    if labels.dtype != adata.obs[groupby].dtype:
+        adata.obs[groupby] = labels
+    return adata if copy else None
+
+
+# --- what is asked for --------------------------------------------------------------------------
+
+
+def _key(key_added: str | None) -> str:
+    """Return the entry of uns to write."""
+    if key_added is None:
+        return "rank_genes_groups"
+    if not isinstance(key_added, str):
+        msg = f"key_added={key_added!r}: expected a name for the entry of uns"
+        raise TypeError(msg)
+    return key_added
+
+
+def _top(n_genes: int | None, available: int) -> int:
+    """Return how many genes of each group are kept."""
+    if n_genes is None:
+        return available
+    if isinstance(n_genes, bool) or not isinstance(n_genes, (int, np.integer)) or n_genes < 1:
+        msg = f"n_genes={n_genes!r}: expected None (all genes) or an integer of at least 1"
+        raise ValueError(msg)
+    return min(int(n_genes), available)
+
+
+def _open(
+    adata: AnnData, layer: str | None, use_raw: bool | None
+) -> tuple[Source, pd.Index[str], bool]:
+    """Return the matrix that is tested, the names of its genes and whether it is raw."""
+    import anndata as ad
+
+    if not isinstance(adata, ad.AnnData):
+        msg = f"adata is a {type(adata).__qualname__}: expected an AnnData object"
+        raise TypeError(msg)
+    raw = adata.raw is not None and layer is None if use_raw is None else flag("use_raw", use_raw)
+    if raw and layer is not None:
+        msg = f"layer={layer!r} and use_raw=True exclude each other: drop one"
+        raise ValueError(msg)
+    if not raw:
+        return open_source(adata, layer), adata.var_names, False
+    if adata.raw is None:
+        msg = "use_raw=True, but this AnnData has no raw: set adata.raw, or use_raw=False"
+        raise ValueError(msg)
+    var_names = adata.raw.var_names
+    return Source(adata, adata.raw.X, "raw.X", [str(name) for name in var_names]), var_names, True
+
+
+def _masked(adata: AnnData, mask_var: object, n_genes: int, where: str) -> npt.NDArray[np.uint32]:
+    """Return the places of the genes to test, ascending."""
+    if mask_var is None:
+        return np.arange(n_genes, dtype=np.uint32)
+    name = "mask_var"
+    if isinstance(mask_var, str):
+        name = f"mask_var={mask_var!r}"
+        if mask_var not in adata.var:
+            columns = ", ".join(map(repr, adata.var.columns))
+            msg = f"{name} is no column of var: it has {columns or 'none'}"
+            raise KeyError(msg)
+        mask_var = adata.var[mask_var]
+    mask = np.asarray(mask_var)
+    if mask.dtype != np.bool_ or mask.ndim != 1:
+        msg = f"{name} has dtype {mask.dtype} and shape {mask.shape}: expected one bool a gene"
+        raise ValueError(msg)
+    if len(mask) != n_genes:
+        msg = (
+            f"{name} has {len(mask)} entries, but {where} has {n_genes} genes: give a mask of its "
+            "genes, or choose another matrix with layer or use_raw"
+        )
+        raise ValueError(msg)
+    if not mask.any():
+        msg = f"{name} leaves no gene to test"
+        raise ValueError(msg)
+    return np.flatnonzero(mask).astype(np.uint32)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Which cells are compared with which."""
+
+    #: One a cell: 0 the reference (against the rest, cells of no target), targets from 1.
+    codes: npt.NDArray[np.uint32]
+    #: The groups that are tested, in the order of the result.
+    targets: list[str]
+    #: These and the reference, where that is a group.
+    groups: list[str]
+    rest: bool
+    #: Cells of each target and of what it is compared with: targets x 1.
+    n_target: Table
+    n_reference: Table
+
+
+def _categorical(adata: AnnData, groupby: str) -> pd.Series[Any]:
+    """Return the column of labels, text made categorical as AnnData does: T2 before T10."""
+    frame = adata.obs[[groupby]].copy()
+    adata.strings_to_categoricals(frame)
+    return frame[groupby]
+
+
+def _compare(found: Groups, labels: pd.Series[Any], groups: object, reference: str) -> _Comparison:
+    """Return the comparison that is asked for; ValueError where there is none."""
+    rest = isinstance(reference, str) and reference == "rest"
+    background = None if rest else found.labels[found.require(reference, "reference")]
+    order = _order(found, labels, groups)
+    if background is not None and background not in order:
+        order.append(background)
+    targets = [label for label in order if label != background]
+    if not targets:
+        msg = (
+            f"obs[{found.column!r}] has no group to test besides {background!r}: "
+            "name some in groups"
+        )
+        raise ValueError(msg)
+    # One entry more than labels: places of -1, cells without a label, read the last.
+    table = np.full(len(found.labels) + 1, 0 if rest else SKIP, dtype=np.uint32)
+    if background is not None:
+        table[found.labels.index(background)] = 0
+    for number, label in enumerate(targets, 1):
+        table[found.labels.index(label)] = number
+    codes = table[found.places]
+    sizes = np.bincount(codes[codes != SKIP], minlength=len(targets) + 1)
+    n_target = sizes[1:, None].astype(float)
+    n_reference = len(codes) - n_target if rest else np.full_like(n_target, sizes[0])
+    return _Comparison(codes, targets, order, rest, n_target, n_reference)
+
+
+def _order(found: Groups, labels: pd.Series[Any], groups: object) -> list[str]:
+    """Return the groups asked for, each once; all in the order of categories."""
+    import pandas as pd
+
+    if isinstance(groups, str) and groups == "all":
+        if not isinstance(labels.dtype, pd.CategoricalDtype):
+            return list(found.labels)
+        return [str(label) for label in labels.cat.categories if str(label) in found.labels]
+    if isinstance(groups, (str, int)) or not isinstance(groups, Iterable):
+        msg = f"groups={groups!r}: expected 'all' or a list of groups, such as [{groups!r}]"
+        raise ValueError(msg)
+    asked = dict.fromkeys(names_of("groups", groups))
+    return [found.labels[found.require(label, "group")] for label in asked]
+
+
+def _check_sizes(comparison: _Comparison, method: str) -> None:
+    """Raise ValueError where a group, or for a t-test the rest, has no variance."""
+    n_target, n_reference = comparison.n_target[:, 0], comparison.n_reference[:, 0]
+    small = [label for label, n in zip(comparison.targets, n_target, strict=True) if n < 2]
+    if not comparison.rest and n_reference[0] < 2:
+        small += [label for label in comparison.groups if label not in comparison.targets]
+    if small:
+        msg = (
+            f"groups of one cell cannot be tested: {', '.join(map(repr, small))}: "
+            "name the others in groups"
+        )
+        raise ValueError(msg)
+    if comparison.rest and n_reference.min() < (2 if method.startswith("t-test") else 1):
+        label = comparison.targets[int(n_reference.argmin())]
+        msg = (
+            f"group {label!r} holds all cells but {int(n_reference.min())}: "
+            f"there is no rest to compare it with by {method}"
+        )
+        raise ValueError(msg)
+    if method == "wilcoxon" and min(n_target.min(), n_reference.min()) <= _FEW_CELLS:
+        logger.info("groups of %d or fewer cells: the normal approximation is rough", _FEW_CELLS)
+
+
+# --- the numbers --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A matrix, its genes that are tested and the comparison."""
+
+    source: Source
+    genes: npt.NDArray[np.uint32]
+    comparison: _Comparison
+    threads: int
+
+    def run(
+        self, test: str, options: dict[str, Any], change: Change | None = None
+    ) -> dict[str, Table]:
+        """Return the engine's columns, each as targets x genes."""
+        comparison, n_genes = self.comparison, len(self.genes)
+        n_targets = len(comparison.targets)
+        options = complete(test, options, "two-sided")
+        job = _pdex.Job(
+            comparison.codes, n_targets, comparison.rest, n_genes, test, options, "plain",
+            self.threads,
+        )  # fmt: skip
+        pieces = self.source.pieces(self.genes, self.threads, piece_size(None))
+        if change is not None:
+            pieces = ((first, change(x), local) for first, x, local in pieces)
+        columns = run(job, self.source, pieces, n_genes, None, 0.0, "target")
+        return {c.name: c.to_numpy().reshape(n_targets, n_genes) for c in columns}
+
+    def expressing(self) -> tuple[Table, Table]:
+        """Return the fractions of cells whose value is not 0, of targets and of the others."""
+        columns = self.run("ttest", {}, _presence)
+        return columns["target_mean"], columns["reference_mean"]
+
+
+def _presence(matrix: Matrix) -> Matrix:
+    """Return the matrix with 1 for every value that is not 0."""
+    layout, shape, values, *places = matrix
+    return (layout, shape, (values != 0).astype(np.uint8), *places)
+
+
+def _test(work: _Work, method: str, tie_correct: bool) -> dict[str, Table]:
+    """Return scores, p-values and means; undefined p-values are 1."""
+    test, options, score = _TESTS[method]
+    if method == "wilcoxon":
+        options = {**options, "tie_correct": tie_correct}
+    columns = work.run(test, options)
+    scores, pvals = columns[score], columns["p_value"]
+    means = {name: columns[name] for name in ("target_mean", "reference_mean")}
+    if method != "anderson":
+        scores = np.where(np.isnan(scores), 0.0, scores)
+    return {"scores": scores, "pvals": np.where(np.isnan(pvals), 1.0, pvals), **means}
+
+
+def _warn_of_counts(work: _Work) -> None:
+    """Warn where the values look like counts: fold changes are those of logarithms."""
+    source = work.source
+    if source.looks_log1p(work.threads):
+        return
+    matrix = backed.head(source.x, work.threads) if source.is_backed else source.matrix
+    if matrix[2].size and matrix[2].min() >= 0:
+        warnings.warn(
+            f"{source.where} looks like counts, and fold changes are taken as of log1p data: "
+            "transform it first, for example with scanpy.pp.log1p",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _log_fold_changes(target: Table, reference: Table, base: float | None) -> Table:
+    """Return log2 of the ratio of expm1 of the means, for logarithms of any base."""
+    unit = 1.0 if base is None else float(np.log(base))
+    # Means below 0 are no logarithms of counts: NaN.
+    with np.errstate(all="ignore"):
+        above, below = (np.expm1(mean * unit) + _PSEUDOCOUNT for mean in (target, reference))
+        ratio: Table = np.log2(above / below)
+    return ratio
+
+
+def _adjust(pvals: Table, corr_method: str) -> Table:
+    """Return the p-values corrected over the genes of each target."""
+    if corr_method == "bonferroni":
+        bounded: Table = np.minimum(pvals * pvals.shape[1], 1.0)
+        return bounded
+    return np.stack([_pdex.benjamini_hochberg(row) for row in np.ascontiguousarray(pvals)])
+
+
+# --- the result ---------------------------------------------------------------------------------
+
+
+def _rank(scores: Table, n_top: int, by_abs: bool) -> npt.NDArray[np.intp]:
+    """Return the places of the best genes of each target, best first, NaN last.
+
+    Equal scores are in the order in which NumPy's partition and sort leave them: scanpy takes the
+    same two steps, and so its order of ties.
+    """
+    keys = np.abs(scores) if by_abs else scores
+    keys = np.where(np.isnan(keys), -np.inf, keys)
+    best = np.argpartition(keys, -n_top, axis=1)[:, -n_top:]
+    order = np.argsort(np.take_along_axis(keys, best, axis=1), axis=1)[:, ::-1]
+    return np.take_along_axis(best, order, axis=1)
+
+
+def _records(columns: dict[str, npt.NDArray[Any]], targets: list[str]) -> dict[str, Any]:
+    """Return each column as a structured array with a field for each target."""
+    return {
+        name: np.rec.fromarrays(list(columns[name]), dtype=[(target, kind) for target in targets])
+        for name, kind in _TYPES.items()
+    }
+
+
+def _expressing(work: _Work, var_names: pd.Index[str]) -> dict[str, pd.DataFrame]:
+    """Return the frames pts and, against the rest, pts_rest: genes x groups."""
+    import pandas as pd
+
+    comparison, (target, other) = work.comparison, work.expressing()
+    pts = pd.DataFrame(target.T, index=var_names, columns=comparison.targets)
+    if comparison.rest:
+        rest = pd.DataFrame(other.T, index=var_names, columns=comparison.targets)
+        return {"pts": pts, "pts_rest": rest}
+    (background,) = set(comparison.groups).difference(comparison.targets)
+    pts[background] = other[0]
+    return {"pts": pts[comparison.groups]}
