@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex.io.h5ad import naming
 from pdex.io.source import n_threads, open_source, piece_size, read_groups
 from pdex.options import Alternative, choose, complete, flag
 from pdex.progress import Progress
@@ -40,6 +41,7 @@ def de(
     groups: Sequence[str] | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
+    use_raw: bool = False,
     is_log1p: bool | None = None,
     mean: str = "arithmetic",
     pseudocount: float = 1e-9,
@@ -68,6 +70,8 @@ def de(
         Test only these; all where None. Groups that are not asked for still belong to the rest.
     layer
         Layer to read instead of ``X``.
+    use_raw
+        Read ``raw.X`` with the genes of ``raw.var_names`` instead.
     is_log1p
         Whether values are log1p-transformed: means and fold changes are then taken on the natural
         scale. None guesses: any fractional part above 1e-3 (of a backed matrix, among the first
@@ -110,9 +114,12 @@ def de(
         Unknown column or layer.
     ValueError
         Unknown reference, group, gene or option; NaN in the matrix (with the first cell and gene);
-        broken sparse arrays; no cells.
+        broken sparse arrays; no cells; no raw.
     TypeError
         A matrix that does not hold real numbers, or an option that the test does not have.
+    OSError
+        A file that cannot be read, or whose bytes are not what it says of them. Every error of a
+        file names its path.
 
     Examples
     --------
@@ -130,11 +137,12 @@ def de(
         msg = f"pseudocount={pseudocount!r}: expected a number of at least 0"
         raise ValueError(msg)
     threads = n_threads(threads)
-    source = open_source(data, layer)
+    source = open_source(data, layer, use_raw)
     rest = isinstance(reference, str) and reference == "rest"
-    found = read_groups(source.adata, groupby)
-    codes, targets = found.codes(reference, groups, rest=rest)
-    selected = source.select_genes(genes)
+    with naming(source.path):
+        found = read_groups(source.adata, groupby)
+        codes, targets = found.codes(reference, groups, rest=rest)
+        selected = source.select_genes(genes)
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")

@@ -10,6 +10,7 @@ import polars as pl
 
 from pdex import _pdex
 from pdex.de import labels, run
+from pdex.io.h5ad import naming
 from pdex.io.source import n_threads, names_of, open_source, piece_size, read_groups
 from pdex.options import DEFAULTS, check_options, flag
 
@@ -129,8 +130,9 @@ def parallel_differential_expression(
             "the data with adata.to_memory()"
         )
         raise TypeError(msg)
-    found = read_groups(source.adata, groupby_key)
-    codes, targets = found.codes(reference, groups, rest=False)
+    with naming(source.path):
+        found = read_groups(source.adata, groupby_key)
+        codes, targets = found.codes(reference, groups, rest=False)
     genes = source.select_genes(None)
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)

@@ -1,0 +1,174 @@
+"""Files of AnnData opened by their path: only what a job needs is read.
+
+anndata reads the frames obs and var, for it knows every form they had; the matrix stays in the
+file. Nothing that a file claims is believed before it is compared with its bytes: no memory is
+taken for a claim alone. Every error names the path.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+#: A dataset of as many bytes is read whatever the file's size.
+_PLAUSIBLE = 1 << 26
+#: The most bytes that one byte becomes: by deflate, and by filters that are not known here.
+_DEFLATE, _OTHER = 1032, 1 << 16
+#: HDF5's numbers of deflate, shuffle, fletcher32 and LZF.
+KNOWN_FILTERS = frozenset({1, 2, 3, 32000})
+#: Frames nest columns of several arrays, and those categories: not deeper.
+_DEPTH = 4
+#: Errors that stay of their kind; any other is a ValueError.
+_KINDS = (KeyError, OSError, TypeError, MemoryError)
+
+
+@contextmanager
+def naming(path: str | None) -> Iterator[None]:
+    """Make any error name the file; none where `path` is None."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        if path is None or path in text:
+            raise
+        kind = next((kind for kind in _KINDS if isinstance(error, kind)), ValueError)
+        raise kind(f"{path}: {text or type(error).__name__}") from error
+
+
+def open_file(path: str) -> Any:
+    """Return the open HDF5 file at an absolute path; an error that says what else it is."""
+    import h5py
+
+    if os.path.isdir(path):
+        marks = (".zgroup", ".zattrs", "zarr.json")
+        if path.rstrip("/").endswith(".zarr") or any(
+            os.path.exists(os.path.join(path, mark)) for mark in marks
+        ):
+            msg = (
+                f"{path!r} is a Zarr store, which is not read from its path: "
+                "load it first, with anndata.read_zarr(path)"
+            )
+            raise ValueError(msg)
+        msg = f"{path!r} is a folder: expected an .h5ad file; load others first"
+        raise ValueError(msg)
+    # Python's own errors name the path and are FileNotFoundError, PermissionError, ...
+    with open(path, "rb"):
+        pass
+    if not h5py.is_hdf5(path):
+        msg = (
+            f"{path!r} is no HDF5 file, or a damaged one: expected an .h5ad file; "
+            "load others first, for example with anndata.io"
+        )
+        raise OSError(msg)
+    return h5py.File(path, "r")
+
+
+def most_bytes(dataset: Any) -> int:
+    """Return how many bytes the stored bytes of a dataset can become, at most."""
+    plist = dataset.id.get_create_plist()
+    filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+    growth = 1 if not filters else _DEFLATE if KNOWN_FILTERS.issuperset(filters) else _OTHER
+    stored = min(dataset.id.get_storage_size(), os.path.getsize(dataset.file.filename))
+    return max(_PLAUSIBLE, growth * int(stored))
+
+
+def check_claims(node: Any, depth: int = _DEPTH) -> None:
+    """Raise ValueError where a dataset in a node claims more than its stored bytes can be."""
+    import h5py
+
+    if isinstance(node, h5py.Group):
+        for name in node if depth else ():
+            check_claims(node[name], depth - 1)
+    elif isinstance(node, h5py.Dataset) and node.shape is not None:
+        itemsize = node.dtype.itemsize
+        claims = {"elements": node.shape, "elements in a chunk": node.chunks or ()}
+        for what, shape in claims.items():
+            number = int(np.prod([int(n) for n in shape], dtype=object))
+            if number * itemsize > most_bytes(node):
+                msg = (
+                    f"{node.name!r} is broken: it claims {number:,} {what}, "
+                    "which its stored bytes cannot be"
+                )
+                raise ValueError(msg)
+
+
+def is_legacy(file: Any) -> bool:
+    """Whether anndata before 0.7 wrote the file: obs and var are datasets of records."""
+    import h5py
+
+    return any(isinstance(file.get(name), h5py.Dataset) for name in ("obs", "var"))
+
+
+def check_legacy(file: Any) -> None:
+    """Raise ValueError where one of the parts that anndata reads whole claims too much."""
+    for name in file:
+        if name not in ("X", "raw", "raw.X"):
+            check_claims(file[name])
+    for name in members(file, "raw"):
+        if name != "X":
+            check_claims(file["raw"][name])
+
+
+def members(file: Any, name: str) -> list[str]:
+    """Return the names in a group of the file; none where there is no such group."""
+    import h5py
+
+    group = file.get(name)
+    return list(group) if isinstance(group, h5py.Group) else []
+
+
+def member(file: Any, name: str) -> Any:
+    """Return a member of the file; ValueError where there is none."""
+    node = file.get(name)
+    if node is None:
+        hint = ""
+        if "mod" in file:
+            hint = ": this is a MuData file; load one modality first, with mudata.read_h5ad"
+        elif name == "obs":
+            hint = ": expected what AnnData.write_h5ad writes; load others first, for example 10x "
+            hint += "files with scanpy.read_10x_h5"
+        msg = f"there is no {name!r} in this file, which has {', '.join(map(repr, file)) or 'none'}"
+        raise ValueError(msg + hint)
+    return node
+
+
+def read_frame(file: Any, name: str) -> pd.DataFrame:
+    """Return the data frame of that name."""
+    import anndata as ad
+    import pandas as pd
+
+    node = member(file, name)
+    check_claims(node)
+    frame = ad.io.read_elem(node)
+    if not isinstance(frame, pd.DataFrame):
+        encoding = node.attrs.get("encoding-type")
+        msg = f"{name!r} is no data frame of AnnData: it has the encoding {encoding!r}"
+        raise ValueError(msg)
+    return frame
+
+
+def open_matrix(node: Any) -> Any:
+    """Return a dataset as it is, a group as anndata's wrapper of a sparse one; it stays there."""
+    import anndata as ad
+    import h5py
+
+    if isinstance(node, h5py.Dataset):
+        return node
+    encoding = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format"))
+    if isinstance(encoding, bytes):
+        encoding = encoding.decode()
+    if encoding not in ("csr_matrix", "csc_matrix", "csr", "csc"):
+        msg = (
+            f"{node.name!r} has the encoding {encoding!r}: expected a dense array, csr_matrix or "
+            "csc_matrix"
+        )
+        raise TypeError(msg)
+    return ad.io.sparse_dataset(node)
