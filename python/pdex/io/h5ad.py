@@ -37,10 +37,12 @@ def naming(path: str | None) -> Iterator[None]:
         yield
     except Exception as error:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        # anndata adds a note with the member that it was reading.
+        text = "; ".join([text or type(error).__name__, *getattr(error, "__notes__", ())])
         if path is None or path in text:
             raise
         kind = next((kind for kind in _KINDS if isinstance(error, kind)), ValueError)
-        raise kind(f"{path}: {text or type(error).__name__}") from error
+        raise kind(f"{path}: {text}") from error
 
 
 def open_file(path: str) -> Any:
@@ -104,7 +106,8 @@ def is_legacy(file: Any) -> bool:
     """Whether anndata before 0.7 wrote the file: obs and var are datasets of records."""
     import h5py
 
-    return any(isinstance(file.get(name), h5py.Dataset) for name in ("obs", "var"))
+    nodes = (file.get(name) for name in ("obs", "var"))
+    return any(isinstance(node, h5py.Dataset) and node.dtype.names for node in nodes)
 
 
 def check_legacy(file: Any) -> None:
@@ -143,15 +146,16 @@ def member(file: Any, name: str) -> Any:
 def read_frame(file: Any, name: str) -> pd.DataFrame:
     """Return the data frame of that name."""
     import anndata as ad
-    import pandas as pd
+    import h5py
 
     node = member(file, name)
-    check_claims(node)
-    frame = ad.io.read_elem(node)
-    if not isinstance(frame, pd.DataFrame):
-        encoding = node.attrs.get("encoding-type")
-        msg = f"{name!r} is no data frame of AnnData: it has the encoding {encoding!r}"
+    encoding = node.attrs.get("encoding-type")
+    if not isinstance(node, h5py.Group) or encoding != "dataframe":
+        what = "group" if isinstance(node, h5py.Group) else "dataset"
+        msg = f"{name!r} is no data frame of AnnData: it is a {what} of the encoding {encoding!r}"
         raise ValueError(msg)
+    check_claims(node)
+    frame: pd.DataFrame = ad.io.read_elem(node)
     return frame
 
 
