@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdex.io.heaps import check_heaps
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -70,7 +72,13 @@ def open_file(path: str) -> Any:
             "load others first, for example with anndata.io"
         )
         raise OSError(msg)
-    return h5py.File(path, "r")
+    file = h5py.File(path, "r")
+    try:
+        check_heaps(file)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def most_bytes(dataset: Any) -> int:
