@@ -176,7 +176,7 @@ CASES = {
     "gene index too large": (
         CSR,
         entry("X/indices", 5, N_GENES),
-        "index 8 .*valid ones are 0 to 7",
+        "X is broken.*index 8 .*valid ones are 0 to 7",
     ),
     "cell index too large": (CSC, entry("X/indices", 5, 60), "index 60 .*valid ones are 0 to 59"),
     "index negative": (CSR, entry("X/indices", 5, -1), "index -1 .*valid ones are 0 to 7"),
@@ -241,7 +241,7 @@ CASES = {
     "no X": (CSR, without("X"), "no X: choose a layer, one of 'counts'"),
     "no column": (CSR, without("obs/target"), "target"),
     "MuData": (CSR, every(without("obs"), lambda f: f.create_group("mod")), "mudata.read_h5ad"),
-    "a link to nowhere": (CSR, link("X", "/nowhere"), "no 'X' in this file|'X'"),
+    "a link to nowhere": (CSR, link("X", "/nowhere"), "'X' is a link that leads nowhere"),
     "obs is a number": (CSR, put("obs", 3), "'obs' is no data frame of AnnData: it is a dataset"),
     # Frames.
     "codes past the categories": (CSR, entry("obs/target/codes", 3, 9), "codes"),

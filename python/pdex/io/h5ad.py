@@ -139,6 +139,9 @@ def members(file: Any, name: str) -> list[str]:
 def member(file: Any, name: str) -> Any:
     """Return a member of the file; ValueError where there is none."""
     node = file.get(name)
+    if node is None and name in list(file):
+        msg = f"{name!r} is a link that leads nowhere"
+        raise ValueError(msg)
     if node is None:
         hint = ""
         if "mod" in file:
