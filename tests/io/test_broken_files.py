@@ -243,6 +243,16 @@ CASES = {
     "MuData": (CSR, every(without("obs"), lambda f: f.create_group("mod")), "mudata.read_h5ad"),
     "a link to nowhere": (CSR, link("X", "/nowhere"), "'X' is a link that leads nowhere"),
     "obs is a number": (CSR, put("obs", 3), "'obs' is no data frame of AnnData: it is a dataset"),
+    "a column that is the file": (
+        CSR,
+        put("obs/target", lambda file: file["/"]),
+        "is broken: it holds '/.*obs', which it lies in",
+    ),
+    "a group in itself": (
+        CSR,
+        put("obs/target/again", lambda file: file["obs/target"]),
+        "'/obs/target' is broken: it holds '/obs/target/again', which it lies in",
+    ),
     # Frames.
     "codes past the categories": (CSR, entry("obs/target/codes", 3, 9), "codes"),
     "codes below -1": (CSR, entry("obs/target/codes", 3, -9), "codes"),
@@ -322,7 +332,6 @@ def test_other_places_are_checked_as_well(tmp_path, place):
 
 def test_a_zarr_store_and_a_folder_are_named(tmp_path):
     zarr = tmp_path / "screen.zarr"
-    ad.settings.zarr_write_format = 2
     screen().write_zarr(zarr)
     zarr.rename(unnamed := tmp_path / "screen")
     (empty := tmp_path / "empty.zarr").mkdir()

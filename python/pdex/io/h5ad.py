@@ -26,8 +26,6 @@ _PLAUSIBLE = 1 << 26
 _DEFLATE, _OTHER = 1032, 1 << 16
 #: HDF5's numbers of deflate, shuffle, fletcher32 and LZF.
 KNOWN_FILTERS = frozenset({1, 2, 3, 32000})
-#: Frames nest columns of several arrays, and those categories: not deeper.
-_DEPTH = 4
 #: Errors that stay of their kind; any other is a ValueError.
 _KINDS = (KeyError, OSError, TypeError, MemoryError)
 
@@ -90,13 +88,20 @@ def most_bytes(dataset: Any) -> int:
     return max(_PLAUSIBLE, growth * int(stored))
 
 
-def check_claims(node: Any, depth: int = _DEPTH) -> None:
-    """Raise ValueError where a dataset in a node claims more than its stored bytes can be."""
+def check_claims(node: Any, above: tuple[Any, ...] = ()) -> None:
+    """Raise ValueError where a dataset in a node claims more than its stored bytes can be.
+
+    Nor is a node, which lies in the groups `above`, one of these: it would have no end.
+    """
     import h5py
 
     if isinstance(node, h5py.Group):
-        for name in node if depth else ():
-            check_claims(node[name], depth - 1)
+        if node in above:
+            msg = f"{above[-1].name!r} is broken: it holds {node.name!r}, which it lies in"
+            raise ValueError(msg)
+        for name in node:
+            if node.get(name) is not None:
+                check_claims(node[name], (*above, node))
     elif isinstance(node, h5py.Dataset) and node.shape is not None:
         itemsize = node.dtype.itemsize
         claims = {"elements": node.shape, "elements in a chunk": node.chunks or ()}
