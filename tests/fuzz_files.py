@@ -368,7 +368,7 @@ def run(folder: Path, seed: int, seconds: float = np.inf, mutations: float = np.
     end, i = time.monotonic() + seconds, 0
     try:
         # Whole files are tables by every call, or the mutations say nothing.
-        for whole in fuzz.wholes:
+        for whole in fuzz.wholes[: int(min(mutations, len(fuzz.wholes)))]:
             answer = fuzz.child.ask(whole)
             assert {kind for kind, _ in answer.values()} == {"table"}, (whole, answer)
         while i < mutations and time.monotonic() < end:

@@ -424,13 +424,22 @@ def test_a_file_that_another_takes_the_place_of(tmp_path):
         assert_frame_equal(lazy.collect(), expected, check_exact=True)
 
 
-def test_a_relative_path_is_that_of_the_call(tmp_path, monkeypatch):
+@pytest.mark.parametrize("layout", MAKERS)
+def test_a_relative_path_is_that_of_the_call(tmp_path, monkeypatch, layout):
     monkeypatch.chdir(tmp_path)
-    screen().write_h5ad("screen.h5ad")
-    lazy = pdex.scan_anndata("screen.h5ad", "target")
+    screen(layout).write_h5ad("screen.h5ad")
+    lazy, backed = pdex.scan_anndata("screen.h5ad", "target"), ad.read_h5ad("screen.h5ad", "r")
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir("sub")
-    assert_frame_equal(lazy.collect(), scan(screen()), check_exact=True)
+    assert_frame_equal(lazy.collect(), scan(screen(layout)), check_exact=True)
+    assert_frame_equal(de(backed), de(screen(layout)), check_exact=True)
+
+
+def test_a_file_that_is_in_memory(tmp_path):
+    with h5py.File("none", "w", driver="core", backing_store=False) as file:
+        file.create_dataset("x", data=np.arange(1000), chunks=(64,), compression="gzip")
+        got = Array(file["x"], 1).read((200, 900))
+    np.testing.assert_array_equal(got, np.arange(200, 900))
 
 
 # --- places beyond 2^31 -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pdex import _pdex
-from pdex.io.h5ad import KNOWN_FILTERS, most_bytes
+from pdex.io.h5ad import KNOWN_FILTERS, file_bytes, most_bytes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -120,7 +120,7 @@ class Array:
         self._check_chunk()
         self._chunks = _layout(dataset)
         # Bytes of the file: fewer later, and HDF5 reads zeros behind its end.
-        self._size = os.path.getsize(dataset.file.filename)
+        self._size = file_bytes(dataset.file)
         if index_below is not None:
             self._kinds = ["u2"] if index_below <= 1 << 16 else ["i4"]
             self._kinds.append("i8")
@@ -202,7 +202,7 @@ class Array:
             values: npt.NDArray[Any] = dataset[window].reshape(-1)
         except OSError as error:
             self._fail(error)
-        if os.path.getsize(dataset.file.filename) < self._size:
+        if file_bytes(dataset.file) < self._size:
             self._fail("the file was cut while it was read")
         narrow = values.astype(kind)
         # The last type holds every value.

@@ -79,12 +79,19 @@ def open_file(path: str) -> Any:
     return file
 
 
+def file_bytes(file: Any) -> int:
+    """Return the size of an open h5py.File now, wherever its path leads by then."""
+    if file.driver == "sec2":
+        return os.fstat(file.id.get_vfd_handle()).st_size
+    return int(file.id.get_filesize())
+
+
 def most_bytes(dataset: Any) -> int:
     """Return how many bytes the stored bytes of a dataset can become, at most."""
     plist = dataset.id.get_create_plist()
     filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
     growth = 1 if not filters else _DEFLATE if KNOWN_FILTERS.issuperset(filters) else _OTHER
-    stored = min(dataset.id.get_storage_size(), os.path.getsize(dataset.file.filename))
+    stored = min(dataset.id.get_storage_size(), file_bytes(dataset.file))
     return max(_PLAUSIBLE, growth * int(stored))
 
 
