@@ -76,6 +76,15 @@ def without(name):
     return change
 
 
+def lists(name, key):
+    def change(file):
+        kind = h5py.h5t.vlen_create(h5py.h5t.NATIVE_INT32)
+        del file[name].attrs[key]
+        h5py.h5a.create(file[name].id, key.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR))
+
+    return change
+
+
 def link(name, to):
     def change(file):
         del file[name]
@@ -243,6 +252,23 @@ CASES = {
     "MuData": (CSR, every(without("obs"), lambda f: f.create_group("mod")), "mudata.read_h5ad"),
     "a link to nowhere": (CSR, link("X", "/nowhere"), "'X' is a link that leads nowhere"),
     "obs is a number": (CSR, put("obs", 3), "'obs' is no data frame of AnnData: it is a dataset"),
+    "text whose type became lists": (
+        CSR,
+        lists("obs/target/codes", "encoding-type"),
+        "'/obs/target/codes' is broken: its attribute 'encoding-type' is one of lists",
+    ),
+    "an encoding of lists": (
+        CSR,
+        lists("X", "encoding-type"),
+        "'/X' is broken: its attribute 'encoding-type' is one of lists",
+    ),
+    "codes of lists": (
+        CSR,
+        put(
+            "obs/target/codes", lambda file: file.create_dataset("v", (60,), h5py.vlen_dtype("i4"))
+        ),
+        "'/obs/target/codes' is broken: its content is one of lists",
+    ),
     "a column that is the file": (
         CSR,
         put("obs/target", lambda file: file["/"]),

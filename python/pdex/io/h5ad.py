@@ -26,6 +26,11 @@ _PLAUSIBLE = 1 << 26
 _DEFLATE, _OTHER = 1032, 1 << 16
 #: HDF5's numbers of deflate, shuffle, fletcher32 and LZF.
 KNOWN_FILTERS = frozenset({1, 2, 3, 32000})
+#: The attributes that anndata reads.
+_ATTRIBUTES = (
+    *(b"encoding-type", b"encoding-version", b"_index", b"column-order", b"ordered"),
+    *(b"categories", b"shape", b"h5sparse_format", b"h5sparse_shape"),
+)
 #: Errors that stay of their kind; any other is a ValueError.
 _KINDS = (KeyError, OSError, TypeError, MemoryError)
 
@@ -95,13 +100,33 @@ def most_bytes(dataset: Any) -> int:
     return max(_PLAUSIBLE, growth * int(stored))
 
 
-def check_claims(node: Any, above: tuple[Any, ...] = ()) -> None:
-    """Raise ValueError where a dataset in a node claims more than its stored bytes can be.
+def check_types(node: Any) -> None:
+    """Raise ValueError where an attribute that is read, or the dataset, is one of lists.
 
-    Nor is a node, which lies in the groups `above`, one of these: it would have no end.
+    anndata writes none, and libhdf5 2.0 crashes on text whose type became that of lists.
     """
     import h5py
 
+    names = [name for name in _ATTRIBUTES if h5py.h5a.exists(node.id, name)]
+    kinds = {f"attribute {name.decode()!r}": h5py.h5a.open(node.id, name) for name in names}
+    if isinstance(node, h5py.Dataset):
+        kinds["content"] = node.id
+    for what, identifier in kinds.items():
+        if isinstance(identifier.get_type(), h5py.h5t.TypeVlenID):
+            msg = f"{node.name!r} is broken: its {what} is one of lists"
+            raise ValueError(msg)
+
+
+def check_claims(node: Any, above: tuple[Any, ...] = ()) -> None:
+    """Raise ValueError where a dataset in a node claims more than its stored bytes can be.
+
+    Nor may a type be one of lists, or a node, which lies in the groups `above`, one of these: it
+    would have no end.
+    """
+    import h5py
+
+    if isinstance(node, (h5py.Group, h5py.Dataset)):
+        check_types(node)
     if isinstance(node, h5py.Group):
         if node in above:
             msg = f"{above[-1].name!r} is broken: it holds {node.name!r}, which it lies in"
@@ -172,6 +197,7 @@ def read_frame(file: Any, name: str) -> pd.DataFrame:
     import h5py
 
     node = member(file, name)
+    check_types(node)
     encoding = node.attrs.get("encoding-type")
     if not isinstance(node, h5py.Group) or encoding != "dataframe":
         what = "group" if isinstance(node, h5py.Group) else "dataset"
@@ -187,6 +213,7 @@ def open_matrix(node: Any) -> Any:
     import anndata as ad
     import h5py
 
+    check_types(node)
     if isinstance(node, h5py.Dataset):
         return node
     encoding = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format"))
