@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from pdex.io.h5ad import naming
 from pdex.io.source import limit_of, n_threads, open_source, read_groups
 from pdex.options import Alternative, choose, complete, flag
 from pdex.output import check_output, scan
@@ -42,6 +43,7 @@ def de(
     groups: Sequence[str] | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
+    use_raw: bool = False,
     is_log1p: bool | None = None,
     mean: str = "arithmetic",
     pseudocount: float = 1e-9,
@@ -63,6 +65,7 @@ def de(
     groups: Sequence[str] | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
+    use_raw: bool = False,
     is_log1p: bool | None = None,
     mean: str = "arithmetic",
     pseudocount: float = 1e-9,
@@ -83,6 +86,7 @@ def de(
     groups: Sequence[str] | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
+    use_raw: bool = False,
     is_log1p: bool | None = None,
     mean: str = "arithmetic",
     pseudocount: float = 1e-9,
@@ -112,6 +116,8 @@ def de(
         Test only these; all where None. Groups that are not asked for still belong to the rest.
     layer
         Layer to read instead of ``X``.
+    use_raw
+        Read ``raw.X`` with the genes of ``raw.var_names`` instead.
     is_log1p
         Whether values are log1p-transformed: means and fold changes are then taken on the natural
         scale. None guesses: any fractional part above 1e-3 (of a backed matrix, among the first
@@ -160,11 +166,12 @@ def de(
         Unknown column or layer.
     ValueError
         Unknown reference, group, gene or option; NaN in the matrix (with the first cell and gene);
-        broken sparse arrays; no cells.
-    OSError
-        A file that cannot be read, or a result that cannot be written: nothing is left of it.
+        broken sparse arrays; no cells; no raw.
     TypeError
         A matrix that does not hold real numbers, or an option that the test does not have.
+    OSError
+        A file that cannot be read, or whose bytes are not what it says of them: every error of a
+        file names its path. Or a result that cannot be written: nothing is left of it.
 
     Examples
     --------
@@ -183,11 +190,12 @@ def de(
         raise ValueError(msg)
     threads = n_threads(threads)
     path = None if output is None else check_output(output)
-    source = open_source(data, layer)
+    source = open_source(data, layer, use_raw)
     rest = isinstance(reference, str) and reference == "rest"
-    found = read_groups(source.adata, groupby)
-    codes, targets = found.codes(reference, groups, rest=rest)
-    selected = source.select_genes(genes)
+    with naming(source.path):
+        found = read_groups(source.adata, groupby)
+        codes, targets = found.codes(reference, groups, rest=rest)
+        selected = source.select_genes(genes)
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")

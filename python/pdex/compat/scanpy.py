@@ -423,7 +423,9 @@ def _warn_of_counts(work: _Work) -> None:
     source = work.source
     if source.looks_log1p(work.threads):
         return
-    matrix = backed.head(source.x, work.threads) if source.is_backed else source.matrix
+    matrix = (
+        backed.head(source.x, source.where, work.threads) if source.is_backed else source.matrix
+    )
     if matrix[2].size and matrix[2].min() >= 0:
         warnings.warn(
             f"{source.where} looks like counts, and fold changes are taken as of log1p data: "

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex.io.h5ad import naming
 from pdex.io.source import limit_of, n_threads, names_of, open_source, read_groups
 from pdex.options import DEFAULTS, check_options, flag
 from pdex.progress import Progress
@@ -130,8 +131,9 @@ def parallel_differential_expression(
             "the data with adata.to_memory()"
         )
         raise TypeError(msg)
-    found = read_groups(source.adata, groupby_key)
-    codes, targets = found.codes(reference, groups, rest=False)
+    with naming(source.path):
+        found = read_groups(source.adata, groupby_key)
+        codes, targets = found.codes(reference, groups, rest=False)
     genes = source.select_genes(None)
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)

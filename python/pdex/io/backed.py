@@ -33,14 +33,53 @@ def is_backed(x: Any) -> bool:
     return hasattr(x, "group") or type(x).__module__.startswith("h5py")
 
 
-def head(x: Any, threads: int) -> Matrix:
+def check(x: Any, where: str) -> None:
+    """Raise an error unless the parts of a matrix are such as a matrix has."""
+    import h5py
+
+    if not hasattr(x, "group"):
+        if x.shape is None or len(x.shape) != 2:
+            n = "no" if x.shape is None else len(x.shape)
+            msg = f"{where} has {n} dimensions: expected 2, cells x genes"
+            raise ValueError(msg)
+        memory.check_dtype(x.dtype, where)
+        return
+    if not isinstance(x.group, h5py.Group):
+        msg = f"{where} is a sparse matrix in a Zarr store: load it first, with .to_memory()"
+        raise TypeError(msg)
+    for name in ("data", "indices", "indptr"):
+        part = x.group.get(name)
+        if part is None:
+            msg = f"{where} is a broken sparse matrix: it has no {name!r}"
+            raise ValueError(msg)
+        if not isinstance(part, h5py.Dataset) or part.shape is None or len(part.shape) != 1:
+            msg = f"{where} is a broken sparse matrix: {name!r} is no array of one dimension"
+            raise ValueError(msg)
+        if name == "data":
+            memory.check_dtype(part.dtype, where)
+        elif part.dtype.kind not in "iu":
+            msg = f"{where} is a broken sparse matrix: {name} has dtype {part.dtype}, no integers"
+            raise TypeError(msg)
+    _check_shape(x, where)
+
+
+def _check_shape(x: Any, where: str) -> None:
+    """Raise ValueError unless the sparse matrix says how many cells and genes it has."""
+    shape = x.group.attrs.get("shape", x.group.attrs.get("h5sparse_shape"))
+    numbers = np.asarray(shape)
+    if shape is None or numbers.shape != (2,) or numbers.dtype.kind not in "iu" or min(numbers) < 0:
+        msg = f"{where} is a broken sparse matrix: its shape is {shape!r}, no two counts"
+        raise ValueError(msg)
+
+
+def head(x: Any, where: str, threads: int) -> Matrix:
     """Return some of the stored values, enough to tell counts from normalised data."""
     dataset = x.group["data"] if hasattr(x, "group") else x
-    memory.check_dtype(dataset.dtype, "X")
+    memory.check_dtype(dataset.dtype, where)
     columns = (*dataset.shape, 1)[1]
     rows = min(dataset.shape[0], 1 + _CHUNK // max(1, columns))
     values = Array(dataset, threads).read((0, rows), (0, columns))
-    return memory.dense(values.reshape(1, -1), "X")
+    return memory.dense(values.reshape(1, -1), where)
 
 
 def pieces(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
@@ -59,32 +98,38 @@ def _pieces(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
     group = x.group
     memory.check_dtype(group["data"].dtype, where)
     outer = x.shape[1] if x.format == "csc" else x.shape[0]
-    indptr = _check_indptr(group, group["indptr"][:].astype(np.int64), outer, where)
+    indptr = _indptr(group, outer, where, how[0])
     inner = x.shape[0] if x.format == "csc" else x.shape[1]
     values = Array(group["data"], *how)
     indices = Array(group["indices"], *how, index_below=inner)
+    indices.check_written(int(indptr[-1]))
     entries = _share(budget, int(indptr[-1]) * (values.itemsize + indices.itemsize))
     entries = max(1, entries // (values.itemsize + indices.itemsize))
     reader = _csc if x.format == "csc" else _csr
     yield from reader((values, indices), indptr, tuple(x.shape), entries, where)
 
 
-def _check_indptr(
-    group: Any, indptr: npt.NDArray[np.int64], outer: int, where: str
-) -> npt.NDArray[np.int64]:
-    """Return `indptr`; ValueError where it does not describe the stored entries."""
+def _indptr(group: Any, outer: int, where: str, threads: int) -> npt.NDArray[np.int64]:
+    """Return indptr; ValueError where it does not describe the stored entries.
+
+    Lengths are compared before it is read.
+    """
     n_values, n_indices = group["data"].shape[0], group["indices"].shape[0]
+    length = group["indptr"].shape[0]
     problem = None
-    if len(indptr) != outer + 1:
-        problem = f"indptr has {len(indptr)} entries: expected {outer + 1}"
+    if length != outer + 1:
+        problem = f"indptr has {length} entries: expected {outer + 1}"
     elif n_values != n_indices:
         problem = f"indices has {n_indices} entries: expected {n_values}, as many as data"
-    elif indptr[0] != 0:
-        problem = f"indptr starts at {indptr[0]}: expected 0"
-    elif np.any(np.diff(indptr) < 0):
-        problem = f"indptr decreases at position {int(np.argmax(np.diff(indptr) < 0)) + 1}"
-    elif indptr[-1] > n_values:
-        problem = f"indptr ends at {indptr[-1]}, past the last of {n_values} stored entries"
+    if problem is None:
+        indptr = Array(group["indptr"], threads, index_below=1 << 62).read((0, length))
+        indptr = indptr.astype(np.int64, copy=False)
+        if indptr[0] != 0:
+            problem = f"indptr starts at {indptr[0]}: expected 0"
+        elif np.any(indptr[1:] < indptr[:-1]):
+            problem = f"indptr decreases at position {int(np.argmax(indptr[1:] < indptr[:-1])) + 1}"
+        elif indptr[-1] > n_values:
+            problem = f"indptr ends at {indptr[-1]}, past the last of {n_values} stored entries"
     if problem is not None:
         msg = f"{where} is a broken sparse matrix: {problem}"
         raise ValueError(msg)

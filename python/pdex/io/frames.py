@@ -10,6 +10,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from pdex import _pdex
+from pdex.io.h5ad import naming
 from pdex.io.source import n_threads, open_source, piece_size, read_groups
 from pdex.options import choose
 
@@ -29,6 +30,7 @@ def scan_anndata(
     groupby: str,
     *,
     layer: str | None = None,
+    use_raw: bool = False,
     genes: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
     zeros: str = "counted",
@@ -48,6 +50,8 @@ def scan_anndata(
         out.
     layer
         Layer to read instead of ``X``.
+    use_raw
+        Read ``raw.X`` with the genes of ``raw.var_names`` instead.
     genes, groups
         Only these genes and groups; all where None.
     zeros
@@ -65,9 +69,12 @@ def scan_anndata(
     KeyError
         Unknown column or layer.
     ValueError
-        Unknown gene, group or option.
+        Unknown gene, group or option; no raw.
     TypeError
         A matrix that does not hold real numbers.
+    OSError
+        A file that cannot be read. Every error of a file names its path; what is found as the query
+        runs is Polars' ComputeError.
 
     Examples
     --------
@@ -85,11 +92,12 @@ def scan_anndata(
     60
     """
     choose("zeros", zeros, ("counted", "rows"))
-    source = open_source(data, layer)
-    found = read_groups(source.adata, groupby)
+    source = open_source(data, layer, use_raw)
     names = _unique(source.var_names)
-    selected = source.select_genes(genes)
-    codes, groups_found = found.codes_alone(groups)
+    with naming(source.path):
+        found = read_groups(source.adata, groupby)
+        selected = source.select_genes(genes)
+        codes, groups_found = found.codes_alone(groups)
     # All genes and groups, whatever is asked for: frames of one screen join and stack.
     gene_type, target_type = pl.Enum(names), pl.Enum(found.labels)
     genes_column = pl.Series("gene", names, dtype=gene_type)

@@ -6,11 +6,13 @@ are no plain file) h5py reads itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from pdex import _pdex
+from pdex.io.h5ad import KNOWN_FILTERS, file_bytes, most_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Bytes of a block of a dataset without chunks.
 _BLOCK = 1 << 20
-#: The filters that the compiled module undoes: deflate, shuffle, fletcher32 and LZF.
-_FILTERS = frozenset({1, 2, 3, 32000})
 #: Values that are looked at to guess how narrow a type holds all.
 _SAMPLE = 50_000
 
@@ -33,16 +33,38 @@ def native_kind(dtype: np.dtype[Any]) -> str:
     return "f4" if kind == "f2" else kind
 
 
+def _is_plain(dataset: Any) -> bool:
+    """Whether the stored bytes are those of NumPy's type, so that nothing has to be converted."""
+    import h5py
+
+    stored = dataset.id.get_type()
+    if isinstance(stored, h5py.h5t.TypeEnumID):
+        stored = stored.get_super()
+    kind = np.dtype(dataset.dtype.str)
+    kinds = ("i1", "u1") if kind.kind == "b" else (kind,)
+    return any(stored == h5py.h5t.py_create(np.dtype(kind)) for kind in kinds)
+
+
+def _is_the_file(file: Any) -> bool:
+    """Whether the path still leads to the file that is open, and the file is a plain one."""
+    if file.driver != "sec2" or file.userblock_size:
+        return False
+    try:
+        return os.path.samestat(os.stat(file.filename), os.fstat(file.id.get_vfd_handle()))
+    except OSError:
+        return False
+
+
 def _layout(dataset: Any) -> _pdex.Chunks | None:
     """Return where the chunks lie; None where the compiled module cannot read them."""
     identifier, plist = dataset.id, dataset.id.get_create_plist()
     file = dataset.file
-    if file.driver != "sec2" or file.userblock_size or dataset.ndim not in (1, 2):
+    if dataset.ndim not in (1, 2) or not _is_the_file(file) or not _is_plain(dataset):
         return None
     if dataset.is_virtual or dataset.external or np.any(dataset.fillvalue):
         return None
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-    if not _FILTERS.issuperset(filters):
+    if not KNOWN_FILTERS.issuperset(filters):
         return None
     if file.mode != "r":
         file.flush()
@@ -106,7 +128,10 @@ class Array:
             read as unsigned integers of 8 or 16 bits where they fit.
         """
         self._dataset, self._threads, self._progress = dataset, threads, progress
+        self._check_chunk()
         self._chunks = _layout(dataset)
+        # Bytes of the file: fewer later, and HDF5 reads zeros behind its end.
+        self._size = file_bytes(dataset.file)
         if index_below is not None:
             self._kinds = ["u2"] if index_below <= 1 << 16 else ["i4"]
             self._kinds.append("i8")
@@ -119,6 +144,33 @@ class Array:
     def itemsize(self) -> int:
         """Bytes of one number as it is read."""
         return int(self._kinds[0][1:])
+
+    def _check_chunk(self) -> None:
+        """Raise OSError where the dataset's chunks are larger than its stored bytes can be."""
+        dataset = self._dataset
+        if dataset.chunks is not None:
+            numbers = int(np.prod([int(n) for n in dataset.chunks], dtype=object))
+            if numbers * dataset.dtype.itemsize > most_bytes(dataset):
+                self._fail(f"it claims {numbers:,} elements in a chunk, which its bytes cannot be")
+
+    def _fail(self, problem: object) -> NoReturn:
+        dataset = self._dataset
+        msg = f"{dataset.file.filename}: dataset {dataset.name!r} cannot be read: {problem}"
+        raise OSError(msg)
+
+    def check_written(self, n: int) -> None:
+        """Raise OSError unless the first `n` numbers were written; unwritten ones read as zeros."""
+        dataset = self._dataset
+        if n == 0 or dataset.is_virtual or dataset.external:
+            return
+        if n * dataset.dtype.itemsize > most_bytes(dataset):
+            self._fail(f"it claims {n:,} elements, which its bytes cannot be")
+        if dataset.chunks is None:
+            written = dataset.size if dataset.id.get_storage_size() else 0
+        else:
+            written = dataset.id.get_num_chunks() * dataset.chunks[0]
+        if written < n:
+            self._fail(f"{written:,} of its first {n:,} elements were ever written")
 
     def _narrow(self) -> list[str]:
         """Return the unsigned types that the first numbers fit."""
@@ -147,6 +199,8 @@ class Array:
             if values is not None:
                 return values
             self._kinds.pop(0)
+            if not self._kinds:
+                self._fail("it holds an index above 2^63 - 1")
 
     def _read(
         self, rows: tuple[int, int], columns: tuple[int, int], kind: str
@@ -158,8 +212,9 @@ class Array:
             window = (slice(*rows), slice(*columns))[: dataset.ndim]
             values: npt.NDArray[Any] = dataset[window].reshape(-1)
         except OSError as error:
-            msg = f"{dataset.file.filename}: dataset {dataset.name!r} cannot be read: {error}"
-            raise OSError(msg) from error
+            self._fail(error)
+        if file_bytes(dataset.file) < self._size:
+            self._fail("the file was cut while it was read")
         narrow = values.astype(kind)
-        # The last type holds everything.
+        # The last type holds every value.
         return narrow if len(self._kinds) == 1 or np.array_equal(narrow, values) else None

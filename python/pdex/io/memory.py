@@ -76,7 +76,11 @@ def compressed(
     if indices.dtype != np.int32:
         indptr = indptr.astype(np.int64, copy=False)
     matrix = (layout, shape, values, indices, indptr)
-    mended = _pdex.canonical_copy(matrix)
+    try:
+        mended = _pdex.canonical_copy(matrix)
+    except ValueError as error:
+        msg = f"{where} is broken: {error}"
+        raise ValueError(msg) from None
     return matrix if mended is None else (layout, shape, *mended)
 
 

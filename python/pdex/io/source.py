@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdex import _pdex
-from pdex.io import backed, memory
+from pdex.io import backed, h5ad, memory
+from pdex.io.h5ad import naming
+from pdex.options import flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,11 +90,16 @@ def _some(names: Sequence[str], most: int = 8) -> str:
 class Source:
     """One matrix of an AnnData object with the names that belong to it."""
 
+    #: AnnData with the screen's obs and var.
     adata: Any
     x: Any
     #: What the matrix is called in errors.
     where: str
     var_names: list[str]
+    #: The file that the matrix stays in.
+    path: str | None = None
+    #: What `var_names` is called in errors.
+    names: str = "var_names"
 
     @property
     def is_backed(self) -> bool:
@@ -106,7 +113,8 @@ class Source:
 
     def looks_log1p(self, threads: int) -> bool:
         """Whether any value has a fractional part above 1e-3; of a backed matrix, some of them."""
-        matrix = backed.head(self.x, threads) if self.is_backed else self.matrix
+        with naming(self.path):
+            matrix = backed.head(self.x, self.where, threads) if self.is_backed else self.matrix
         return _pdex.looks_fractional(matrix, threads)
 
     def pieces(
@@ -124,10 +132,13 @@ class Source:
         if not self.is_backed:
             yield 0, self.matrix, genes
             return
-        for start, stop, matrix in backed.pieces(self.x, self.where, (threads, progress), budget):
-            a, b = np.searchsorted(genes, [start, stop])
-            if b > a:
-                yield start, matrix, genes[a:b] - np.uint32(start)
+        # What is raised where a piece is used does not pass through here.
+        with naming(self.path):
+            how = (threads, progress)
+            for start, stop, matrix in backed.pieces(self.x, self.where, how, budget):
+                a, b = np.searchsorted(genes, [start, stop])
+                if b > a:
+                    yield start, matrix, genes[a:b] - np.uint32(start)
 
     def select_genes(self, genes: Sequence[str] | None) -> npt.NDArray[np.uint32]:
         """Return the places of the genes asked for, ascending; all of them where None."""
@@ -137,7 +148,7 @@ class Source:
         unknown = sorted(wanted.difference(self.var_names))
         if unknown:
             msg = (
-                f"genes: {_some(unknown)} not in var_names, which has "
+                f"genes: {_some(unknown)} not in {self.names}, which has "
                 f"{len(self.var_names)} names: {_some(self.var_names, 5)}"
             )
             raise ValueError(msg)
@@ -145,36 +156,112 @@ class Source:
         return np.array(places, dtype=np.uint32)
 
 
-def open_source(data: Data, layer: str | None) -> Source:
+def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
     """Return the matrix that is asked for.
 
     Raises
     ------
     KeyError
         No such layer.
+    ValueError
+        No X, or no raw; both a layer and raw asked for; a matrix of another shape than obs and var.
     TypeError
         `data` is neither AnnData nor a path.
     """
     import anndata as ad
 
+    if flag("use_raw", use_raw) and layer is not None:
+        msg = f"layer={layer!r} and use_raw=True are two matrices: choose one"
+        raise ValueError(msg)
     if isinstance(data, (str, os.PathLike)):
-        if os.path.isdir(data):
-            msg = f"{os.fspath(data)!r} is a folder: expected an .h5ad file; load others first"
-            raise ValueError(msg)
-        data = ad.read_h5ad(data, backed="r")
+        path = os.path.abspath(os.fspath(data))
+        with naming(path):
+            source = _of_path(path, layer, use_raw)
+            _check_shape(source)
+        return source
     if not isinstance(data, ad.AnnData):
         msg = f"data is a {type(data).__qualname__}: expected an AnnData object or a path to .h5ad"
         raise TypeError(msg)
-    names = [str(name) for name in data.var_names]
-    if layer is None:
-        if data.X is None:
+    source = _of_adata(data, layer, use_raw)
+    _check_shape(source)
+    return source
+
+
+def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
+    """Return a matrix of an AnnData object."""
+    names, kind = data.var_names, "var_names"
+    if use_raw:
+        # A backed object without raw has one without X.
+        x, where = getattr(data.raw, "X", None), "raw.X"
+        if x is None:
+            msg = "this AnnData has no raw: leave out use_raw, or choose a layer"
+            raise ValueError(msg)
+        names, kind = data.raw.var_names, "raw.var_names"
+    elif layer is None:
+        x, where = data.X, "X"
+        if x is None:
             msg = f"this AnnData has no X: choose a layer, one of {_some(list(data.layers))}"
             raise ValueError(msg)
-        return Source(data, data.X, "X", names)
-    if layer not in data.layers:
-        msg = f"layer {layer!r} not found: this AnnData has {_some(list(data.layers)) or 'none'}"
+    else:
+        _check_layer(layer, list(data.layers))
+        x, where = data.layers[layer], f"layer {layer!r}"
+    path = None
+    if backed.is_backed(x):
+        path = str(data.filename)
+        where = f"{path}: {where}"
+    return Source(data, x, where, [str(name) for name in names], path, kind)
+
+
+def _of_path(path: str, layer: str | None, use_raw: bool) -> Source:
+    """Return a matrix of the file at an absolute path."""
+    import anndata as ad
+
+    file = h5ad.open_file(path)
+    if h5ad.is_legacy(file):
+        h5ad.check_legacy(file)
+        file.close()
+        return _of_adata(ad.read_h5ad(path, backed="r"), layer, use_raw)
+    obs, var = h5ad.read_frame(file, "obs"), h5ad.read_frame(file, "var")
+    adata = ad.AnnData(obs=obs, var=var)
+    layers = h5ad.members(file, "layers")
+    names, kind = adata.var_names, "var_names"
+    if use_raw:
+        if "X" not in h5ad.members(file, "raw"):
+            msg = "this file has no raw: leave out use_raw, or choose a layer"
+            raise ValueError(msg)
+        place, where = "raw/X", "raw.X"
+        names, kind = h5ad.read_frame(file, "raw/var").index, "raw.var_names"
+    elif layer is None:
+        if "X" not in file:
+            msg = f"this file has no X: choose a layer, one of {_some(layers)}"
+            raise ValueError(msg)
+        place, where = "X", "X"
+    else:
+        _check_layer(layer, layers)
+        place, where = f"layers/{layer}", f"layer {layer!r}"
+    x = h5ad.open_matrix(h5ad.member(file, place))
+    return Source(adata, x, f"{path}: {where}", [str(name) for name in names], path, kind)
+
+
+def _check_layer(layer: object, layers: list[str]) -> None:
+    """Raise KeyError unless there is such a layer."""
+    if layer not in layers:
+        msg = f"layer {layer!r} not found: this AnnData has {_some(layers) or 'none'}"
         raise KeyError(msg)
-    return Source(data, data.layers[layer], f"layer {layer!r}", names)
+
+
+def _check_shape(source: Source) -> None:
+    """Raise ValueError unless the matrix is one of the cells of obs and the genes of var."""
+    if source.is_backed:
+        backed.check(source.x, source.where)
+    shape = getattr(source.x, "shape", None)
+    expected = (source.adata.n_obs, len(source.var_names))
+    if shape is not None and len(shape) == 2 and tuple(shape) != expected:
+        msg = (
+            f"{source.where} has the shape {tuple(shape)}: expected {expected}, the cells of "
+            f"obs_names and the genes of {source.names}"
+        )
+        raise ValueError(msg)
 
 
 @dataclass

@@ -1,0 +1,228 @@
+"""Files of AnnData opened by their path: only what a job needs is read.
+
+anndata reads the frames obs and var, for it knows every form they had; the matrix stays in the
+file. Nothing that a file claims is believed before it is compared with its bytes: no memory is
+taken for a claim alone. Every error names the path.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pdex.io.heaps import check_heaps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+#: A dataset of as many bytes is read whatever the file's size.
+_PLAUSIBLE = 1 << 26
+#: The most bytes that one byte becomes: by deflate, and by filters that are not known here.
+_DEFLATE, _OTHER = 1032, 1 << 16
+#: HDF5's numbers of deflate, shuffle, fletcher32 and LZF.
+KNOWN_FILTERS = frozenset({1, 2, 3, 32000})
+#: The attributes that anndata reads.
+_ATTRIBUTES = (
+    *(b"encoding-type", b"encoding-version", b"_index", b"column-order", b"ordered"),
+    *(b"categories", b"shape", b"h5sparse_format", b"h5sparse_shape"),
+)
+#: Errors that stay of their kind; any other is a ValueError.
+_KINDS = (KeyError, OSError, TypeError, MemoryError)
+
+
+@contextmanager
+def naming(path: str | None) -> Iterator[None]:
+    """Make any error name the file; none where `path` is None."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        # anndata adds a note with the member that it was reading.
+        text = "; ".join([text or type(error).__name__, *getattr(error, "__notes__", ())])
+        if path is None or path in text:
+            raise
+        kind = next((kind for kind in _KINDS if isinstance(error, kind)), ValueError)
+        raise kind(f"{path}: {text}") from error
+
+
+def open_file(path: str) -> Any:
+    """Return the open HDF5 file at an absolute path; an error that says what else it is."""
+    import h5py
+
+    if os.path.isdir(path):
+        marks = (".zgroup", ".zattrs", "zarr.json")
+        if path.rstrip("/").endswith(".zarr") or any(
+            os.path.exists(os.path.join(path, mark)) for mark in marks
+        ):
+            msg = (
+                f"{path!r} is a Zarr store, which is not read from its path: "
+                "load it first, with anndata.read_zarr(path)"
+            )
+            raise ValueError(msg)
+        msg = f"{path!r} is a folder: expected an .h5ad file; load others first"
+        raise ValueError(msg)
+    # Python's own errors name the path and are FileNotFoundError, PermissionError, ...
+    with open(path, "rb"):
+        pass
+    if not h5py.is_hdf5(path):
+        msg = (
+            f"{path!r} is no HDF5 file, or a damaged one: expected an .h5ad file; "
+            "load others first, for example with anndata.io"
+        )
+        raise OSError(msg)
+    file = h5py.File(path, "r")
+    try:
+        check_heaps(file)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def file_bytes(file: Any) -> int:
+    """Return the size of an open h5py.File now, wherever its path leads by then."""
+    if file.driver == "sec2":
+        return os.fstat(file.id.get_vfd_handle()).st_size
+    return int(file.id.get_filesize())
+
+
+def most_bytes(dataset: Any) -> int:
+    """Return how many bytes the stored bytes of a dataset can become, at most."""
+    plist = dataset.id.get_create_plist()
+    filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+    growth = 1 if not filters else _DEFLATE if KNOWN_FILTERS.issuperset(filters) else _OTHER
+    stored = min(dataset.id.get_storage_size(), file_bytes(dataset.file))
+    return max(_PLAUSIBLE, growth * int(stored))
+
+
+def check_types(node: Any) -> None:
+    """Raise ValueError where an attribute that is read, or the dataset, is one of lists.
+
+    anndata writes none, and libhdf5 2.0 crashes on text whose type became that of lists.
+    """
+    import h5py
+
+    names = [name for name in _ATTRIBUTES if h5py.h5a.exists(node.id, name)]
+    kinds = {f"attribute {name.decode()!r}": h5py.h5a.open(node.id, name) for name in names}
+    if isinstance(node, h5py.Dataset):
+        kinds["content"] = node.id
+    for what, identifier in kinds.items():
+        if isinstance(identifier.get_type(), h5py.h5t.TypeVlenID):
+            msg = f"{node.name!r} is broken: its {what} is one of lists"
+            raise ValueError(msg)
+
+
+def check_claims(node: Any, above: tuple[Any, ...] = ()) -> None:
+    """Raise ValueError where a dataset in a node claims more than its stored bytes can be.
+
+    Nor may a type be one of lists, or a node, which lies in the groups `above`, one of these: it
+    would have no end.
+    """
+    import h5py
+
+    if isinstance(node, (h5py.Group, h5py.Dataset)):
+        check_types(node)
+    if isinstance(node, h5py.Group):
+        if node in above:
+            msg = f"{above[-1].name!r} is broken: it holds {node.name!r}, which it lies in"
+            raise ValueError(msg)
+        for name in node:
+            if node.get(name) is not None:
+                check_claims(node[name], (*above, node))
+    elif isinstance(node, h5py.Dataset) and node.shape is not None:
+        itemsize = node.dtype.itemsize
+        claims = {"elements": node.shape, "elements in a chunk": node.chunks or ()}
+        for what, shape in claims.items():
+            number = int(np.prod([int(n) for n in shape], dtype=object))
+            if number * itemsize > most_bytes(node):
+                msg = (
+                    f"{node.name!r} is broken: it claims {number:,} {what}, "
+                    "which its stored bytes cannot be"
+                )
+                raise ValueError(msg)
+
+
+def is_legacy(file: Any) -> bool:
+    """Whether anndata before 0.7 wrote the file: obs and var are datasets of records."""
+    import h5py
+
+    nodes = (file.get(name) for name in ("obs", "var"))
+    return any(isinstance(node, h5py.Dataset) and node.dtype.names for node in nodes)
+
+
+def check_legacy(file: Any) -> None:
+    """Raise ValueError where one of the parts that anndata reads whole claims too much."""
+    for name in file:
+        if name not in ("X", "raw", "raw.X"):
+            check_claims(file[name])
+    for name in members(file, "raw"):
+        if name != "X":
+            check_claims(file["raw"][name])
+
+
+def members(file: Any, name: str) -> list[str]:
+    """Return the names in a group of the file; none where there is no such group."""
+    import h5py
+
+    group = file.get(name)
+    return list(group) if isinstance(group, h5py.Group) else []
+
+
+def member(file: Any, name: str) -> Any:
+    """Return a member of the file; ValueError where there is none."""
+    node = file.get(name)
+    if node is None and name in list(file):
+        msg = f"{name!r} is a link that leads nowhere"
+        raise ValueError(msg)
+    if node is None:
+        hint = ""
+        if "mod" in file:
+            hint = ": this is a MuData file; load one modality first, with mudata.read_h5ad"
+        elif name == "obs":
+            hint = ": expected what AnnData.write_h5ad writes; load others first, for example 10x "
+            hint += "files with scanpy.read_10x_h5"
+        msg = f"there is no {name!r} in this file, which has {', '.join(map(repr, file)) or 'none'}"
+        raise ValueError(msg + hint)
+    return node
+
+
+def read_frame(file: Any, name: str) -> pd.DataFrame:
+    """Return the data frame of that name."""
+    import anndata as ad
+    import h5py
+
+    node = member(file, name)
+    check_types(node)
+    encoding = node.attrs.get("encoding-type")
+    if not isinstance(node, h5py.Group) or encoding != "dataframe":
+        what = "group" if isinstance(node, h5py.Group) else "dataset"
+        msg = f"{name!r} is no data frame of AnnData: it is a {what} of the encoding {encoding!r}"
+        raise ValueError(msg)
+    check_claims(node)
+    frame: pd.DataFrame = ad.io.read_elem(node)
+    return frame
+
+
+def open_matrix(node: Any) -> Any:
+    """Return a dataset as it is, a group as anndata's wrapper of a sparse one; it stays there."""
+    import anndata as ad
+    import h5py
+
+    check_types(node)
+    if isinstance(node, h5py.Dataset):
+        return node
+    encoding = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format"))
+    if isinstance(encoding, bytes):
+        encoding = encoding.decode()
+    if encoding not in ("csr_matrix", "csc_matrix", "csr", "csc"):
+        msg = (
+            f"{node.name!r} has the encoding {encoding!r}: expected a dense array, csr_matrix or "
+            "csc_matrix"
+        )
+        raise TypeError(msg)
+    return ad.io.sparse_dataset(node)

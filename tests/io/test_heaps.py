@@ -1,0 +1,108 @@
+"""Heaps of text that libhdf5 would not come back from are refused; all others are read."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pdex
+import pytest
+from pdex.io import heaps
+from polars.testing import assert_frame_equal
+
+MARK = b"GCOL\x01\x00\x00\x00"
+
+
+@pytest.fixture(params=[1 << 24, 5_000, 300], ids="window {}".format)
+def window(request, monkeypatch):
+    monkeypatch.setattr(heaps, "_WINDOW", request.param)
+
+
+@pytest.fixture(params=[1 << 22, 1], ids="large {}".format)
+def large(request, monkeypatch):
+    monkeypatch.setattr(heaps, "_LARGE", request.param)
+
+
+@pytest.fixture(name="path")
+def written(tmp_path):
+    screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    screen.obs["note"] = [f"a note of some length on cell {i}" for i in range(400)]
+    screen.write_h5ad(tmp_path / "screen.h5ad", compression="gzip")
+    return tmp_path / "screen.h5ad"
+
+
+def places(content):
+    found, at = [], content.find(MARK)
+    while at >= 0:
+        found.append(at)
+        at = content.find(MARK, at + 1)
+    return found
+
+
+def check(path):
+    # No attribute is read: what libhdf5 makes of it does not matter.
+    with h5py.File(path) as file:
+        heaps.check_heaps(file)
+
+
+DAMAGE = {
+    "zeros": lambda content, at: content.__setitem__(slice(at + 80, at + 4096), bytes(4016)),
+    "an object of no bytes": lambda content, at: content.__setitem__(
+        slice(at + 24, at + 32), (2**64 - 16).to_bytes(8, "little")
+    ),
+    "an object before the first": lambda content, at: content.__setitem__(
+        slice(at + 24, at + 32), (2**64 - 64).to_bytes(8, "little")
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.usefixtures("window", "large")
+def test_each_broken_heap_is_named(path, damage):
+    whole = path.read_bytes()
+    check(path)
+    assert len(places(whole)) == 3
+    for at in places(whole):
+        content = bytearray(whole)
+        DAMAGE[damage](content, at)
+        path.write_bytes(content)
+        with pytest.raises(OSError, match=rf"{path}: the heap of text at byte {at:,} is broken"):
+            check(path)
+    with pytest.raises(OSError, match=rf"{path}: the heap of text"):
+        pdex.de(path, "target")
+
+
+def test_what_nothing_refers_to_is_no_heap(path):
+    """As a deleted heap leaves its bytes behind, half of them used anew."""
+    expected = pdex.de(path, "target")
+    content = bytearray(path.read_bytes())
+    heap = content[places(content)[0] :][:4096]
+    heap[80:] = bytes(4016)
+    with h5py.File(path, "r+") as file:
+        # The file holds the address of the array, which is not that of the heap in it.
+        file["bytes"] = np.frombuffer(bytes(8) + heap, np.uint8)
+    assert len(places(path.read_bytes())) == len(places(content)) + 1
+    assert_frame_equal(pdex.de(path, "target"), expected, check_exact=True)
+
+
+def test_large_datasets_are_not_looked_through(path, monkeypatch):
+    """Even bytes that read like a broken heap are numbers there."""
+    expected = pdex.de(path, "target")
+    n = 1 << 19
+    with h5py.File(path, "r+") as file:
+        dataset = file.create_dataset("layers/bytes", data=np.zeros((n, 16), np.uint8))
+        file.flush()
+        at = dataset.id.get_offset()
+        heap = MARK + (4096).to_bytes(8, "little") + bytes(16)
+        dataset[:] = np.resize(np.frombuffer(heap, np.uint8), (n, 16))
+    assert_frame_equal(pdex.de(path, "target"), expected, check_exact=True)
+    monkeypatch.setattr(heaps, "_LARGE", 1 << 40)
+    with pytest.raises(OSError, match=rf"the heap of text at byte {at:,}"):
+        check(path)
+
+
+def test_files_of_many_names_pass(tmp_path):
+    data = pdex.datasets.simulate_screen(n_cells=3_000, n_genes=5, n_targets=2, n_effects=1)
+    # Names of all lengths, one larger than a collection; some empty.
+    data.obs_names = ["x" * (i % 70) + str(i) for i in range(2_999)] + ["y" * 10_000]
+    data.obs["text"] = pd.array(["" if i % 3 else "z" * (i % 50) for i in range(3_000)], object)
+    data.write_h5ad(path := tmp_path / "screen.h5ad", convert_strings_to_categoricals=False)
+    assert_frame_equal(pdex.de(path, "target"), pdex.de(data, "target"), check_exact=True)
