@@ -351,7 +351,7 @@ ERRORS = {
     "flag for genes": ({"n_genes": True}, ValueError, r"n_genes=True.*at least 1"),
     "layer": ({"layer": "nope"}, KeyError, r"nope.*'log'"),
     "layer and raw": ({"layer": "log", "use_raw": True}, ValueError, r"layer='log'.*use_raw=True"),
-    "no raw": ({"use_raw": True}, ValueError, r"use_raw=True.*adata.raw"),
+    "no raw": ({"use_raw": True}, ValueError, r"has no raw: leave out use_raw"),
     "mask name": ({"mask_var": "nope"}, KeyError, r"mask_var='nope'.*'kept'"),
     "mask type": ({"mask_var": np.arange(12)}, ValueError, r"mask_var has dtype int.*bool"),
     "mask length": ({"mask_var": np.ones(3, bool)}, ValueError, r"3 entries.*X has 12 genes"),

@@ -236,16 +236,8 @@ def _open(
         msg = f"adata is a {type(adata).__qualname__}: expected an AnnData object"
         raise TypeError(msg)
     raw = adata.raw is not None and layer is None if use_raw is None else flag("use_raw", use_raw)
-    if raw and layer is not None:
-        msg = f"layer={layer!r} and use_raw=True exclude each other: drop one"
-        raise ValueError(msg)
-    if not raw:
-        return open_source(adata, layer), adata.var_names, False
-    if adata.raw is None:
-        msg = "use_raw=True, but this AnnData has no raw: set adata.raw, or use_raw=False"
-        raise ValueError(msg)
-    var_names = adata.raw.var_names
-    return Source(adata, adata.raw.X, "raw.X", [str(name) for name in var_names]), var_names, True
+    source = open_source(adata, layer, raw)
+    return source, adata.raw.var_names if raw else adata.var_names, raw
 
 
 def _masked(adata: AnnData, mask_var: object, n_genes: int, where: str) -> npt.NDArray[np.uint32]:
