@@ -16,6 +16,7 @@ __all__ = [
     "canonical_copy",
     "long",
     "looks_fractional",
+    "pick",
 ]
 __version__: str
 
@@ -75,6 +76,17 @@ class Job:
 def canonical_copy(
     matrix: _Matrix,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64]] | None: ...
+def pick(
+    values: npt.NDArray[Any],
+    indices: npt.NDArray[Any],
+    genes: tuple[int, int],
+    n_genes: int,
+    ends: npt.NDArray[np.int64],
+    before: npt.NDArray[np.int64],
+    values_out: npt.NDArray[Any],
+    indices_out: npt.NDArray[Any],
+    threads: int,
+) -> int: ...
 def looks_fractional(matrix: _Matrix, threads: int) -> bool: ...
 def long(
     matrix: _Matrix,

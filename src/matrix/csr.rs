@@ -22,11 +22,18 @@ const MAX_BANDS: usize = 512;
 pub trait Index: Copy + Send + Sync + 'static {
     /// The index as an integer; negative ones are as invalid as ones too large.
     fn get(self) -> i64;
+    /// The index counted from another one, at most itself.
+    #[must_use]
+    fn less(self, first: i64) -> Self;
 }
 
 impl Index for u16 {
     fn get(self) -> i64 {
         i64::from(self)
+    }
+
+    fn less(self, first: i64) -> Self {
+        (i64::from(self) - first) as Self
     }
 }
 
@@ -34,11 +41,19 @@ impl Index for i32 {
     fn get(self) -> i64 {
         i64::from(self)
     }
+
+    fn less(self, first: i64) -> Self {
+        (i64::from(self) - first) as Self
+    }
 }
 
 impl Index for i64 {
     fn get(self) -> i64 {
         self
+    }
+
+    fn less(self, first: i64) -> Self {
+        self - first
     }
 }
 

@@ -9,8 +9,9 @@ use crate::error::{Error, ErrorKind};
 use crate::readers::chunks::{Chunk, Dataset, Watch, Window};
 use crate::readers::decode::{Dtype, Target};
 use crate::readers::filters::Filter;
+use crate::readers::pick::{Picked, Stretch};
 use crate::stats::unknown;
-use numpy::{Element, PyArray1, PyReadonlyArray1};
+use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use std::fs::File;
@@ -124,4 +125,58 @@ impl Chunks {
         })?;
         Ok(values.map(|values| PyArray1::from_vec(py, values).into_any()))
     }
+}
+
+/// Picks the entries of genes `genes.0..genes.1` out of a stretch of a row-major matrix; returns how
+/// many they are.
+///
+/// values: 1, 2, 4 or 8 bytes, as unsigned integers; ends: where rows end in the stretch; before: for
+/// each of them, how many entries were picked up to there; both outs have room for all.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // arrays in, arrays out
+pub fn pick(
+    py: Python,
+    values: &Bound<PyAny>,
+    indices: &Bound<PyAny>,
+    genes: (i64, i64),
+    n_genes: usize,
+    ends: PyReadonlyArray1<i64>,
+    before: PyReadwriteArray1<i64>,
+    values_out: &Bound<PyAny>,
+    indices_out: &Bound<PyAny>,
+    threads: usize,
+) -> PyResult<usize> {
+    let mut before = before;
+    macro_rules! by_index {
+        ($v:ty, $($i:ty),*) => {$(
+            if let Ok(indices) = indices.extract::<PyReadonlyArray1<$i>>() {
+                let values = values.extract::<PyReadonlyArray1<$v>>()?;
+                let (values, indices) = (borrowed(&values, "values")?, borrowed(&indices, "indices")?);
+                let mut values_out = values_out.extract::<PyReadwriteArray1<$v>>()?;
+                let mut indices_out = indices_out.extract::<PyReadwriteArray1<$i>>()?;
+                let out = Picked {
+                    values: values_out.as_slice_mut()?,
+                    indices: indices_out.as_slice_mut()?,
+                    before: before.as_slice_mut()?,
+                };
+                let stretch = Stretch { values, indices, ends: borrowed(&ends, "ends")? };
+                return watched(py, threads, None, &Monitor::default(), || {
+                    stretch.pick(genes.0..genes.1, n_genes, out)
+                });
+            }
+        )*};
+    }
+    macro_rules! by_value {
+        ($($v:ty),*) => {$(
+            if values.extract::<PyReadonlyArray1<$v>>().is_ok() {
+                by_index!($v, u16, i32, i64);
+            }
+        )*};
+    }
+    by_value!(u8, u16, u32, u64);
+    let dtype = |array: &Bound<PyAny>| array.getattr("dtype").map(|dtype| dtype.to_string());
+    let (column, dtype) =
+        ("values or indices".into(), format!("{} and {}", dtype(values)?, dtype(indices)?));
+    let expected = "unsigned values, and indices that are uint16, int32 or int64";
+    Err(Error::from(ErrorKind::UnsupportedDtype { column, dtype, expected }).into())
 }

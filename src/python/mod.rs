@@ -585,6 +585,7 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add("NotANumberError", m.py().get_type::<NotANumberError>())?;
     m.add_class::<Job>()?;
     m.add_class::<files::Chunks>()?;
+    m.add_function(wrap_pyfunction!(files::pick, m)?)?;
     m.add_function(wrap_pyfunction!(canonical_copy, m)?)?;
     m.add_function(wrap_pyfunction!(looks_fractional, m)?)?;
     m.add_function(wrap_pyfunction!(long, m)?)?;

@@ -2,7 +2,8 @@
 //!
 //! What the file's own library knows - where each chunk lies, and which filters it went through -
 //! comes from the caller, who asks it once.  Here are the positioned reads ([`chunks`]), the filters
-//! undone ([`filters`]) and bytes made numbers ([`decode`]).  Nothing that a file claims is believed
+//! undone ([`filters`]), bytes made numbers ([`decode`]) and the entries of some genes picked
+//! ([`pick`]).  Nothing that a file claims is believed
 //! before its bytes are there: sizes are compared with the file's before memory is taken for them.
 //!
 //! IMPORTS matrix, `crate::error`.
@@ -10,3 +11,4 @@
 pub mod chunks;
 pub mod decode;
 pub mod filters;
+pub mod pick;

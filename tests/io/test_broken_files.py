@@ -430,7 +430,8 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch, storage):
 
     monkeypatch.setattr(Array, "read", cut)
     dense = pdex.io.backed._dense
-    monkeypatch.setattr(pdex.io.backed, "_dense", lambda x, where, n, _: dense(x, where, n, 500))
+    small = lambda x, where, how, _, span: dense(x, where, how, 1000, span)  # noqa: E731
+    monkeypatch.setattr(pdex.io.backed, "_dense", small)
     with pytest.raises(OSError, match=rf"{path}: dataset '/X' cannot be read: .*(cut|end of)"):
         de(path)
     assert len(windows) == 2

@@ -314,7 +314,7 @@ def test_backed_equals_memory(rng, tmp_path, monkeypatch, layout, budget):
     data.write_h5ad(path := tmp_path / "screen.h5ad", compression="gzip")
     if budget is not None:
         pieces = pdex.io.backed.pieces
-        small = lambda x, where, threads, _: pieces(x, where, threads, budget)  # noqa: E731
+        small = lambda x, where, how, _, *span: pieces(x, where, how, budget, *span)  # noqa: E731
         monkeypatch.setattr(pdex.io.backed, "pieces", small)
         monkeypatch.setattr(pdex.io.backed, "_CHUNK", 500)
     backed = ad.read_h5ad(path, backed="r")

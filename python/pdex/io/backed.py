@@ -6,10 +6,12 @@ necessary: each pass keeps the entries of one range of genes.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdex import _pdex
 from pdex.io import memory
 from pdex.io.ahead import How, ReadAhead
 from pdex.io.h5 import Array
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Entries that are read at a time.
 _CHUNK = 1 << 22
+#: How often a file's indices are looked at, and how many at a time.
+_LOOKS, _LOOK = 32, 1 << 15
 
 #: First gene, one past the last, and their matrix.
 Piece = tuple[int, int, "Matrix"]
@@ -82,18 +86,21 @@ def head(x: Any, where: str, threads: int) -> Matrix:
     return memory.dense(values.reshape(1, -1), where)
 
 
-def pieces(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
-    """Yield all genes of `x` in ascending pieces; two at a time hold about `budget` bytes.
+def pieces(
+    x: Any, where: str, how: How, budget: int, span: tuple[int, int] | None = None
+) -> Iterator[Piece]:
+    """Yield genes of `x` in ascending pieces; two at a time hold about `budget` bytes.
 
-    While one is worked on the next is read.
+    While one is worked on the next is read. Genes outside `span` may be left out.
     """
+    span = (0, x.shape[1]) if span is None else span
     with ReadAhead(how) as ahead:
-        yield from ahead.of(_pieces(x, where, ahead.how, budget))
+        yield from ahead.of(_pieces(x, where, ahead.how, budget, span))
 
 
-def _pieces(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
+def _pieces(x: Any, where: str, how: How, budget: int, span: tuple[int, int]) -> Iterator[Piece]:
     if not hasattr(x, "group"):
-        yield from _dense(x, where, how, budget)
+        yield from _dense(x, where, how, budget, span)
         return
     group = x.group
     memory.check_dtype(group["data"].dtype, where)
@@ -103,10 +110,12 @@ def _pieces(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
     values = Array(group["data"], *how)
     indices = Array(group["indices"], *how, index_below=inner)
     indices.check_written(int(indptr[-1]))
-    entries = _share(budget, int(indptr[-1]) * (values.itemsize + indices.itemsize))
-    entries = max(1, entries // (values.itemsize + indices.itemsize))
-    reader = _csc if x.format == "csc" else _csr
-    yield from reader((values, indices), indptr, tuple(x.shape), entries, where)
+    entry = values.itemsize + indices.itemsize
+    entries = max(1, _share(budget, int(indptr[-1]) * entry) // entry)
+    if x.format == "csc":
+        yield from _csc((values, indices), indptr, x.shape[0], entries, where, span)
+    else:
+        yield from _csr((values, indices), indptr, tuple(x.shape), entries, where)
 
 
 def _indptr(group: Any, outer: int, where: str, threads: int) -> npt.NDArray[np.int64]:
@@ -141,14 +150,14 @@ def _share(budget: int, whole: int) -> int:
     return budget if whole <= budget else budget // 2
 
 
-def _dense(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
-    n_cells, n_genes = x.shape
+def _dense(x: Any, where: str, how: How, budget: int, span: tuple[int, int]) -> Iterator[Piece]:
+    n_cells = x.shape[0]
     memory.check_dtype(x.dtype, where)
     array = Array(x, *how)
     gene = max(1, n_cells * array.itemsize)
-    step = max(1, _share(budget, n_genes * gene) // gene)
-    for start in range(0, n_genes, step):
-        stop = min(start + step, n_genes)
+    step = max(1, _share(budget, (span[1] - span[0]) * gene) // gene)
+    for start in range(*span, step):
+        stop = min(start + step, span[1])
         values = array.read((0, n_cells), (start, stop))
         yield start, stop, memory.dense(values.reshape(n_cells, stop - start), where)
 
@@ -156,15 +165,15 @@ def _dense(x: Any, where: str, how: How, budget: int) -> Iterator[Piece]:
 def _csc(
     arrays: tuple[Array, Array],
     indptr: npt.NDArray[np.int64],
-    shape: tuple[int, int],
+    n_cells: int,
     entries: int,
     where: str,
+    span: tuple[int, int],
 ) -> Iterator[Piece]:
-    n_cells, n_genes = shape
-    start = 0
-    while start < n_genes:
+    start, end = span
+    while start < end:
         stop = int(np.searchsorted(indptr, indptr[start] + entries, side="right")) - 1
-        stop = min(max(stop, start + 1), n_genes)
+        stop = min(max(stop, start + 1), end)
         a, b = int(indptr[start]), int(indptr[stop])
         part = indptr[start : stop + 1] - a
         values, indices = (array.read((a, b)) for array in arrays)
@@ -181,17 +190,34 @@ def _csr(
     where: str,
 ) -> Iterator[Piece]:
     n_cells, n_genes = shape
-    passes = max(1, -(-int(indptr[-1]) // entries))
-    step = max(1, -(-n_genes // passes))
-    for start in range(0, n_genes, step):
-        stop = min(start + step, n_genes)
-        if start == 0 and stop == n_genes:
-            values, indices = (array.read((0, int(indptr[-1]))) for array in arrays)
-            part = indptr
-        else:
-            values, indices, part = _csr_range(arrays, indptr, (start, stop), n_genes, where)
+    length = int(indptr[-1])
+    if length <= entries:
+        values, indices = (array.read((0, length)) for array in arrays)
+        yield 0, n_genes, memory.compressed("csr", shape, values, indices, indptr, where)
+        return
+    cuts = _cuts(arrays[1], length, n_genes, entries)
+    for start, stop in pairwise(cuts):
+        values, indices, part = _csr_range(arrays, indptr, (start, stop), n_genes, where)
         shape = (n_cells, stop - start)
         yield start, stop, memory.compressed("csr", shape, values, indices, part, where)
+
+
+def _cuts(indices: Array, length: int, n_genes: int, entries: int) -> list[int]:
+    """Return where ranges of genes begin and end, each with about so many entries at most.
+
+    How many entries a gene has is seen by a look at some of them, all over the file.
+    """
+    seen = np.ones(n_genes)
+    looks = [a * (length // _LOOKS) for a in range(_LOOKS)] if length > _LOOKS * _LOOK else [0]
+    for a in looks:
+        index = indices.read((a, min(a + _LOOK, length)))
+        valid = index[(index >= 0) & (index < n_genes)]
+        seen += np.bincount(valid, minlength=n_genes)
+    share = np.cumsum(seen) / seen.sum()
+    # A look is off by some hundredths.
+    passes = -(-length * 11 // (10 * entries))
+    inner = np.searchsorted(share, np.arange(1, passes) / passes) + 1
+    return [0, *sorted({int(cut) for cut in inner if 0 < cut < n_genes}), n_genes]
 
 
 def _csr_range(
@@ -202,23 +228,40 @@ def _csr_range(
     where: str,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Return the CSR arrays of the genes from one to another, from one pass over the file."""
-    start, stop = genes
-    values, indices = [], []
     # The number of entries kept before each row's first.
     before = np.zeros_like(indptr)
     total, length = 0, int(indptr[-1])
+    values = indices = np.empty(0, np.uint8)
     for a in range(0, length, _CHUNK):
         b = min(a + _CHUNK, length)
         stored, index = (array.read((a, b)) for array in arrays)
-        if index.min() < 0 or index.max() >= n_genes:
-            wrong = index.min() if index.min() < 0 else index.max()
-            msg = f"{where} holds the gene index {wrong}: valid ones are 0 to {n_genes - 1}"
-            raise ValueError(msg)
-        keep = (index >= start) & (index < stop)
-        values.append(stored[keep])
-        indices.append(index[keep] - index.dtype.type(start))
-        kept = np.cumsum(keep)
+        values = _room(values, stored.dtype, total, length)
+        indices = _room(indices, index.dtype, total, length)
+        unsigned = f"u{stored.itemsize}"
         rows = slice(*np.searchsorted(indptr, [a + 1, b + 1]))
-        before[rows] = total + kept[indptr[rows] - a - 1]
-        total += int(kept[-1])
-    return np.concatenate(values), np.concatenate(indices), before
+        kept = np.zeros(rows.stop - rows.start, np.int64)
+        try:
+            n = _pdex.pick(
+                stored.view(unsigned), index, genes, n_genes, indptr[rows] - a, kept,
+                values[total:].view(unsigned), indices[total:], arrays[0].threads,
+            )  # fmt: skip
+        except ValueError as error:
+            msg = f"{where} is broken: {error}"
+            raise ValueError(msg) from None
+        before[rows] = total + kept
+        total += n
+    return values[:total], indices[:total], before
+
+
+def _room(
+    array: npt.NDArray[Any], dtype: np.dtype[Any], total: int, length: int
+) -> npt.NDArray[Any]:
+    """Return room for `length` numbers, the first `total` those of `array`.
+
+    What is not written takes no memory.
+    """
+    if array.dtype == dtype and len(array) == length:
+        return array
+    room = np.empty(length, dtype)
+    room[:total] = array[:total]
+    return room

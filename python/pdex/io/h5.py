@@ -127,7 +127,7 @@ class Array:
             The numbers are indices below this. Else they are values: whole numbers from 0 on are
             read as unsigned integers of 8 or 16 bits where they fit.
         """
-        self._dataset, self._threads, self._progress = dataset, threads, progress
+        self._dataset, self.threads, self._progress = dataset, threads, progress
         self._check_chunk()
         self._chunks = _layout(dataset)
         # Bytes of the file: fewer later, and HDF5 reads zeros behind its end.
@@ -208,7 +208,7 @@ class Array:
         dataset = self._dataset
         try:
             if self._chunks is not None:
-                return self._chunks.read(rows, columns, kind, self._threads, self._progress)
+                return self._chunks.read(rows, columns, kind, self.threads, self._progress)
             window = (slice(*rows), slice(*columns))[: dataset.ndim]
             values: npt.NDArray[Any] = dataset[window].reshape(-1)
         except OSError as error:

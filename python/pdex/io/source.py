@@ -135,7 +135,8 @@ class Source:
         # What is raised where a piece is used does not pass through here.
         with naming(self.path):
             how = (threads, progress)
-            for start, stop, matrix in backed.pieces(self.x, self.where, how, budget):
+            span = (int(genes[0]), int(genes[-1]) + 1) if len(genes) else (0, 0)
+            for start, stop, matrix in backed.pieces(self.x, self.where, how, budget, span):
                 a, b = np.searchsorted(genes, [start, stop])
                 if b > a:
                     yield start, matrix, genes[a:b] - np.uint32(start)
