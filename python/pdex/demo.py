@@ -41,8 +41,18 @@ def main(
     write(output, table.schema, iter([table]), ROWS)
     print(f"wrote {output}")
     if screen_path is not None:
-        screen.write_h5ad(Path(screen_path), compression="gzip")
+        _write_screen(screen, Path(screen_path))
         print(f"wrote {screen_path}: try pdex info {screen_path}")
+
+
+def _write_screen(screen: AnnData, path: Path) -> None:
+    """Write beside the path and rename, so that there is never half a screen."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        screen.write_h5ad(part, compression="gzip")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _both_ways(screen: AnnData) -> pl.DataFrame:

@@ -93,19 +93,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # What is still buffered goes nowhere, so that leaving does not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         return 141
-    except KeyboardInterrupt:
-        status, text = 130, "interrupted"
-    except click.UsageError as error:
-        status, text = 2, _usage(error)
-    except Exception as error:
-        status, text = 1, one_line(error)
-    if debug:
-        traceback.print_exc()
-    click.echo(f"pdex: {'' if status == 130 else 'error: '}{text}", err=True)
-    return status
+    except (KeyboardInterrupt, Exception) as error:
+        if debug:
+            traceback.print_exc()
+        status, text = _verdict(error)
+        click.echo(f"pdex: {text}", err=True)
+        _leave_stdout()
+        return status
+
+
+def _leave_stdout() -> None:
+    """Write what is still buffered; where that fails it goes nowhere, and leaving does not."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    """Return the exit status of an error, and what is told of it."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted"
+    if isinstance(error, click.UsageError):
+        return 2, f"error: {_usage(error)}"
+    return 1, f"error: {one_line(error)}"
 
 
 def _run(words: list[str]) -> int:
@@ -117,10 +130,12 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return what an error says, in one line; its kind where it says nothing that stands alone."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
     elif isinstance(error, KeyError) and error.args:
         # str() would quote it.
         text = str(error.args[0])

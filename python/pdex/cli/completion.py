@@ -112,8 +112,10 @@ def _of_file(
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
         import h5py
 
+        # Click stops at an option without a value yet: what came before are words without a name.
+        path = context.params.get("path") or next(iter(context.args), None)
         try:
-            with h5py.File(context.params["path"], "r") as file:
+            with h5py.File(path, "r") as file:
                 return _items(list(read(file, context.params)), begun)
         # A shell that waits for completions has no use for an error.
         except Exception:

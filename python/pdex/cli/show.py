@@ -75,10 +75,14 @@ def show(rows: pl.LazyFrame, height: int, head: int | None, form: str | None) ->
 
 
 def _text(rows: pl.DataFrame, separator: str) -> None:
+    sys.stdout.flush()
     for start in range(0, max(1, rows.height), _PART):
         part = rows.slice(start, _PART)
         text = part.write_csv(separator=separator, include_header=start == 0)
-        sys.stdout.write(text)
+        left = memoryview(text.encode())
+        # An unbuffered stdout (PYTHONUNBUFFERED) may take a part, and says how much.
+        while left:
+            left = left[sys.stdout.buffer.write(left) :]
 
 
 def _table(rows: pl.DataFrame) -> None:
