@@ -34,11 +34,10 @@ def _keywords():
 
 
 def test_defaults_are_those_of_the_function(run, path, monkeypatch):
-    given = {}
+    given, defaults = {}, {name: parameter.default for name, parameter in _keywords()}
     monkeypatch.setattr(pdex, "de", lambda path, **more: given.update(more) or pl.DataFrame())
     assert run("de", path, "-g", "target", "--format", "csv")[0] == 0
     assert given.pop("groupby") == "target"
-    defaults = {name: parameter.default for name, parameter in _keywords()}
     assert given == {name: defaults[name] for name in given}
 
 

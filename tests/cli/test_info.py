@@ -29,7 +29,7 @@ def facts(run):
 
 def small(x=None, **obs):
     x = np.arange(40.0).reshape(8, 5) if x is None else x
-    return ad.AnnData(x, pd.DataFrame(obs, map(str, range(len(x if x is not None else [])))))
+    return ad.AnnData(x, pd.DataFrame(obs, map(str, range(x.shape[0]))))
 
 
 LABELS = ["non-targeting"] * 3 + ["B"] * 3 + ["A", "A"]
@@ -117,7 +117,9 @@ def test_no_matrix_is_read(run, tmp_path, monkeypatch):
     monkeypatch.setattr(overview, "_SAMPLE", 10)
     x = sp.random(100, 20, 0.5, "csr", rng=1)
     layers = {"log": x, "dense": np.ones((100, 20))}
-    adata = ad.AnnData(x, pd.DataFrame({"target": ["a", "b"] * 50}), layers=layers)
+    adata = ad.AnnData(
+        x, pd.DataFrame({"target": ["a", "b"] * 50}, map(str, range(100))), layers=layers
+    )
     adata.write_h5ad("x.h5ad")
     _, out, _ = run("info", "x.h5ad", "--json")
     # Whole rows of a dense matrix: one.
@@ -189,7 +191,7 @@ COLUMNS = {
         ("condition", "ctrl"),
     ),
     "no controls": ({"cluster": ["a", "b"] * 4}, ("cluster", "rest")),
-    "underscores": ({"x": ["Non_Targeting", "b"] * 4}, ("x", "Non_Targeting")),
+    "underscores": ({"arm": ["Non_Targeting", "b"] * 4}, ("arm", "Non_Targeting")),
     "numbers": ({"target": [1, 2] * 4}, ("target", "rest")),
     "nothing": ({"depth": np.arange(8) / 3}, None),
     "names of cells": ({"barcode": list("abcdefgh")}, None),
