@@ -73,7 +73,6 @@ class Terminal:
 
     def __init__(self, *words, columns=120, cwd=None):
         self.end, end = pty.openpty()
-        termios.tcsetwinsize(end, (50, columns)) if hasattr(termios, "tcsetwinsize") else None
 
         def own():
             fcntl.ioctl(end, termios.TIOCSCTTY, 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pdex.io.source import limit_of
+from pdex.output import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,6 +157,14 @@ def check_screen(path: Path) -> None:
     if not h5py.is_hdf5(path):
         msg = f"{path} is no HDF5 file, or a damaged one: expected an .h5ad file"
         raise OSError(msg)
+
+
+def check_result(path: Path) -> None:
+    """Raise UsageError for a kind of file that no result is, OSError where there is no place."""
+    try:
+        check_output(path)
+    except ValueError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
 
 
 def size(n_bytes: float) -> str:

@@ -10,10 +10,9 @@ import polars as pl
 
 import pdex
 from pdex.cli import completion
-from pdex.cli.base import Command, Memory, Names, check_screen, note, option, size
+from pdex.cli.base import Command, Memory, Names, check_result, check_screen, note, option, size
 from pdex.cli.show import FORMATS, show
 from pdex.options import DEFAULTS, Alternative, Method, PValue, complete
-from pdex.output import check_output
 
 EXAMPLES = """
 pdex de screen.h5ad --groupby target --reference non-targeting -o de.parquet
@@ -214,7 +213,7 @@ def de(path: Path, output: Path | None, head: int | None, form: str | None, **op
     if form is not None and head is None:
         msg = "--format is of rows that are printed: beside --output it needs --head"
         raise click.UsageError(msg, click.get_current_context())
-    _check_output(output)
+    check_result(output)
     check_screen(path)
     lazy = pdex.de(path, output=output, **given)
     if head is not None:
@@ -249,11 +248,3 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _check_output(output: Path) -> None:
-    """Raise UsageError for a kind of file that is not written, OSError for no place for it."""
-    try:
-        check_output(output)
-    except ValueError as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error

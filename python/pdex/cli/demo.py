@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pdex.cli.base import Command, option
+from pdex.cli.base import Command, check_result, option
 
 EXAMPLES = """
 pdex demo
@@ -26,6 +26,7 @@ def demo(output: Path, screen: Path | None) -> None:
     """Simulate a screen with planted effects, test it both ways and write OUTPUT (demo.parquet)."""
     from pdex.demo import main
 
+    check_result(output)
     if screen is not None and screen.suffix != ".h5ad":
         msg = f"--screen {screen}: expected a name that ends in .h5ad"
         raise click.UsageError(msg, click.get_current_context())
