@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
 import termios
@@ -73,6 +74,7 @@ class Terminal:
 
     def __init__(self, *words, columns=120, cwd=None):
         self.end, end = pty.openpty()
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
 
         def own():
             fcntl.ioctl(end, termios.TIOCSCTTY, 0)

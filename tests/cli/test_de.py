@@ -200,6 +200,7 @@ def test_errors_are_one_line(run, path, words):
     assert err.startswith("pdex: error: ")
     assert message in err
     assert err.count("\n") == 1
+    assert '"' not in err
     assert err.endswith("; see pdex de --help\n") == (expected == 2)
     assert os.listdir() == ["empty.txt"]
 

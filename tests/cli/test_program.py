@@ -94,12 +94,30 @@ def test_a_reader_that_leaves(path, unbuffered):
     assert run.wait(timeout=60) == 141
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_was_never_there(path, unbuffered):
+    end, stdout = os.pipe()
+    os.close(end)
+    done = subprocess.run(
+        [*PDEX, "info", str(path)],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(stdout)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["de", "-g", "target"], ["info"]])
-def test_a_full_disk(path, words):
+def test_a_full_disk(path, words, unbuffered):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*PDEX, words[0], str(path), *words[1:]], stdout=full, stderr=subprocess.PIPE
+            [*PDEX, words[0], str(path), *words[1:]],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert (done.returncode, done.stderr) == (1, b"pdex: error: No space left on device\n")
 
