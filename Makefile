@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check build rust-test python-test accuracy bench bench-k562 bench-kernels clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
-	$(BIN)/pdex demo demo.parquet
+	$(BIN)/python -m pdex demo demo.parquet
 
 test: rust-test python-test  ## both suites
 

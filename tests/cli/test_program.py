@@ -313,6 +313,7 @@ def test_completion_of_other_shells(run, tmp_path, monkeypatch):
     fish = tmp_path / ".config" / "fish" / "completions" / "pdex.fish"
     assert "complete --no-files --command pdex" in fish.read_text()
     assert run("--show-completion", "fish")[1].strip() == fish.read_text().strip()
+    assert run("--show-completion", "bash")[1].startswith("_pdex_completion()")
     status, _, err = run("--show-completion")
     assert status == 2
     assert "$SHELL is 'sh': name one of bash, zsh, fish" in err

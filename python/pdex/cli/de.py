@@ -147,6 +147,7 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
 @option(
     "--pseudocount",
     type=click.FloatRange(min=0),
+    metavar="X",
     default=1e-9,
     show_default=True,
     panel=_RESULT,

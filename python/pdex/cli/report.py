@@ -34,6 +34,7 @@ pdex report de.parquet --calibration controls.parquet
 @option(
     "--fdr",
     type=click.FloatRange(0, 1),
+    metavar="X",
     default=0.05,
     show_default=True,
     help="A hit is below this false discovery rate.",
@@ -41,6 +42,7 @@ pdex report de.parquet --calibration controls.parquet
 @option(
     "--min-abs-lfc",
     type=click.FloatRange(min=0),
+    metavar="X",
     default=0.0,
     show_default=True,
     help="A hit has at least this absolute log2 fold change.",
