@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
   clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
-	$(BIN)/python -m pdex.demo demo.parquet
+	$(BIN)/python -m pdex demo demo.parquet
 
 test: rust-test python-test  ## both suites
 

@@ -1,24 +1,62 @@
-"""The demonstration that ``make demo`` runs: ``python -m pdex.demo [out.parquet]``."""
+"""The demonstration: ``pdex demo [OUTPUT]``, which ``make demo`` runs."""
 
 from __future__ import annotations
 
-import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 import pdex
+from pdex.output import ROWS, check_output, write
+
+if TYPE_CHECKING:
+    import os
+
+    from anndata import AnnData
 
 FDR = 0.05
 
 
-def main(path: str = "demo.parquet") -> None:
-    """Simulate a screen, test it lazily and in one call, print what is found, write `path`."""
+def main(
+    path: str | os.PathLike[str] = "demo.parquet", screen_path: str | os.PathLike[str] | None = None
+) -> None:
+    """Simulate a screen, test it lazily and in one call, print what is found, write `path`.
+
+    Parameters
+    ----------
+    path
+        Where the result goes, as the ``output`` of :func:`pdex.de`.
+    screen_path
+        Where the screen goes (.h5ad); nowhere where None.
+    """
+    output = check_output(path)
     screen = pdex.datasets.simulate_screen()
     planted = screen.uns["effects"] != 0
     print(f"simulated {screen.n_obs:,} cells x {screen.n_vars:,} genes, {len(planted)} targets, ")
     print(f"  {planted.sum():,} planted effects of 2-fold, up and down")
+    table = _both_ways(screen).with_columns(pl.Series("planted", planted.ravel()))
+    _tell(table)
+    write(output, table.schema, iter([table]), ROWS)
+    print(f"wrote {output}")
+    if screen_path is not None:
+        _write_screen(screen, Path(screen_path))
+        print(f"wrote {screen_path}: try pdex info {screen_path}")
 
+
+def _write_screen(screen: AnnData, path: Path) -> None:
+    """Write beside the path and rename, so that there is never half a screen."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        screen.write_h5ad(part, compression="gzip")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _both_ways(screen: AnnData) -> pl.DataFrame:
+    """Return the result of :func:`pdex.de`, and print what it and the lazy pipeline take."""
     start = time.perf_counter()
     lazy = (
         pdex.scan_anndata(screen, "target")
@@ -36,19 +74,16 @@ def main(path: str = "demo.parquet") -> None:
     both = table.join(lazy, left_on=["target", "feature"], right_on=["target", "gene"])
     difference = (both["p_value"] - both["p_value_right"]).abs().max()
     print(f"largest difference of their p-values: {difference}")
+    return table
 
-    table = table.with_columns(pl.Series("planted", planted.ravel()))
+
+def _tell(table: pl.DataFrame) -> None:
+    """Print the first rows, and how many of the planted effects are found."""
     columns = ["target", "feature", "log2_fold_change", "auroc", "p_value", "fdr", "planted"]
     with pl.Config(tbl_rows=10, tbl_cols=len(columns), tbl_hide_dataframe_shape=True):
         print(table.sort("p_value").select(columns).head(10))
     found = table.filter(pl.col("fdr") < FDR)
     true = int(found["planted"].sum())
     print(f"at a false discovery rate of {FDR:.0%}: {found.height:,} effects found;")
-    print(f"  {true:,} of the {planted.sum():,} planted ones are among them,")
+    print(f"  {true:,} of the {table['planted'].sum():,} planted ones are among them,")
     print(f"  {(found.height - true) / max(1, found.height):.1%} of those found were not planted")
-    table.write_parquet(path)
-    print(f"wrote {path}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = [
+    "pdex.cli.app",
+    "pdex.cli.show",
     "pdex.expressions",
     "pdex.de",
     "pdex.io.frames",

@@ -1,0 +1,185 @@
+"""The program: its commands, its errors in one line, its exit status.
+
+Status 0: done. 1: the data or the machine did not allow it. 2: wrong usage. 130: Ctrl-C.
+141: nobody reads stdout any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import shell_complete
+
+import pdex
+from pdex.cli.base import Group, note
+from pdex.cli.completion import install_option, show_option
+from pdex.cli.de import de
+from pdex.cli.demo import demo
+from pdex.cli.info import info
+from pdex.cli.report import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: In the order of the help.
+COMMANDS: tuple[click.Command, ...] = (de, info, report, demo)
+
+EXAMPLES = """
+pdex demo
+pdex info screen.h5ad
+pdex de screen.h5ad --groupby target --reference non-targeting -o de.parquet
+pdex report de.parquet -o report.html
+"""
+
+#: The variable by which a shell asks for completions.
+_COMPLETE = "_PDEX_COMPLETE"
+
+
+@click.group("pdex", cls=Group, examples=EXAMPLES, invoke_without_command=True)
+@click.version_option(pdex.__version__, message="%(prog)s %(version)s")
+@install_option
+@show_option
+@click.pass_context
+def program(context: click.Context) -> None:
+    """Differential expression for perturbation screens, exact and fast.
+
+    Every gene of every target is tested against the control cells. 'pdex COMMAND --help' tells the
+    options of a command.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(2)
+
+
+for _command in COMMANDS:
+    program.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    arguments
+        The words after the program's name; those of this process where None.
+
+    Returns
+    -------
+    int
+        0, or 1 for data that do not allow it, 2 for wrong usage, 130 after Ctrl-C, 141 where
+        nobody reads stdout any more.
+
+    Examples
+    --------
+    >>> from pdex.cli import main
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    pdex ...
+    0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if asked := os.environ.get(_COMPLETE):
+        return shell_complete(program, {}, "pdex", _COMPLETE, asked)
+    debug = "--debug" in words
+    try:
+        with _channels(debug):
+            status = _run(words)
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        _leave_stdout()
+        return 141
+    except (KeyboardInterrupt, Exception) as error:
+        if debug:
+            traceback.print_exc()
+        status, text = _verdict(error)
+        click.echo(f"pdex: {text}", err=True)
+        _leave_stdout()
+        return status
+
+
+def _leave_stdout() -> None:
+    """Write what is still buffered; where that fails it goes nowhere, and leaving does not."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    """Return the exit status of an error, and what is told of it."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted"
+    if isinstance(error, click.UsageError):
+        return 2, f"error: {_usage(error)}"
+    return 1, f"error: {one_line(error)}"
+
+
+def _run(words: list[str]) -> int:
+    try:
+        with program.make_context("pdex", words) as context:
+            program.invoke(context)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    return 0
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, in one line; its kind where it says nothing that stands alone."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    elif isinstance(error, KeyError) and error.args:
+        # str() would quote it.
+        text = str(error.args[0])
+    else:
+        text = str(error)
+    text = " ".join(text.split())
+    meant = (KeyError, ValueError, TypeError, OSError, ImportError)
+    if text and isinstance(error, meant):
+        return text
+    kind = type(error).__name__
+    return f"{kind}: {text} (--debug tells where)" if text else f"{kind} (--debug tells where)"
+
+
+def _usage(error: click.UsageError) -> str:
+    text = " ".join(error.format_message().split()).removesuffix(".")
+    path = "pdex" if error.ctx is None else error.ctx.command_path
+    return f"{text}; see {path} --help"
+
+
+class _Notes(logging.Handler):
+    """What the package logs becomes notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"pdex: {record.getMessage()}")
+
+
+@contextmanager
+def _channels(debug: bool) -> Iterator[None]:
+    """Warnings for users and log lines go to stderr, one line each."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        click.echo(f"pdex: warning: {' '.join(str(message).split())}", err=True)
+
+    logger, handler = logging.getLogger("pdex"), _Notes()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("default", UserWarning)
+                warnings.showwarning = show
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

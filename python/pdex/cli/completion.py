@@ -1,0 +1,138 @@
+"""Completion in bash, zsh and fish: the words of options, and the columns and groups of a file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SHELLS = ("bash", "zsh", "fish")
+#: What an option without a value becomes: the shell that runs.
+_AUTO = "auto"
+
+#: zsh has no `compdef` before its completions are set up.
+_ZSH = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n"
+
+
+def script(shell: str) -> str:
+    """Return the script by which a shell learns to complete ``pdex``."""
+    from pdex.cli.app import program
+
+    made = get_completion_class(shell)
+    if made is None:
+        msg = f"no completion for {shell}"
+        raise ValueError(msg)
+    text = made(program, {}, "pdex", "_PDEX_COMPLETE").source()
+    return (_ZSH if shell == "zsh" else "") + text
+
+
+def install(shell: str) -> Path:
+    """Write the script where the shell finds it, and return its path.
+
+    bash and zsh get one line in their start-up file; fish looks into a folder by itself.
+    """
+    home = Path.home()
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    if shell == "fish":
+        path = config / "fish" / "completions" / "pdex.fish"
+    else:
+        path = config / "pdex" / f"completion.{shell}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(script(shell), encoding="utf-8")
+    if shell != "fish":
+        folder = Path(os.environ.get("ZDOTDIR") or home) if shell == "zsh" else home
+        start = folder / f".{shell}rc"
+        line = f"source {shlex.quote(str(path))}"
+        before = start.read_text(encoding="utf-8") if start.exists() else ""
+        if line not in before.splitlines():
+            gap = "" if not before or before.endswith("\n") else "\n"
+            with start.open("a", encoding="utf-8") as file:
+                file.write(f"{gap}{line}\n")
+    return path
+
+
+def _shell(value: str) -> str:
+    if value != _AUTO:
+        return value
+    name = Path(os.environ.get("SHELL", "")).name
+    if name not in SHELLS:
+        msg = f"$SHELL is {name!r}: name one of {', '.join(SHELLS)}"
+        raise click.UsageError(msg)
+    return name
+
+
+def _show(context: click.Context, _: Any, value: str | None) -> None:
+    if value is not None:
+        click.echo(script(_shell(value)))
+        context.exit()
+
+
+def _install(context: click.Context, _: Any, value: str | None) -> None:
+    if value is not None:
+        click.echo(f"wrote {install(_shell(value))}: it works in shells that start from now on")
+        context.exit()
+
+
+def _eager(name: str, callback: Callable[..., None], text: str) -> Callable[[Any], Any]:
+    return click.option(
+        name,
+        type=click.Choice([*SHELLS, _AUTO]),
+        metavar="[SHELL]",
+        is_flag=False,
+        flag_value=_AUTO,
+        is_eager=True,
+        expose_value=False,
+        callback=callback,
+        help=text,
+    )
+
+
+install_option = _eager(
+    "--install-completion", _install, "Complete pdex's words in bash, zsh or fish from now on."
+)
+show_option = _eager("--show-completion", _show, "Print the script that does so.")
+
+
+def _items(names: Iterable[str], begun: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+def _of_file(
+    read: Callable[[Any, dict[str, Any]], Iterable[str]],
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return a completer that reads names from the file on the line; none where it cannot."""
+
+    def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+        import h5py
+
+        # Click stops at an option without a value yet: what came before are words without a name.
+        path = context.params.get("path") or next(iter(context.args), None)
+        try:
+            with h5py.File(path, "r") as file:
+                return _items(list(read(file, context.params)), begun)
+        # A shell that waits for completions has no use for an error.
+        except Exception:
+            return []
+
+    return complete
+
+
+def _columns(file: Any, _: dict[str, Any]) -> Iterable[str]:
+    return [str(name) for name in file["obs"].attrs["column-order"]]
+
+
+def _labels(file: Any, params: dict[str, Any]) -> Iterable[str]:
+    return [str(name) for name in file["obs"][params["groupby"]]["categories"].asstr()]
+
+
+#: Names of columns of obs, of layers, and of the groups of a categorical column.
+columns = _of_file(_columns)
+layers = _of_file(lambda file, _: list(file["layers"]))
+labels = _of_file(_labels)

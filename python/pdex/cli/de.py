@@ -1,0 +1,257 @@
+"""``pdex de``: the whole job, from a file to a file or to stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import polars as pl
+
+import pdex
+from pdex.cli import completion
+from pdex.cli.base import Command, Memory, Names, check_result, check_screen, note, option, size
+from pdex.cli.show import FORMATS, show
+from pdex.options import DEFAULTS, Alternative, Method, PValue, complete
+
+EXAMPLES = """
+pdex de screen.h5ad --groupby target --reference non-targeting -o de.parquet
+pdex de screen.h5ad -g target                     # the first hits, as a table
+pdex de screen.h5ad -g target | gzip > de.csv.gz  # all rows, as CSV
+pdex de screen.h5ad -g target --test ttest --no-equal-var --groups STAT1,STAT2 -o de.csv
+pdex de screen.h5ad -g cluster --reference rest --genes @genes.txt --head 50
+pdex de large.h5ad -g target --memory-limit 2GB --threads 8 -o de.parquet
+"""
+
+_DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
+
+
+@click.command("de", cls=Command, examples=EXAMPLES, short_help="Test every gene of every target.")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@option(
+    "-g",
+    "--groupby",
+    required=True,
+    metavar="COLUMN",
+    panel=_DATA,
+    shell_complete=completion.columns,
+    help="Column of obs with each cell's group; 'pdex info FILE' lists them.",
+)
+@option(
+    "-r",
+    "--reference",
+    default="non-targeting",
+    show_default=True,
+    metavar="LABEL",
+    panel=_DATA,
+    shell_complete=completion.labels,
+    help="The group that all others are compared with, or 'rest': each with all other cells.",
+)
+@option(
+    "--groups",
+    type=Names(),
+    multiple=True,
+    metavar="NAMES",
+    panel=_DATA,
+    shell_complete=completion.labels,
+    help="Test only these groups: names with commas between them, or @FILE with one name a line.",
+)
+@option(
+    "--genes",
+    type=Names(),
+    multiple=True,
+    metavar="NAMES",
+    panel=_DATA,
+    help="Test only these genes, given as --groups are.",
+)
+@option(
+    "--layer",
+    metavar="NAME",
+    panel=_DATA,
+    shell_complete=completion.layers,
+    help="Layer to read instead of X.",
+)
+@option(
+    "--use-raw",
+    is_flag=True,
+    panel=_DATA,
+    help="Read raw/X with its genes instead.",
+)
+@option(
+    "--is-log1p/--counts",
+    default=None,
+    panel=_DATA,
+    help="What the values are; guessed where neither is given. Decides means and fold changes.",
+)
+@option(
+    "-t",
+    "--test",
+    type=click.Choice(list(DEFAULTS)),
+    default="wilcoxon",
+    show_default=True,
+    panel=_TEST,
+    help="Rank-sum, Anderson-Darling or t-test.",
+)
+@option(
+    "--alternative",
+    type=click.Choice(get_args(Alternative)),
+    default="two-sided",
+    show_default=True,
+    panel=_TEST,
+    help="'less': the target's values are smaller. Not for anderson.",
+)
+@option(
+    "--method",
+    type=click.Choice(get_args(Method)),
+    panel=_TEST,
+    help="wilcoxon: how p-values are found; asymptotic where not given.",
+)
+@option(
+    "--continuity/--no-continuity",
+    default=None,
+    panel=_TEST,
+    help="wilcoxon: correct for continuity, as it does where not told.",
+)
+@option(
+    "--tie-correct/--no-tie-correct",
+    default=None,
+    panel=_TEST,
+    help="wilcoxon: correct the variance for ties, as it does where not told.",
+)
+@option(
+    "--midrank/--no-midrank",
+    default=None,
+    panel=_TEST,
+    help="anderson: the midrank version, as where not told, or the right-continuous one.",
+)
+@option(
+    "--p-value",
+    type=click.Choice(get_args(PValue)),
+    panel=_TEST,
+    help="anderson: accurate (asymptotic) or capped as SciPy's; asymptotic where not given.",
+)
+@option(
+    "--equal-var/--no-equal-var",
+    default=None,
+    panel=_TEST,
+    help="ttest: Student's, as where not told, or Welch's.",
+)
+@option(
+    "--overestim-var/--no-overestim-var",
+    default=None,
+    panel=_TEST,
+    help="ttest --no-equal-var: scanpy's overestimated variance.",
+)
+@option(
+    "--mean",
+    type=click.Choice(["arithmetic", "geometric"]),
+    default="arithmetic",
+    show_default=True,
+    panel=_RESULT,
+    help="What means and fold changes are of.",
+)
+@option(
+    "--pseudocount",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    default=1e-9,
+    show_default=True,
+    panel=_RESULT,
+    help="Added to both means in the log2 fold change.",
+)
+@option(
+    "--fdr",
+    type=click.Choice(["target", "all"]),
+    default="target",
+    show_default=True,
+    panel=_RESULT,
+    help="Adjust p-values over the genes of each target, or over everything.",
+)
+@option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    panel=_RESULT,
+    help="Write .parquet, .ipc, .arrow, .feather, .csv or .tsv; it may be larger than memory.",
+)
+@option(
+    "--head",
+    type=click.IntRange(min=1),
+    metavar="N",
+    panel=_RESULT,
+    help="Print the N rows with the smallest p-values.",
+)
+@option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    panel=_RESULT,
+    help="How rows are printed: a table on a terminal, else CSV, where not given.",
+)
+@option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many threads work; all cores where not given. It changes no number.",
+)
+@option(
+    "--memory-limit",
+    type=Memory(),
+    metavar="SIZE",
+    help="Memory beyond the result, such as 800MB or 2GB; 1GB where not given.",
+)
+@option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show a bar on stderr; on a terminal only where neither is given.",
+)
+def de(path: Path, output: Path | None, head: int | None, form: str | None, **options: Any) -> None:
+    """Test every gene of every target in FILE (.h5ad) against the reference.
+
+    Without --output the first hits are shown as a table on a terminal; all rows are written as CSV
+    where stdout is a pipe or a file.
+    """
+    given = _given(options)
+    if output is None:
+        check_screen(path)
+        table = pdex.de(path, **given)
+        show(table.lazy(), table.height, head, form)
+        return
+    if form is not None and head is None:
+        msg = "--format is of rows that are printed: beside --output it needs --head"
+        raise click.UsageError(msg, click.get_current_context())
+    check_result(output)
+    check_screen(path)
+    lazy = pdex.de(path, output=output, **given)
+    if head is not None:
+        show(lazy, lazy.select(pl.len()).collect().item(), head, form)
+    note(f"pdex: wrote {output}: {size(output.stat().st_size)}")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of :func:`pdex.de`; a UsageError for what does not go together."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in ("groups", "genes"):
+        names = [one for some in given.pop(name) for one in some]
+        if names:
+            given[name] = names
+    test = given["test"]
+    every = {name for own in DEFAULTS.values() for name in own}
+    own = {name: given[name] for name in given if name in every and name != "alternative"}
+    for name in own:
+        if name not in DEFAULTS[test]:
+            valid = ", ".join(map(_flag, DEFAULTS[test]))
+            msg = f"{_flag(name)} is no option of --test {test}, which has {valid}"
+            raise click.UsageError(msg, click.get_current_context())
+    if own.get("overestim_var") and own.get("equal_var", True):
+        msg = "--overestim-var is a version of Welch's test: it needs --no-equal-var"
+        raise click.UsageError(msg, click.get_current_context())
+    try:
+        complete(test, own, given["alternative"])
+    except ValueError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
+    return given
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

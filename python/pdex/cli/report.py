@@ -1,0 +1,70 @@
+"""``pdex report``: a result as one page that works offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import pdex
+from pdex.cli.base import Command, note, option, size
+
+EXAMPLES = """
+pdex report de.parquet -o report.html
+pdex report de.csv -o report.html --title "My screen" --fdr 0.01 --min-abs-lfc 1
+pdex report de.parquet --calibration controls.parquet
+"""
+
+
+@click.command("report", cls=Command, examples=EXAMPLES, short_help="Write a result as one page.")
+@click.argument("result", metavar="RESULT", type=click.Path(path_type=Path))
+@option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The page; RESULT's name with .html where not given.",
+)
+@option("--title", help="The page's heading.")
+@option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="RESULT",
+    help="Result of null comparisons, such as controls against controls: is shown beside.",
+)
+@option(
+    "--fdr",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    default=0.05,
+    show_default=True,
+    help="A hit is below this false discovery rate.",
+)
+@option(
+    "--min-abs-lfc",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    default=0.0,
+    show_default=True,
+    help="A hit has at least this absolute log2 fold change.",
+)
+def report(
+    result: Path,
+    output: Path | None,
+    title: str | None,
+    calibration: Path | None,
+    fdr: float,
+    min_abs_lfc: float,
+) -> None:
+    """Write RESULT of 'pdex de' as one page that works offline.
+
+    It has a table of targets to sort and filter, and each target's volcano and first genes.
+    """
+    page = pdex.report(
+        result,
+        result.with_suffix(".html") if output is None else output,
+        title=title,
+        calibration=calibration,
+        fdr=fdr,
+        min_abs_lfc=min_abs_lfc,
+    )
+    note(f"pdex: wrote {page}: {size(page.stat().st_size)}")

@@ -1,0 +1,139 @@
+"""Rows on stdout: a table for people, CSV and TSV for programs."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import polars as pl
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FORMATS = ("table", "csv", "tsv")
+#: Rows of a table where their number is not given.
+_ROWS = 20
+#: Rows that become text at a time.
+_PART = 100_000
+#: A hit of the table's last line.
+_FDR = 0.05
+#: The columns of a table, as wide as a terminal: those that the result has.
+_MEANS = ("target_mean", "reference_mean")
+_COLUMNS = (
+    *("target", "feature", *_MEANS, "log2_fold_change"),
+    *("auroc", "statistic", "p_value", "fdr"),
+)
+#: Columns of a terminal that has room for the means.
+_WIDE = 100
+
+
+def console(width: int | None = None) -> Console:
+    """Return stdout; the markup and numbers of names stay as they are.
+
+    A stdout that is no terminal has no width of its own: it gets `width`.
+    """
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else width
+    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=wide)
+
+
+def top(rows: pl.LazyFrame, number: int) -> pl.DataFrame:
+    """Return the rows with the smallest p-values, in their order where p-values are equal."""
+    by = pl.col("neg_log10_p").fill_nan(None)
+    return (
+        rows.sort(by, descending=True, nulls_last=True, maintain_order=True)
+        .head(number)
+        .collect(engine="streaming")
+    )
+
+
+def show(rows: pl.LazyFrame, height: int, head: int | None, form: str | None) -> None:
+    """Print rows of a result.
+
+    Parameters
+    ----------
+    rows, height
+        The result and its number of rows.
+    head
+        Print only so many, those with the smallest p-values. None: all as text, 20 as a table.
+    form
+        One of `FORMATS`; None: a table where stdout is a terminal, else CSV.
+    """
+    form = form or ("table" if sys.stdout.isatty() else "csv")
+    if form == "table":
+        found = top(rows, head or _ROWS)
+        _table(found)
+        n_hits = rows.filter(pl.col("fdr") < _FDR).select(pl.len()).collect().item()
+        line = f"{found.height:,} of {height:,} rows, smallest p-values first; "
+        line += f"{n_hits:,} with fdr < {_FDR}."
+        click.echo(f"\n{line}")
+        return
+    _text(rows.collect() if head is None else top(rows, head), "," if form == "csv" else "\t")
+
+
+def _text(rows: pl.DataFrame, separator: str) -> None:
+    sys.stdout.flush()
+    for start in range(0, max(1, rows.height), _PART):
+        part = rows.slice(start, _PART)
+        text = part.write_csv(separator=separator, include_header=start == 0)
+        left = memoryview(text.encode())
+        # An unbuffered stdout (PYTHONUNBUFFERED) may take a part, and says how much.
+        while left:
+            left = left[sys.stdout.buffer.write(left) :]
+
+
+def _table(rows: pl.DataFrame) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    names = [name for name in _COLUMNS if name in rows.columns]
+    if "auroc" in names:
+        names.remove("statistic")
+    out = console(120)
+    if out.width < _WIDE:
+        names = [name for name in names if name not in _MEANS]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in names:
+        label = name in ("target", "feature")
+        table.add_column(name, justify="left" if label else "right", overflow="fold")
+    for row in rows.iter_rows(named=True):
+        cells = [Text(_cell(name, row), style=_style(name, row)) for name in names]
+        table.add_row(*cells)
+    out.print(table)
+
+
+def _style(name: str, row: dict[str, Any]) -> str:
+    if name == "log2_fold_change":
+        return "red" if row[name] > 0 else "blue"
+    return "bold" if name == "feature" and row["fdr"] < _FDR else ""
+
+
+def _cell(name: str, row: dict[str, Any]) -> str:
+    value = row[name]
+    if name == "p_value":
+        return p_text(row["neg_log10_p"])
+    if name == "fdr":
+        return f"{value:.2g}" if value >= 0.001 or value == 0 else f"{value:.1e}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def p_text(neg_log10_p: float) -> str:
+    """Return a p-value however small, from minus its logarithm.
+
+    Examples
+    --------
+    >>> p_text(400.5), p_text(1.0), p_text(0.0)
+    ('3.2e-401', '0.1', '1')
+    """
+    if not math.isfinite(neg_log10_p):
+        return "0" if neg_log10_p > 0 else "nan"
+    if neg_log10_p < 3:
+        return f"{10**-neg_log10_p:.2g}"
+    exponent = math.ceil(neg_log10_p)
+    digits = f"{10 ** (exponent - neg_log10_p):.1f}"
+    # 9.96 has two digits before its point when it is rounded.
+    return f"1.0e-{exponent - 1:02d}" if digits == "10.0" else f"{digits}e-{exponent:02d}"

@@ -1,0 +1,253 @@
+"""`pdex info`: what it says of a file is so, and its command runs."""
+
+import json
+import os
+import shlex
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pdex
+import pytest
+import scipy.sparse as sp
+from pdex.cli import overview
+
+
+@pytest.fixture
+def facts(run):
+    """Runs `pdex info --json` on an AnnData object and returns what it says."""
+
+    def facts(adata, **settings):
+        adata.write_h5ad("x.h5ad", **settings)
+        status, out, err = run("info", "x.h5ad", "--json")
+        assert (status, err) == (0, "")
+        return json.loads(out)
+
+    return facts
+
+
+def small(x=None, **obs):
+    x = np.arange(40.0).reshape(8, 5) if x is None else x
+    return ad.AnnData(x, pd.DataFrame(obs, map(str, range(x.shape[0]))))
+
+
+LABELS = ["non-targeting"] * 3 + ["B"] * 3 + ["A", "A"]
+
+
+def test_of_a_screen(run, screen, path):
+    _, out, _ = run("info", path, "--json")
+    facts = json.loads(out)
+    assert facts["bytes"] == os.path.getsize(path)
+    assert (facts["n_cells"], facts["n_genes"], facts["repeated_genes"]) == (600, 50, 0)
+    x, log = facts["matrices"]
+    with h5py.File(path) as file:
+        parts = [file["X"][part] for part in ("data", "indices", "indptr")]
+        disk = sum(part.id.get_storage_size() for part in parts)
+    assert x == {
+        "name": "X",
+        "shape": [600, 50],
+        "layout": "csr",
+        "dtype": "float32",
+        "stored": screen.X.nnz,
+        "filters": ["gzip"],
+        "bytes": disk,
+        "memory": screen.X.nnz * 8 + 601 * 4,
+        "values": {
+            "kind": "counts",
+            "least": 0.0,
+            "most": float(screen.X.max()),
+            "seen": screen.X.nnz,
+            "not_finite": 0,
+        },
+    }
+    assert (log["name"], log["values"]["kind"]) == ("layer log", "log1p")
+    assert log["values"]["most"] == pytest.approx(np.log1p(screen.X.max()))
+    assert facts["obs"] == [
+        {
+            "name": "target",
+            "kind": "categorical",
+            "distinct": 7,
+            "missing": 0,
+            "controls": ["non-targeting"],
+        }
+    ]
+    assert facts["targets"] == {
+        "column": "target",
+        "reference": "non-targeting",
+        "reference_cells": 60,
+        "n_targets": 6,
+        "least": 90,
+        "median": 90.0,
+        "most": 90,
+        "unlabelled": 0,
+    }
+    result = pdex.de(path, "target")
+    assert facts["result"] == {"rows": result.height, "bytes": result.estimated_size()}
+
+
+def test_its_command_runs(run, path, tmp_path):
+    (tmp_path / "a b.h5ad").symlink_to(path)
+    _, out, _ = run("info", "a b.h5ad")
+    command = out.splitlines()[-1].strip()
+    expected = "pdex de 'a b.h5ad' --groupby target --reference non-targeting -o 'a b.de.parquet'"
+    assert command == expected
+    assert run(*shlex.split(command)[1:])[0] == 0
+    assert os.path.exists("a b.de.parquet")
+
+
+def test_for_people(run, screen, path):
+    _, out, err = run("info", path)
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[1] == "600 cells x 50 genes"
+    x = next(line for line in lines if line.startswith("X "))
+    stored = f"{screen.X.nnz:,} ({screen.X.nnz / 30_000:.0%})"
+    assert f"csr      float32   {stored}   gzip" in x
+    assert x.rstrip().endswith(f"counts: 0 to {screen.X.max():.4g}")
+    assert "Column 'target' looks like the targets: 6, and 60 control cells ('non-targeting')." in (
+        lines
+    )
+    assert "Each target has 90 cells." in lines
+    assert "The result has 300 rows, 27 kB in memory:" in lines
+    assert all(line == line.rstrip() or "  " in line for line in lines)
+
+
+def test_no_matrix_is_read(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(overview, "_SAMPLE", 10)
+    x = sp.random(100, 20, 0.5, "csr", rng=1)
+    layers = {"log": x, "dense": np.ones((100, 20))}
+    adata = ad.AnnData(
+        x, pd.DataFrame({"target": ["a", "b"] * 50}, map(str, range(100))), layers=layers
+    )
+    adata.write_h5ad("x.h5ad")
+    _, out, _ = run("info", "x.h5ad", "--json")
+    # Whole rows of a dense matrix: one.
+    seen = {m["name"]: m["values"]["seen"] for m in json.loads(out)["matrices"]}
+    assert seen == {"X": 11, "layer log": 11, "layer dense": 20}
+
+
+KINDS = {
+    "counts": (np.arange(40.0), "counts", []),
+    "log": (np.log1p(np.arange(40.0)), "log1p", []),
+    "normalised": (np.arange(40.0) * 7.3, "normalised", ["--counts"]),
+    "scaled": (np.arange(40.0) - 7.3, "scaled", []),
+    "integers": (np.arange(40), "counts", []),
+    "booleans": (np.arange(40) % 2 == 0, "counts", []),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_kinds_of_values(facts, name):
+    values, kind, options = KINDS[name]
+    found = facts(small(values.reshape(8, 5), target=LABELS))
+    assert found["matrices"][0]["values"]["kind"] == kind
+    words = shlex.split(found["command"])
+    assert words[7:-2] == options
+    assert any("--counts keeps it" in note for note in found["notes"]) == bool(options)
+    assert any("negative" in note for note in found["notes"]) == (kind == "scaled")
+
+
+def test_a_layer_is_proposed_where_x_is_scaled_or_missing(facts, run):
+    adata = small(np.arange(40.0).reshape(8, 5) - 9, target=LABELS)
+    adata.layers["counts"] = np.arange(40.0).reshape(8, 5)
+    found = facts(adata)
+    assert "--layer counts" in found["command"]
+    assert found["notes"] == [
+        "X holds negative values, such as scaled ones: layer counts is proposed"
+    ]
+    assert run(*shlex.split(found["command"])[1:])[0] == 0
+    del adata.X
+    found = facts(adata)
+    assert "--layer counts" in found["command"]
+    assert found["notes"] == ["there is no X: layer counts is proposed"]
+
+
+def test_raw_empty_and_odd_matrices(facts):
+    adata = small(np.arange(40.0).reshape(8, 5), target=LABELS)
+    adata.raw = ad.AnnData(sp.csc_matrix(np.eye(8, 9)), obs=adata.obs)
+    adata.layers["zero"] = sp.csr_matrix((8, 5))
+    adata.layers["nan"] = np.where(np.eye(8, 5) > 0, np.nan, 2.0)
+    found = facts(adata)
+    by_name = {m["name"]: m for m in found["matrices"]}
+    assert by_name["raw"]["shape"] == [8, 9]
+    assert (by_name["raw"]["layout"], by_name["raw"]["stored"]) == ("csc", 8)
+    assert by_name["layer zero"]["values"] is None
+    assert by_name["layer nan"]["values"]["not_finite"] == 5
+    assert found["notes"] == ["layer nan holds 5 NaN or infinite values among the first"]
+
+
+COLUMNS = {
+    "guides and targets": (
+        {"guide": ["NT", "NT", "NT", "g1", "g2", "g3", "g4", "g4"], "gene": LABELS},
+        ("gene", "non-targeting"),
+    ),
+    "the surest name": (
+        {"arm": ["control", "drug"] * 4, "pert": LABELS},
+        ("pert", "non-targeting"),
+    ),
+    "the name decides": (
+        {"batch": ["ctrl", "b"] * 4, "condition": ["ctrl", "b", "c", "d"] * 2},
+        ("condition", "ctrl"),
+    ),
+    "no controls": ({"cluster": ["a", "b"] * 4}, ("cluster", "rest")),
+    "underscores": ({"arm": ["Non_Targeting", "b"] * 4}, ("arm", "Non_Targeting")),
+    "numbers": ({"target": [1, 2] * 4}, ("target", "rest")),
+    "nothing": ({"depth": np.arange(8) / 3}, None),
+    "names of cells": ({"barcode": list("abcdefgh")}, None),
+    "one group": ({"sample": ["ctrl"] * 8}, None),
+    "one label and empty": ({"target": ["ctrl", ""] * 4}, None),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_column_of_targets(facts, run, name):
+    obs, expected = COLUMNS[name]
+    found = facts(small(**obs))
+    if expected is None:
+        assert (found["targets"], found["result"], found["command"]) == (None, None, None)
+        assert "No column of obs looks like groups of cells" in run("info", "x.h5ad")[1]
+        return
+    assert (found["targets"]["column"], found["targets"]["reference"]) == expected
+    assert run(*shlex.split(found["command"])[1:])[0] == 0
+    result = pdex.de("x.h5ad", expected[0], reference=expected[1])
+    assert found["result"] == {"rows": result.height, "bytes": result.estimated_size()}
+
+
+def test_missing_and_empty_labels(facts, run):
+    labels = ["ctrl", None, "b", "b", "", "ctrl", "c", "c"]
+    found = facts(small(target=pd.Categorical(labels)))
+    assert found["obs"][0]["missing"] == 1
+    assert (found["targets"]["unlabelled"], found["targets"]["n_targets"]) == (2, 2)
+    out = run("info", "x.h5ad")[1]
+    assert "12.5%" in out
+    assert "2 cells have no label." in out
+
+
+@pytest.mark.parametrize(("compression", "filters"), [("gzip", ["gzip"]), ("lzf", ["lzf"])])
+@pytest.mark.parametrize("layout", ["csr", "csc", "dense"])
+def test_storage(facts, layout, compression, filters):
+    x = np.eye(8, 5, dtype=np.float32)
+    matrix = x if layout == "dense" else getattr(sp, f"{layout}_matrix")(x)
+    found = facts(small(matrix, target=LABELS), compression=compression)["matrices"][0]
+    stored = 40 if layout == "dense" else 5
+    assert (found["layout"], found["filters"], found["stored"]) == (layout, filters, stored)
+
+
+def test_the_real_screen(run, screen_path):
+    _, out, _ = run("info", screen_path, "--json")
+    facts = json.loads(out)
+    assert (facts["n_cells"], facts["n_genes"]) == (20_729, 299)
+    assert facts["matrices"][0]["stored"] == 1_390_126
+    targets = facts["targets"]
+    assert (targets["column"], targets["reference"]) == ("target", "non-targeting")
+    assert (targets["n_targets"], targets["reference_cells"]) == (25, 2_386)
+    assert facts["result"]["rows"] == 25 * 299
+
+
+def test_no_anndata(run, tmp_path):
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        file["matrix"] = [1, 2]
+    status, _, err = run("info", "x.h5ad")
+    assert status == 1
+    assert err == "pdex: error: x.h5ad has no 'obs': expected what AnnData.write_h5ad writes\n"
