@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check build rust-test python-test peers accuracy bench bench-k562 bench-kernels \
+.PHONY: demo test check lint build rust-test python-test peers accuracy bench bench-k562 bench-kernels \
   clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
@@ -12,7 +12,9 @@ demo: build  ## simulate a screen with planted effects, test it both ways, write
 
 test: rust-test python-test  ## both suites
 
-check: build  ## formatters, linters, type checkers, the stub test and both suites
+check: lint test  ## all that the gate runs
+
+lint: build  ## formatters, linters, type checkers and the stub test
 	cargo fmt --check
 	cargo clippy --quiet --all-targets --features testing -- -D warnings
 	cargo clippy --quiet --features python -- -D warnings
@@ -20,7 +22,6 @@ check: build  ## formatters, linters, type checkers, the stub test and both suit
 	$(BIN)/ruff check python tests docs benches
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest pdex._pdex --ignore-disjoint-bases
-	$(MAKE) test
 
 rust-test:  ## the suite, and each kernel's bench once: its answer against the definition
 	cargo test --quiet --features testing
