@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = [
+    "pdex.calibration",
     "pdex.expressions",
     "pdex.de",
     "pdex.io.frames",
@@ -35,7 +36,12 @@ def test_docstrings(name):
 
 @pytest.mark.parametrize(
     ("page", "number"),
-    [("README.md", 2), ("docs/large-data.md", 2), ("docs/compatibility.md", 1)],
+    [
+        ("README.md", 2),
+        ("docs/calibration.md", 1),
+        ("docs/compatibility.md", 1),
+        ("docs/large-data.md", 2),
+    ],
 )
 def test_blocks_of_pages(page, number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
