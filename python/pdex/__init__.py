@@ -6,6 +6,7 @@ two-sample Anderson-Darling and the t-test.
 - Polars expressions: :func:`wilcoxon`, :func:`anderson`, :func:`ttest`.
 - AnnData to a lazy frame for them: :func:`scan_anndata`.
 - The whole job in one call: :func:`de`.
+- Controls against controls, where nothing should be found: :func:`calibrate`.
 - Pictures of a result, and a page of it: :mod:`pdex.pl`, :func:`report`.
 - The interfaces of pdex 0.1 and 0.3: :func:`parallel_differential_expression`, :func:`pdex`.
 - The interface of scanpy: :func:`pdex.tl.rank_genes_groups`.
@@ -13,6 +14,7 @@ two-sample Anderson-Darling and the t-test.
 
 from pdex import datasets, pl, tl
 from pdex._pdex import __version__
+from pdex.calibration import Calibration, calibrate
 from pdex.compat.v01 import parallel_differential_expression
 from pdex.compat.v03 import DEFAULT_REFERENCE, PDEX_MODES, pdex
 from pdex.de import de
@@ -23,9 +25,11 @@ from pdex.plots.report import report
 __all__ = [
     "DEFAULT_REFERENCE",
     "PDEX_MODES",
+    "Calibration",
     "PdexNamespace",
     "__version__",
     "anderson",
+    "calibrate",
     "datasets",
     "de",
     "parallel_differential_expression",

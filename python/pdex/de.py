@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from pdex.io.h5ad import naming
-from pdex.io.source import limit_of, n_threads, open_source, read_groups
+from pdex.io.source import at_least, limit_of, n_threads, names_of, open_source, read_groups
 from pdex.options import Alternative, choose, complete, flag
 from pdex.output import check_output, scan
 from pdex.progress import Progress
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     import polars as pl
 
-    from pdex.io.source import Data
+    from pdex.io.source import Data, Groups
 
 logger = logging.getLogger("pdex")
 
@@ -38,9 +40,11 @@ def de(
     data: Data,
     groupby: str,
     *,
-    reference: str = "non-targeting",
+    reference: str | Sequence[str] = "non-targeting",
     test: str = "wilcoxon",
     groups: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    min_cells: int | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -60,9 +64,11 @@ def de(
     data: Data,
     groupby: str,
     *,
-    reference: str = "non-targeting",
+    reference: str | Sequence[str] = "non-targeting",
     test: str = "wilcoxon",
     groups: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    min_cells: int | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -81,9 +87,11 @@ def de(
     data: Data,
     groupby: str,
     *,
-    reference: str = "non-targeting",
+    reference: str | Sequence[str] = "non-targeting",
     test: str = "wilcoxon",
     groups: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    min_cells: int | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -108,12 +116,18 @@ def de(
         Column of ``obs`` with each cell's group. Cells without a label (missing or empty) are left
         out.
     reference
-        The group that all others are compared with, or ``"rest"``: each group with all other
-        labelled cells.
+        The group that all others are compared with; or several, whose cells are pooled; or
+        ``"rest"``: each group with all other labelled cells.
     test
         ``"wilcoxon"``, ``"anderson"`` (see its note on sparse counts) or ``"ttest"``.
     groups, genes
         Test only these; all where None. Groups that are not asked for still belong to the rest.
+    exclude
+        Groups that take no part, neither as targets nor in the rest: with ``reference="rest"`` and
+        ``exclude=["non-targeting"]`` each target is compared with all other perturbed cells.
+    min_cells
+        Leave out targets with fewer labelled cells, which the logger ``pdex`` names; they still
+        belong to the rest.
     layer
         Layer to read instead of ``X``.
     use_raw
@@ -165,8 +179,9 @@ def de(
     KeyError
         Unknown column or layer.
     ValueError
-        Unknown reference, group, gene or option; NaN in the matrix (with the first cell and gene);
-        broken sparse arrays; no cells; no raw.
+        Unknown reference, group, gene or option; a group with two roles; no target that has
+        `min_cells`; NaN in the matrix (with the first cell and gene); broken sparse arrays; no
+        cells; no raw.
     TypeError
         A matrix that does not hold real numbers, or an option that the test does not have.
     OSError
@@ -191,10 +206,10 @@ def de(
     threads = n_threads(threads)
     path = None if output is None else check_output(output)
     source = open_source(data, layer, use_raw)
-    rest = isinstance(reference, str) and reference == "rest"
+    rest = is_rest(reference)
     with naming(source.path):
         found = read_groups(source.adata, groupby)
-        codes, targets = found.codes(reference, groups, rest=rest)
+        codes, targets = _codes(found, reference, groups, exclude, min_cells)
         selected = source.select_genes(genes)
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
@@ -212,3 +227,30 @@ def de(
     finally:
         bar.close()
     return work.table(targets, found.labels, columns)
+
+
+def is_rest(reference: object) -> bool:
+    """Whether targets are compared with all other cells."""
+    return isinstance(reference, str) and reference == "rest"
+
+
+def _codes(
+    found: Groups,
+    reference: object,
+    groups: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    min_cells: int | None,
+) -> tuple[npt.NDArray[np.uint32], list[str]]:
+    """Return a code for each cell and the targets; no group has two roles."""
+    rest = is_rest(reference)
+    if isinstance(reference, Iterable) and not isinstance(reference, str):
+        reference = list(reference)
+    groups = None if groups is None else names_of("groups", groups)
+    exclude = [] if exclude is None else names_of("exclude", exclude)
+    least = 0 if min_cells is None else at_least("min_cells", min_cells, 1)
+    found.check_apart(
+        reference=[] if rest else found.references(reference),
+        groups=[found.require(name, "group") for name in groups or ()],
+        exclude=[found.require(name, "excluded group") for name in exclude],
+    )
+    return found.codes(reference, groups, rest=rest, exclude=exclude, min_cells=least)

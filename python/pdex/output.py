@@ -153,6 +153,11 @@ class Spill:
         return values.reshape(last - first, genes)
 
 
+def save(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame that is in memory, as :func:`write` does."""
+    write(path, frame.schema, iter([frame]), ROWS)
+
+
 def write(path: Path, schema: pl.Schema, frames: Iterator[pl.DataFrame], rows: int) -> None:
     """Write frames to a temporary file beside `path`, each a row group, and rename it.
 

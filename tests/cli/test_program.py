@@ -241,7 +241,7 @@ def test_demo(run):
 
 
 COMPLETIONS = {
-    "pdex ": ["de", "info", "report", "demo"],
+    "pdex ": ["de", "info", "report", "calibrate", "demo"],
     "pdex de {path} --test ": ["wilcoxon", "anderson", "ttest"],
     "pdex de {path} --method a": ["asymptotic", "auto"],
     "pdex de {path} --groupby ": ["target"],

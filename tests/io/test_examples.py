@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = [
     "pdex.cli.app",
     "pdex.cli.show",
+    "pdex.calibration",
     "pdex.expressions",
     "pdex.de",
     "pdex.io.frames",
@@ -37,7 +38,12 @@ def test_docstrings(name):
 
 @pytest.mark.parametrize(
     ("page", "number"),
-    [("README.md", 2), ("docs/large-data.md", 2), ("docs/compatibility.md", 1)],
+    [
+        ("README.md", 2),
+        ("docs/calibration.md", 1),
+        ("docs/compatibility.md", 1),
+        ("docs/large-data.md", 2),
+    ],
 )
 def test_blocks_of_pages(page, number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -19,6 +19,7 @@ from click.shell_completion import shell_complete
 
 import pdex
 from pdex.cli.base import Group, note
+from pdex.cli.calibrate import calibrate
 from pdex.cli.completion import install_option, show_option
 from pdex.cli.de import de
 from pdex.cli.demo import demo
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: In the order of the help.
-COMMANDS: tuple[click.Command, ...] = (de, info, report, demo)
+COMMANDS: tuple[click.Command, ...] = (de, info, report, calibrate, demo)
 
 EXAMPLES = """
 pdex demo

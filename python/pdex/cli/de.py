@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,12 +41,14 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
 @option(
     "-r",
     "--reference",
-    default="non-targeting",
+    default=["non-targeting"],
     show_default=True,
+    multiple=True,
     metavar="LABEL",
     panel=_DATA,
     shell_complete=completion.labels,
-    help="The group that all others are compared with, or 'rest': each with all other cells.",
+    help="The group that all others are compared with, or several, each after its own -r, whose "
+    "cells are pooled; or 'rest': each with all other cells.",
 )
 @option(
     "--groups",
@@ -55,6 +58,22 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
     panel=_DATA,
     shell_complete=completion.labels,
     help="Test only these groups: names with commas between them, or @FILE with one name a line.",
+)
+@option(
+    "--exclude",
+    type=Names(),
+    multiple=True,
+    metavar="NAMES",
+    panel=_DATA,
+    shell_complete=completion.labels,
+    help="These groups take no part, neither as targets nor in the rest.",
+)
+@option(
+    "--min-cells",
+    type=click.IntRange(min=1),
+    metavar="N",
+    panel=_DATA,
+    help="Leave out targets of fewer cells; they still belong to the rest.",
 )
 @option(
     "--genes",
@@ -231,7 +250,8 @@ def de(path: Path, output: Path | None, head: int | None, form: str | None, **op
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of :func:`pdex.de`; a UsageError for what does not go together."""
     given = {name: value for name, value in options.items() if value is not None}
-    for name in ("groups", "genes"):
+    given["reference"] = references(given["reference"])
+    for name in ("groups", "exclude", "genes"):
         names = [one for some in given.pop(name) for one in some]
         if names:
             given[name] = names
@@ -251,6 +271,11 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
     return given
+
+
+def references(labels: Sequence[str]) -> str | list[str]:
+    """Return one label as such: that may be 'rest'."""
+    return labels[0] if len(labels) == 1 else list(labels)
 
 
 def _flag(name: str) -> str:

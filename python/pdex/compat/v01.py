@@ -133,7 +133,7 @@ def parallel_differential_expression(
         raise TypeError(msg)
     with naming(source.path):
         found = read_groups(source.adata, groupby_key)
-        codes, targets = found.codes(reference, groups, rest=False)
+        codes, targets = found.codes(str(reference), groups, rest=False)
     genes = source.select_genes(None)
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)

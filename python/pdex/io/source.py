@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     Data: TypeAlias = AnnData | str | os.PathLike[str]
     Piece: TypeAlias = tuple[int, memory.Matrix, npt.NDArray[np.uint32]]
+
+logger = logging.getLogger("pdex")
 
 #: The least memory that reading a file takes.
 _LEAST_MEMORY = 100_000_000
@@ -61,6 +64,15 @@ def limit_of(memory_limit: int | None) -> int:
         )
         raise ValueError(msg)
     return int(memory_limit)
+
+
+def at_least(name: str, value: object, least: int) -> int:
+    """Return an option that must be a whole number of at least `least`."""
+    number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not number or cast("int", value) < least:
+        msg = f"{name}={value!r}: expected a whole number of at least {least}"
+        raise ValueError(msg)
+    return int(cast("int", value))
 
 
 def piece_size(memory_limit: int | None) -> int:
@@ -285,31 +297,95 @@ class Groups:
             )
             raise ValueError(msg) from None
 
+    def references(self, reference: object) -> list[int]:
+        """Return the places of one control group, or of several."""
+        names: list[object] = [reference]
+        if isinstance(reference, Iterable) and not isinstance(reference, str):
+            names = list(reference)
+        if not names:
+            msg = "reference=[]: name at least one group"
+            raise ValueError(msg)
+        return [self.require(name, "reference") for name in names]
+
     def codes(
-        self, reference: object, groups: Sequence[object] | None, *, rest: bool
+        self,
+        reference: object,
+        groups: Sequence[object] | None,
+        *,
+        rest: bool,
+        exclude: Sequence[object] | None = None,
+        min_cells: int = 0,
     ) -> tuple[npt.NDArray[np.uint32], list[str]]:
         """Return a code for each cell and the targets' labels in order.
 
-        The reference (or, against "rest", every group that is not asked for) has code 0, targets
-        1 and up; SKIP takes no part.
+        The references (or, against "rest", every group that is not asked for) have code 0, targets
+        1 and up; SKIP takes no part, and so do the groups to exclude. Groups of fewer cells than
+        `min_cells` are no targets.
         """
-        background = -1 if rest else self.require(reference, "reference")
+        background = [] if rest else self.references(reference)
+        left_out = {self.require(label, "excluded group") for label in exclude or ()}
         wanted = set(range(len(self.labels)))
         if groups is not None:
             wanted = {self.require(label, "group") for label in names_of("groups", groups)}
-        wanted.discard(background)
+        wanted.difference_update(background, left_out)
         if not wanted:
-            msg = f"obs[{self.column!r}] has no group to test besides {str(reference)!r}"
+            besides = _some([self.labels[i] for i in background]) if background else "'rest'"
+            without = f" without {_some([self.labels[i] for i in sorted(left_out)])}"
+            msg = f"obs[{self.column!r}] has no group to test besides {besides}"
+            raise ValueError(msg + without * bool(left_out))
+        if rest and len(self.labels) - len(left_out) < 2:
+            left = f" besides {len(left_out)} to exclude" if left_out else ""
+            msg = (
+                f"obs[{self.column!r}] has one group only{left}: there is no rest to compare it "
+                "with"
+            )
             raise ValueError(msg)
-        if rest and len(self.labels) < 2:
-            msg = f"obs[{self.column!r}] has one group only: there is no rest to compare it with"
-            raise ValueError(msg)
+        wanted = self.large_enough(wanted, min_cells)
         # One entry more than labels: places of -1 read the last.
         table = np.full(len(self.labels) + 1, 0 if rest else SKIP, dtype=np.uint32)
-        table[-1] = SKIP
-        if not rest:
-            table[background] = 0
+        table[[-1, *left_out]] = SKIP
+        table[background] = 0
         return self._fill(table, wanted)
+
+    def check_apart(self, **roles: Sequence[int]) -> None:
+        """Raise ValueError for a group that has two roles; each role's places go by its name."""
+        role_of: dict[int, str] = {}
+        for role, places in roles.items():
+            for place in places:
+                other = role_of.setdefault(place, role)
+                if other != role:
+                    msg = (
+                        f"group {self.labels[place]!r} is in both {other} and {role}: "
+                        "leave it out of one"
+                    )
+                    raise ValueError(msg)
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return each group's number of cells."""
+        return np.bincount(self.places[self.places >= 0], minlength=len(self.labels))
+
+    def large_enough(self, wanted: set[int], min_cells: int) -> set[int]:
+        """Return the groups of at least `min_cells` cells; the log names those left out."""
+        sizes = self.sizes()
+        small = [place for place in sorted(wanted) if sizes[place] < min_cells]
+        if not small:
+            return wanted
+        if len(small) == len(wanted):
+            largest = max(small, key=lambda place: int(sizes[place]))
+            msg = (
+                f"min_cells={min_cells}: no group to test in obs[{self.column!r}] has so many; "
+                f"the largest, {self.labels[largest]!r}, has {sizes[largest]}"
+            )
+            raise ValueError(msg)
+        names = ", ".join(repr(self.labels[place]) for place in small)
+        logger.info(
+            "left out %d groups of obs[%r] with fewer than %d cells: %s",
+            len(small),
+            self.column,
+            min_cells,
+            names,
+        )
+        return wanted.difference(small)
 
     def codes_alone(
         self, groups: Sequence[object] | None

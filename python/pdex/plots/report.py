@@ -10,13 +10,22 @@ import os
 import re
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pdex._pdex import __version__
 from pdex.plots import files, pack, table
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from pdex.plots.table import Frame
+
+
+class NullComparisons(Protocol):
+    """What :func:`pdex.calibrate` returns."""
+
+    def judged_rows(self) -> pl.DataFrame:
+        """Return the rows whose p-values should be uniform."""
 
 
 def report(
@@ -24,7 +33,7 @@ def report(
     output: str | os.PathLike[str],
     *,
     title: str | None = None,
-    calibration: Frame | str | os.PathLike[str] | None = None,
+    calibration: Frame | NullComparisons | str | os.PathLike[str] | None = None,
     fdr: float = 0.05,
     min_abs_lfc: float = 0.0,
 ) -> Path:
@@ -45,8 +54,9 @@ def report(
     title
         The page's heading.
     calibration
-        Result of null comparisons, such as controls against controls, as a frame or a path: its
-        p-values (``neg_log10_p`` or ``p_value``) are shown against the uniform distribution.
+        What :func:`pdex.calibrate` returns, or the result of other null comparisons as a frame or a
+        path: its p-values (``neg_log10_p`` or ``p_value``) are shown against the uniform
+        distribution.
     fdr, min_abs_lfc
         A gene is a hit below this false discovery rate and from this absolute log2 fold change.
 
@@ -78,7 +88,7 @@ def report(
     rows = table.tidy(_frame(frame), pack.NEEDED, pack.OPTIONAL)
     meta, packed = pack.pack(rows, fdr, min_abs_lfc)
     if calibration is not None:
-        meta["calibration"] = pack.calibration(table.tidy(_frame(calibration), ("neg_log10_p",)))
+        meta["calibration"] = pack.calibration(table.tidy(_nulls(calibration), ("neg_log10_p",)))
     heading = "Differential expression" if title is None else str(title)
     _write(path, _page(heading, meta, packed))
     return path
@@ -87,6 +97,12 @@ def report(
 def _frame(frame: Any) -> Any:
     """Return a frame as it is, and a path's content."""
     return files.read(os.fspath(frame)) if isinstance(frame, (str, os.PathLike)) else frame
+
+
+def _nulls(calibration: Any) -> Any:
+    """Return the frame of null comparisons; a column of that name is no method."""
+    rows = getattr(calibration, "judged_rows", None)
+    return rows() if callable(rows) else _frame(calibration)
 
 
 def _writable(output: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,360 @@
+"""Are the p-values of null comparisons uniform? Controls against controls.
+
+Symbols: alpha a level; n p-values that are judged, k of them at most alpha; F = k / n.
+
+- Limits of independent tests: Clopper and Pearson (1934), 95 %, from quantiles of the beta
+  distribution. Genes of one comparison are correlated (a deeper sample is higher in all of them),
+  so F strays further than these limits say.
+- Limits of splits, which the verdict rests on: F +- t s, t the 99.5 % quantile of Student's
+  distribution, s the standard error of F when cells are split at random. Where m splits are the
+  comparisons, they are independent draws, split i with n_i p-values, k_i of them at most alpha, and
+  s is that of a ratio: s^2 = m / (m - 1) sum((k_i - F n_i)^2) / n^2 (Cochran 1977, Sampling
+  Techniques, section 2.11). Where guides are compared, s is the standard deviation of F over m
+  random permutations of the guides among the same cells, so that genes stay as correlated as they
+  are.
+
+Discrete p-values: a gene with few non-zero cells has few possible p-values, many of them 1, which
+are far from uniform though nothing is wrong. Cochran's rule for tables of counts (1954, Biometrics
+10, 417-451) asks for five expected in each entry; so a gene is judged where `min_expected`
+non-zero cells are expected in the target. That is taken from all control cells, so that choosing
+genes by it favours no p-value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from pdex.controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
+from pdex.de import is_rest
+from pdex.io.h5ad import naming
+from pdex.io.source import at_least, limit_of, n_threads, open_source, read_groups
+from pdex.options import Alternative, complete, flag
+from pdex.progress import Progress
+from pdex.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import altair as alt
+
+    from pdex.controls import Counts, Floats
+    from pdex.io.source import Data
+
+Verdict = Literal["calibrated", "too many small p-values", "too few small p-values"]
+
+#: Confidence of the limits of independent tests, and of those of splits.
+_CONFIDENCE, _SURE = 0.95, 0.99
+#: From which multiple of alpha a fraction is too large, and up to which it is too small.
+_FACTORS = (1.5, 0.5)
+
+
+@dataclass(frozen=True, repr=False)
+class Calibration:
+    """What :func:`calibrate` finds.
+
+    Attributes
+    ----------
+    table
+        All null comparisons in the columns of :func:`pdex.de`; ``target`` is the control guide, or
+        ``split 1`` and so on. The last column, ``judged``, says which rows the rest is about.
+    summary
+        A row for each level: ``alpha``; ``n`` judged p-values; ``observed`` and ``expected`` number
+        of them at most alpha; ``fraction``; ``lower`` and ``upper``, its 95 % limits (Clopper and
+        Pearson) if tests were independent, which genes of one comparison are not; ``split_lower``
+        and ``split_upper``, 99 % limits from the spread among random splits of the same cells,
+        which allow for that.
+    comparisons
+        A row for each comparison: ``target``, ``n_target``, ``n_reference``, ``n`` judged p-values,
+        and the fractions ``at_0.05`` and ``at_0.01``. It shows which guide stands out.
+    ks_statistic, ks_p_value
+        Kolmogorov-Smirnov distance of the judged p-values from uniform, and its p-value if they
+        were independent: for thousands of correlated genes it is small too easily.
+    verdict
+        ``"too many small p-values"``: at any level the fraction is at least 1.5 alpha, and
+        ``split_lower`` above alpha. ``"too few small p-values"``: at all levels it is at most half
+        of alpha, and ``split_upper`` below alpha. Otherwise ``"calibrated"``.
+    """
+
+    table: pl.DataFrame
+    summary: pl.DataFrame
+    comparisons: pl.DataFrame
+    ks_statistic: float
+    ks_p_value: float
+    verdict: Verdict
+
+    def judged_rows(self) -> pl.DataFrame:
+        """Return the rows of the table that the verdict is about; :func:`pdex.report` shows them.
+
+        Returns
+        -------
+        polars.DataFrame
+            Rows of ``table``.
+        """
+        return self.table.filter("judged")
+
+    def plot(self, **options: Any) -> alt.HConcatChart:
+        """Draw the judged p-values: a histogram, and quantiles against the uniform distribution's.
+
+        Parameters
+        ----------
+        **options
+            Those of :func:`pdex.pl.pvalues`.
+
+        Returns
+        -------
+        altair.HConcatChart
+            Histogram and quantiles, side by side.
+        """
+        from pdex.plots.pvalues import pvalues
+
+        return pvalues(self.judged_rows(), **options)
+
+    def __repr__(self) -> str:
+        shown = self.comparisons
+        lines = [
+            f"Calibration: {self.verdict}",
+            f"  {self.summary['n'][0]:,} p-values of {shown.height} comparisons; "
+            f"{self.table.height - self.summary['n'][0]:,} of genes with few non-zero cells are "
+            "not judged",
+        ]
+        for row in self.summary.iter_rows(named=True):
+            percent = {name: f"{100 * value:.3g}" for name, value in row.items()}
+            lines.append(
+                f"  p <= {row['alpha']:g}: {percent['fraction']} % "
+                f"(independent tests {percent['lower']} to {percent['upper']} %, "
+                f"splits {percent['split_lower']} to {percent['split_upper']} %)"
+            )
+        lines.append(
+            f"  Kolmogorov-Smirnov distance {self.ks_statistic:.3g}, p = {self.ks_p_value:.3g}"
+        )
+        name = f"at_{ALPHAS[0]:g}"
+        top = shown.sort(name, descending=True, nulls_last=True).row(0, named=True)
+        lines.append(f"  most of them: {top['target']}, {100 * top[name]:.3g} % <= {ALPHAS[0]:g}")
+        return "\n".join(lines)
+
+
+def calibrate(
+    data: Data,
+    groupby: str,
+    *,
+    by: str | None = None,
+    reference: str | Sequence[str] = "non-targeting",
+    test: str = "wilcoxon",
+    n_splits: int = 20,
+    seed: int = 0,
+    min_cells: int = 10,
+    min_expected: float = 5.0,
+    genes: Sequence[str] | None = None,
+    layer: str | None = None,
+    use_raw: bool = False,
+    is_log1p: bool | None = None,
+    alternative: Alternative = "two-sided",
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> Calibration:
+    """Test controls against controls, where nothing should be found.
+
+    Without `by`, random samples of the control cells, of the sizes of the real groups, are tested
+    against the other control cells: does the test hold its level on these data? With
+    ``by="guide"``, the cells of each control guide are tested against those of all others: are
+    control guides alike? A guide with an effect of its own, or guides that lie in different
+    batches, give too many small p-values, though the test is right; random splits cannot see that.
+
+    Parameters
+    ----------
+    data, groupby, test, genes, layer, use_raw, is_log1p, alternative, threads, memory_limit
+        As in :func:`pdex.de`.
+    by
+        Column of ``obs`` with the guide of each control cell; control cells without one are left
+        out. None: random splits.
+    reference
+        The control group, or several, whose cells are pooled.
+    n_splits
+        Number of random splits. With `by` they only tell how far fractions stray: the guides are
+        so many times permuted among the control cells.
+    seed
+        Seed of the random generator.
+    min_cells
+        Guides with fewer cells are not tested (the logger ``pdex`` names them), but belong to the
+        others; groups with fewer cells give no size of splits.
+    min_expected
+        Judge a gene where at least so many of the target's cells are expected to be non-zero, by
+        the gene's share of all control cells. Genes below have few possible p-values, far from
+        uniform even where nothing differs. 0 judges all.
+    progress
+        Show a bar for work longer than a second; None: only on a terminal.
+    **options
+        The test's own, as in :func:`pdex.de`.
+
+    Returns
+    -------
+    Calibration
+        Tables, summary and verdict; ``plot()`` draws it, and :func:`pdex.report` takes it.
+
+    Raises
+    ------
+    KeyError
+        Unknown column or layer.
+    ValueError
+        Unknown reference, gene or option; ``reference="rest"``; fewer than two guides; too few
+        control cells; no group that gives a size; no gene to judge; NaN in the matrix.
+    TypeError
+        A matrix that does not hold real numbers, or an option that the test does not have.
+
+    Notes
+    -----
+    A split takes at most half of the control cells, however large the groups are.
+
+    Examples
+    --------
+    >>> import pdex
+    >>> screen = pdex.datasets.simulate_screen(n_cells=900, n_genes=60, n_targets=6, n_effects=0)
+    >>> found = pdex.calibrate(screen, "target", seed=1)
+    >>> found.verdict
+    'calibrated'
+    >>> found.summary["alpha"].to_list(), found.comparisons.height
+    ([0.05, 0.01], 20)
+    """
+    options = complete(test, options, alternative)
+    n_splits, least = at_least("n_splits", n_splits, 2), at_least("min_cells", min_cells, 1)
+    rng = np.random.default_rng(at_least("seed", seed, 0))
+    _check_expected(min_expected)
+    threads, limit = n_threads(threads), limit_of(memory_limit)
+    if is_rest(reference):
+        msg = "reference='rest': name the control group, whose cells are tested against each other"
+        raise ValueError(msg)
+    source = open_source(data, layer, use_raw)
+    with naming(source.path):
+        found = read_groups(source.adata, groupby)
+        is_control = np.isin(found.places, found.references(reference))
+        if by is None:
+            plan = splits(found, is_control, n_splits, least, rng)
+        else:
+            plan = guides_of(read_groups(source.adata, by), is_control, n_splits, least, rng)
+        selected = source.select_genes(genes)
+    if is_log1p is None:
+        is_log1p = source.looks_log1p(threads)
+    scale = "mean_of_expm1" if flag("is_log1p", is_log1p) else "plain"
+    question = (test, options, scale)
+    bar = Progress(
+        plan.n_jobs * len(selected), None if progress is None else flag("progress", progress)
+    )
+    run = Run(source, selected, question, threads, limit)
+    try:
+        columns, nonzero, counts = run.all(plan, float(min_expected), bar)
+    finally:
+        bar.close()
+    design = (plan.codes[0], plan.n_targets, True)
+    work = Work(source, selected, design, question, threads, limit)
+    return _judge(
+        work.table(plan.names, plan.categories, columns), plan, nonzero, counts, min_expected
+    )
+
+
+def _check_expected(value: object) -> None:
+    """Raise ValueError unless `min_expected` is a number of at least 0."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or isinstance(value, bool) or not 0 <= float(value) < np.inf:  # type: ignore[arg-type]
+        msg = f"min_expected={value!r}: expected a number of at least 0"
+        raise ValueError(msg)
+
+
+# --- the verdict --------------------------------------------------------------------------------
+
+
+def _judge(
+    table: pl.DataFrame, plan: Plan, nonzero: Counts, shuffled: Counts, min_expected: float
+) -> Calibration:
+    """Return what the null comparisons say; `shuffled` are the counts of permuted guides."""
+    from scipy.stats import kstest
+
+    shape = (len(plan.names), len(nonzero))
+    p = table["p_value"].to_numpy().reshape(shape)
+    judged = is_judged(plan, nonzero, min_expected) & ~np.isnan(p)
+    known = p[judged]
+    if not known.size:
+        msg = (
+            f"no p-value to judge: no gene has min_expected={min_expected:g} non-zero cells "
+            "expected in a comparison's target; lower min_expected"
+        )
+        raise ValueError(msg)
+    each = np.array([tally(row[keep]) for row, keep in zip(p, judged, strict=True)])
+    errors = _errors_of_guides(shuffled) if len(shuffled) else _errors_of_splits(each)
+    freedom = (len(shuffled) or len(each)) - 1
+    summary = _summary(each.sum(axis=0), errors, freedom)
+    distance = kstest(known, "uniform")
+    return Calibration(
+        table.with_columns(pl.Series("judged", judged.ravel())),
+        summary,
+        _comparisons(table, each, len(nonzero)),
+        float(distance.statistic),
+        float(distance.pvalue),
+        _verdict(summary),
+    )
+
+
+def _errors_of_splits(each: Counts) -> Floats:
+    """Return the standard error of each fraction, a ratio of sums over independent splits."""
+    n, m = each[:, :1], len(each)
+    off = each[:, 1:] - each[:, 1:].sum(axis=0) / n.sum() * n
+    error: Floats = np.sqrt(m / (m - 1) * (off**2).sum(axis=0)) / n.sum()
+    return error
+
+
+def _errors_of_guides(shuffled: Counts) -> Floats:
+    """Return the standard deviation of each fraction over permutations of the guides."""
+    error: Floats = (shuffled[:, 1:] / np.maximum(shuffled[:, :1], 1)).std(axis=0, ddof=1)
+    return error
+
+
+def _summary(total: Counts, errors: Floats, freedom: int) -> pl.DataFrame:
+    """Return a row for each alpha."""
+    from scipy.special import betaincinv, stdtrit
+
+    n, below, alpha = int(total[0]), total[1:].astype(np.float64), np.array(ALPHAS)
+    tail = (1 - _CONFIDENCE) / 2
+    with np.errstate(all="ignore"):
+        lower = np.where(below > 0, betaincinv(below, n - below + 1, tail), 0.0)
+        upper = np.where(below < n, betaincinv(below + 1, n - below, 1 - tail), 1.0)
+    reach = stdtrit(freedom, (1 + _SURE) / 2) * errors
+    return pl.DataFrame(
+        {
+            "alpha": alpha,
+            "n": np.full(alpha.size, n),
+            "observed": total[1:],
+            "expected": alpha * n,
+            "fraction": below / n,
+            "lower": lower,
+            "upper": upper,
+            "split_lower": np.maximum(below / n - reach, 0.0),
+            "split_upper": np.minimum(below / n + reach, 1.0),
+        }
+    )
+
+
+def _comparisons(table: pl.DataFrame, each: Counts, n_genes: int) -> pl.DataFrame:
+    """Return a row for each comparison; a fraction of no p-values is null."""
+    first = table.select("target", "n_target", "n_reference").gather_every(n_genes)
+    n = pl.Series("n", each[:, 0])
+    fractions = [
+        (pl.Series(each[:, 1 + i]) / n).fill_nan(None).alias(f"at_{alpha:g}")
+        for i, alpha in enumerate(ALPHAS)
+    ]
+    return first.with_columns(n, *fractions)
+
+
+def _verdict(summary: pl.DataFrame) -> Verdict:
+    """Return the verdict by the rule that :class:`Calibration` states."""
+    alpha, fraction = summary["alpha"], summary["fraction"]
+    many, few = _FACTORS
+    if ((fraction >= many * alpha) & (summary["split_lower"] > alpha)).any():
+        return "too many small p-values"
+    if ((fraction <= few * alpha) & (summary["split_upper"] < alpha)).all():
+        return "too few small p-values"
+    return "calibrated"

@@ -1,0 +1,253 @@
+"""Controls against controls: who is compared with whom, and the engine's part of it.
+
+A part of the control cells is a target whose rest is all other control cells: codes are all that is
+made of it, and a matrix in a file is read once for all jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from pdex import _pdex
+from pdex.io.source import SKIP, piece_size
+from pdex.options import complete
+from pdex.work import feed
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    import numpy.typing as npt
+
+    from pdex.io.memory import Matrix
+    from pdex.io.source import Groups, Piece, Source
+    from pdex.progress import Progress
+
+    Codes: TypeAlias = npt.NDArray[np.uint32]
+    Floats: TypeAlias = npt.NDArray[np.float64]
+    Counts: TypeAlias = npt.NDArray[np.int64]
+
+logger = logging.getLogger("pdex")
+
+#: The levels that p-values are counted at.
+ALPHAS = (0.05, 0.01)
+#: Bytes of the columns of one target and gene, at most.
+_BYTES = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Parts of the control cells; each is compared with all other control cells.
+
+    Parameters
+    ----------
+    codes
+        One array for each job, whose targets are comparisons of the table: a code for each cell, 0
+        for the others, SKIP for cells that are no controls.
+    shuffled
+        The same of guides permuted among the control cells, which only tell how fractions stray.
+    names, categories
+        The comparisons in order, and all names that their column knows.
+    sizes
+        The number of each comparison's target cells.
+    """
+
+    codes: list[Codes]
+    shuffled: list[Codes]
+    names: list[str]
+    categories: list[str]
+    sizes: Counts
+
+    @property
+    def n_targets(self) -> int:
+        """The number of targets of one job."""
+        return len(self.names) // len(self.codes)
+
+    @property
+    def n_control(self) -> int:
+        """The number of control cells."""
+        return int(np.count_nonzero(self.codes[0] != SKIP))
+
+    @property
+    def n_jobs(self) -> int:
+        """How many times each gene is looked at; once more for its non-zero cells."""
+        return len(self.codes) + len(self.shuffled) + 1
+
+
+def splits(
+    found: Groups,
+    is_control: npt.NDArray[np.bool_],
+    n_splits: int,
+    min_cells: int,
+    rng: np.random.Generator,
+) -> Plan:
+    """Return independent random samples of the control cells, of the sizes of the real groups."""
+    cells = np.flatnonzero(is_control)
+    if cells.size < 2 * min_cells:
+        msg = (
+            f"{cells.size} control cells are too few to be split: two parts of "
+            f"min_cells={min_cells} take {2 * min_cells}"
+        )
+        raise ValueError(msg)
+    sizes = np.delete(found.sizes(), np.unique(found.places[cells]))
+    sizes = sizes[sizes >= min_cells]
+    if not sizes.size:
+        msg = (
+            f"obs[{found.column!r}] has no group of min_cells={min_cells} besides the reference "
+            "that gives a split its size: lower min_cells, or name a column of guides with by="
+        )
+        raise ValueError(msg)
+    drawn = np.minimum(rng.choice(sizes, n_splits), cells.size // 2)
+    all_codes = []
+    for size in drawn:
+        codes = np.full(is_control.size, SKIP, dtype=np.uint32)
+        codes[cells] = 0
+        codes[rng.choice(cells, size, replace=False)] = 1
+        all_codes.append(codes)
+    names = [f"split {i + 1}" for i in range(n_splits)]
+    return Plan(all_codes, [], names, names, drawn)
+
+
+def guides_of(
+    guides: Groups,
+    is_control: npt.NDArray[np.bool_],
+    n_splits: int,
+    min_cells: int,
+    rng: np.random.Generator,
+) -> Plan:
+    """Return the control guides, and random permutations of them."""
+    places = np.where(is_control, guides.places, -1)
+    sizes = np.bincount(places[places >= 0], minlength=len(guides.labels))
+    wanted = np.flatnonzero(sizes >= min_cells)
+    small = np.flatnonzero((sizes > 0) & (sizes < min_cells))
+    if wanted.size < 2:
+        msg = (
+            f"obs[{guides.column!r}] has {wanted.size} guides of min_cells={min_cells} or more "
+            f"control cells, and {small.size} of fewer: two are needed; leave out by= for random "
+            "splits"
+        )
+        raise ValueError(msg)
+    if small.size:
+        shown = ", ".join(repr(guides.labels[i]) for i in small)
+        logger.info(
+            "left out %d control guides with fewer than %d cells: %s", small.size, min_cells, shown
+        )
+    # One entry more than labels: places of -1 read the last.
+    table = np.zeros(len(guides.labels) + 1, dtype=np.uint32)
+    table[wanted] = np.arange(1, wanted.size + 1, dtype=np.uint32)
+    table[-1] = SKIP
+    codes = table[places]
+    cells = np.flatnonzero(codes != SKIP)
+    shuffled = []
+    for _ in range(n_splits):
+        mixed = codes.copy()
+        mixed[cells] = rng.permutation(codes[cells])
+        shuffled.append(mixed)
+    names = [guides.labels[i] for i in wanted]
+    return Plan(
+        [codes], shuffled, names, [guides.labels[i] for i in np.flatnonzero(sizes)], sizes[wanted]
+    )
+
+
+# --- the engine's part --------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """A matrix, its genes and the question: each piece is read once, whatever is asked of it."""
+
+    source: Source
+    genes: Codes
+    question: tuple[str, dict[str, Any], str]
+    threads: int
+    memory: int
+
+    def all(
+        self, plan: Plan, min_expected: float, bar: Progress
+    ) -> tuple[list[pl.Series], Counts, Counts]:
+        """Return the table's columns, each gene's non-zero control cells, and the shuffles' counts.
+
+        Counts are shuffles x (p-values that are judged, those at most each alpha).
+        """
+        jobs = [self._job(codes, plan.n_targets, len(self.genes)) for codes in plan.codes]
+        nonzero = []
+        counts = np.zeros((len(plan.shuffled), 1 + len(ALPHAS)), dtype=np.int64)
+        # A quarter is kept for the marks of non-zero values, a byte each.
+        budget = piece_size(self.memory) * 3 // 4
+        for piece in self.source.pieces(self.genes, self.threads, budget, bar.read):
+            for job in jobs:
+                feed(job, self.source, [piece], bar)
+            here = self._nonzero(piece, plan.codes[0], bar)
+            nonzero.append(here)
+            judged = is_judged(plan, here, min_expected)
+            for codes, count in zip(plan.shuffled, counts, strict=True):
+                count += self._count(piece, codes, judged, bar)
+        parts = [job.finish(1e-9, "target") for job in jobs]
+        columns = [pl.concat(column) for column in zip(*parts, strict=True)]
+        return columns, np.concatenate(nonzero or [np.zeros(0, np.int64)]), counts
+
+    def _nonzero(self, piece: Piece, codes: Codes, bar: Progress) -> Counts:
+        """Return how many control cells are non-zero, for each gene of a piece."""
+        first, matrix, local = piece
+        one = np.where(codes == SKIP, SKIP, (codes == 1).astype(np.uint32))
+        job = _pdex.Job(
+            one,
+            1,
+            True,
+            len(local),
+            "ttest",
+            complete("ttest", {}, "two-sided"),
+            "plain",
+            self.threads,
+        )
+        feed(job, self.source, [(first, _presence(matrix), local)], bar)
+        found = {column.name: column.to_numpy() for column in job.finish(0.0, "target")}
+        total = (
+            found["n_target"] * found["target_mean"]
+            + found["n_reference"] * found["reference_mean"]
+        )
+        count: Counts = np.rint(total).astype(np.int64)
+        return count
+
+    def _count(
+        self, piece: Piece, codes: Codes, judged: npt.NDArray[np.bool_], bar: Progress
+    ) -> Counts:
+        """Return how many p-values of a piece are judged, and at most each alpha."""
+        first, matrix, local = piece
+        n_targets = len(judged)
+        # A fifth of the memory for numbers; most is the source's.
+        step = max(1, self.memory // 5 // (_BYTES * n_targets))
+        count = np.zeros(1 + len(ALPHAS), dtype=np.int64)
+        for start in range(0, len(local), step):
+            part = local[start : start + step]
+            job = self._job(codes, n_targets, len(part))
+            feed(job, self.source, [(first, matrix, part)], bar)
+            columns = {column.name: column for column in job.finish(0.0, "target")}
+            p = columns["p_value"].to_numpy().reshape(n_targets, len(part))
+            count += tally(p[judged[:, start : start + step]])
+        return count
+
+    def _job(self, codes: Codes, n_targets: int, n_genes: int) -> _pdex.Job:
+        return _pdex.Job(codes, n_targets, True, n_genes, *self.question, self.threads)
+
+
+def _presence(matrix: Matrix) -> Matrix:
+    """Return the matrix with 1 for every value that is not 0."""
+    layout, shape, values, *places = matrix
+    return (layout, shape, (values != 0).view(np.uint8), *places)
+
+
+def is_judged(plan: Plan, nonzero: Counts, min_expected: float) -> npt.NDArray[np.bool_]:
+    """Return, comparisons x genes, whether enough of the target's cells should be non-zero."""
+    judged: npt.NDArray[np.bool_] = np.outer(plan.sizes, nonzero) >= min_expected * plan.n_control
+    return judged
+
+
+def tally(p: Floats) -> Counts:
+    """Return how many p-values are known, and how many are at most each alpha."""
+    known = np.count_nonzero(~np.isnan(p))
+    return np.array([known, *(np.count_nonzero(p <= alpha) for alpha in ALPHAS)], dtype=np.int64)

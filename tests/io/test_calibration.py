@@ -1,0 +1,401 @@
+"""`pdex.calibrate`: its comparisons against `pdex.de`, its limits against SciPy, its verdicts."""
+
+import dataclasses
+import logging
+
+import anndata as ad
+import numpy as np
+import pdex
+import polars as pl
+import pytest
+import scipy.sparse as sp
+from pdex import controls
+from pdex.io.source import open_source, read_groups
+from polars.testing import assert_frame_equal
+from scipy import stats
+
+VERDICTS = ("calibrated", "too many small p-values", "too few small p-values")
+SPLITS = 8
+
+
+def simulate(seed, kind="null", n_guides=6, umis=5_000):
+    """600 control cells of some guides and 12 groups without effect; one may differ by `kind`."""
+    sizes = {"n_cells": 1_500, "n_genes": 300, "n_targets": 12, "reference_fraction": 0.4}
+    data = pdex.datasets.simulate_screen(**sizes, n_effects=0, umis_per_cell=umis, seed=seed)
+    rng = np.random.default_rng(seed + 1_000)
+    guide = rng.integers(0, n_guides, data.n_obs)
+    data.obs["guide"] = [f"nt{i}" for i in guide]
+    x = data.X.toarray()
+    if kind == "guide effect":  # halves every third gene of the first guide
+        places = np.ix_(guide == 0, rng.choice(300, 100, replace=False))
+        x[places] = rng.binomial(x[places].astype(int), 0.5)
+    elif kind == "batch":  # two guides were sequenced less deeply
+        cells = guide < 2
+        x[cells] = rng.binomial(x[cells].astype(int), 0.8)
+    data.X = sp.csr_matrix(x.astype(np.float32))
+    return data
+
+
+@pytest.fixture(scope="module")
+def data():
+    data = simulate(0)
+    # Two guides of few cells, and control cells without one.
+    controls_at = np.flatnonzero(data.obs["target"] == "non-targeting")
+    column = data.obs.columns.get_loc("guide")
+    data.obs.iloc[controls_at[:4], column] = "few"
+    data.obs.iloc[controls_at[4:13], column] = "fewer"
+    data.obs.iloc[controls_at[13:20], column] = ""
+    return data
+
+
+@pytest.fixture(params=["memory", "backed", "path"])
+def stored(request, data, tmp_path):
+    if request.param == "memory":
+        return data
+    data.write_h5ad(path := tmp_path / "screen.h5ad")
+    return path if request.param == "path" else ad.read_h5ad(path, backed="r")
+
+
+def run(data, **options):
+    return pdex.calibrate(data, "target", **({"n_splits": SPLITS} | options))
+
+
+def by_codes(data, codes, names, **options):
+    """`pdex.de` of cells labelled by a plan's codes: 0 the others, names from 1."""
+    label = np.array(["others", *names, ""], dtype=object)
+    place = np.minimum(codes, len(names) + 1).astype(int)
+    obs = data.obs.assign(part=label[place])
+    relabelled = ad.AnnData(data.X, obs, data.var, layers=dict(data.layers))
+    return pdex.de(relabelled, "part", reference="rest", groups=names, **options)
+
+
+def plan_of(data, by=None, seed=0):
+    """The plan that a call makes, from the same seed."""
+    is_control = (data.obs["target"] == "non-targeting").to_numpy()
+    how = (is_control, SPLITS, 10, np.random.default_rng(seed))
+    if by is None:
+        return controls.splits(read_groups(data, "target"), *how)
+    return controls.guides_of(read_groups(data, by), *how)
+
+
+def same(got, expected, dropped=("judged",)):
+    assert got.height > 0
+    text = pl.col("target", "feature").cast(pl.String)
+    got, expected = got.drop(dropped).with_columns(text), expected.with_columns(text)
+    assert_frame_equal(got, expected, check_exact=True)
+
+
+# --- the comparisons ----------------------------------------------------------------------------
+
+
+def test_each_guide_is_compared_with_all_other_control_cells(data, stored, test, caplog):
+    with caplog.at_level(logging.INFO, "pdex"):
+        found = run(stored, by="guide", test=test)
+    control = data[(data.obs["target"] == "non-targeting") & (data.obs["guide"] != "")]
+    names = [f"nt{i}" for i in range(6)]
+    same(found.table, pdex.de(control, "guide", reference="rest", groups=names, test=test))
+    assert (found.table["n_target"] + found.table["n_reference"]).unique().to_list() == [593]
+    assert found.table["target"].dtype == pl.Enum(["few", "fewer", *names])
+    line = "left out 2 control guides with fewer than 10 cells: 'few', 'fewer'"
+    assert line in caplog.messages
+
+
+def test_splits_are_of_the_sizes_of_the_real_groups(data, stored, test):
+    found = run(stored, test=test)
+    plan = plan_of(data)
+    assert set(plan.sizes) == {75}
+    for i, codes in enumerate(plan.codes):
+        name = f"split {i + 1}"
+        rows = found.table.filter(pl.col("target") == name)
+        same(rows, by_codes(data, codes, [name], test=test))
+        assert rows["n_reference"].unique().to_list() == [525]
+    assert found.table["target"].dtype == pl.Enum([f"split {i + 1}" for i in range(SPLITS)])
+
+
+def test_splits_take_half_of_the_control_cells_at_most(data):
+    few = data[:400].copy()
+    n = int((few.obs["target"] == "non-targeting").sum())
+    few.obs["target"] = np.where(few.obs["target"] == "non-targeting", "non-targeting", "all")
+    found = run(few)
+    assert found.comparisons["n_target"].unique().to_list() == [n // 2]
+    assert found.comparisons["n_reference"].unique().to_list() == [n - n // 2]
+
+
+def test_several_references_are_pooled(data):
+    label = data.obs["target"].astype(str)
+    parts = np.where(label == "non-targeting", data.obs["guide"].astype(str) + "!", label)
+    several = ad.AnnData(data.X, data.obs.assign(target=parts), data.var)
+    names = sorted({name for name in parts if name.endswith("!")})
+    got = run(several, by="guide", reference=names)
+    assert len(names) == 9
+    assert got.table.equals(run(data, by="guide").table)
+    assert got.summary.equals(run(data, by="guide").summary)
+
+
+@pytest.mark.parametrize("by", [None, "guide"])
+def test_options_of_de(data, by):
+    layered = ad.AnnData(sp.csr_matrix(data.shape), data.obs, data.var)
+    layered.layers["log"] = data.X.log1p()
+    options = {"genes": ["g4", "g9", "g200"], "layer": "log", "alternative": "less"}
+    options |= {"continuity": False}
+    found = run(layered, by=by, threads=1, **options)
+    plan = plan_of(data, by)
+    names = plan.names if by else plan.names[:1]
+    rows = found.table.filter(pl.col("target").cast(pl.String).is_in(names))
+    same(rows, by_codes(layered, plan.codes[0], names, **options))
+    more = run(layered, by=by, threads=7, memory_limit=10**8, is_log1p=True, **options)
+    assert more.table.equals(found.table)
+
+
+def test_the_seed_makes_the_splits(data):
+    before = data.obs.copy()
+    assert run(data, seed=3).table.equals(run(data, seed=3).table)
+    assert not run(data, seed=3).table.equals(run(data, seed=4).table)
+    assert data.obs.equals(before)
+
+
+# --- what is judged, and the limits ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", [None, "guide"])
+@pytest.mark.parametrize("least", [0, 20.0, 40])
+def test_genes_are_judged_where_enough_non_zero_cells_are_expected(data, by, least):
+    found = run(data, by=by, min_expected=least)
+    control = data[(data.obs["target"] == "non-targeting")]
+    if by:
+        control = control[control.obs["guide"] != ""]
+    share = np.asarray((control.X != 0).mean(axis=0)).ravel()
+    sizes = found.comparisons["n_target"].to_numpy()
+    expected = np.outer(sizes, share) >= least - 1e-9
+    assert found.table["judged"].to_list() == expected.ravel().tolist()
+    assert expected.all() == (least == 0)
+    assert found.judged_rows().equals(found.table.filter(expected.ravel()))
+
+
+@pytest.mark.parametrize("by", [None, "guide"])
+def test_fractions_and_limits_of_independent_tests_are_scipys(data, by):
+    found = run(data, by=by, test="wilcoxon")
+    p = found.judged_rows()["p_value"].to_numpy()
+    assert found.summary["alpha"].to_list() == [0.05, 0.01]
+    for row in found.summary.iter_rows(named=True):
+        below = int((p <= row["alpha"]).sum())
+        limits = stats.binomtest(below, p.size).proportion_ci(0.95, "exact")
+        assert (row["n"], row["observed"]) == (p.size, below)
+        assert row["expected"] == pytest.approx(row["alpha"] * p.size)
+        assert row["fraction"] == below / p.size
+        # Measured: 2e-13.
+        assert (row["lower"], row["upper"]) == pytest.approx((limits.low, limits.high), rel=1e-9)
+    uniform = stats.kstest(p, "uniform")
+    assert (found.ks_statistic, found.ks_p_value) == (uniform.statistic, uniform.pvalue)
+    each = found.judged_rows().group_by("target", maintain_order=True)
+    each = each.agg(pl.len(), (pl.col("p_value") <= 0.05).mean(), (pl.col("z_score") < 9).mean())
+    assert found.comparisons["n"].to_list() == each["len"].to_list()
+    assert found.comparisons["at_0.05"].to_list() == pytest.approx(each["p_value"].to_list())
+
+
+def test_limits_of_no_small_p_value_are_scipys(data):
+    found = run(data, genes=["g1"], test="anderson")
+    row = found.summary.row(1, named=True)
+    limits = stats.binomtest(row["observed"], SPLITS).proportion_ci(0.95, "exact")
+    assert (row["observed"], row["lower"]) == (0, 0.0)
+    assert row["upper"] == pytest.approx(limits.high, rel=1e-9)
+
+
+def test_limits_of_splits_are_those_of_a_mean(data):
+    found = run(data, min_expected=0)
+    each = found.table.group_by("target", maintain_order=True)
+    for row in found.summary.iter_rows(named=True):
+        fractions = each.agg((pl.col("p_value") <= row["alpha"]).mean())["p_value"].to_numpy()
+        reach = stats.t.ppf(0.995, SPLITS - 1) * stats.sem(fractions)
+        limits = (max(fractions.mean() - reach, 0), fractions.mean() + reach)
+        assert (row["split_lower"], row["split_upper"]) == pytest.approx(limits, rel=1e-9)
+
+
+def test_limits_of_splits_weigh_by_their_p_values(data):
+    # A ratio's standard error is the jackknife's, to first order.
+    uneven = simulate(1, umis=60)
+    names = uneven.obs["target"].astype(str)
+    uneven.obs["target"] = names.where(~names.isin(["T006", "T007", "T008"]), "large")
+    found = run(uneven, n_splits=40)
+    n = found.comparisons["n"].to_numpy()
+    assert n.min() < n.max()
+    below = n * found.comparisons["at_0.05"].to_numpy()
+    without = (below.sum() - below) / (n.sum() - n)
+    error = np.sqrt(39 / 40 * ((without - without.mean()) ** 2).sum())
+    row = found.summary.row(0, named=True)
+    reach = (row["split_upper"] - row["fraction"]) / stats.t.ppf(0.995, 39)
+    assert reach == pytest.approx(error, rel=0.02)
+
+
+def test_limits_of_guides_are_those_of_permuted_guides(data, stored, test):
+    found = run(stored, by="guide", test=test, seed=5)
+    plan = plan_of(data, "guide", seed=5)
+    assert len(plan.shuffled) == SPLITS
+    judged = found.table["judged"]
+    p = [by_codes(data, c, plan.names, test=test)["p_value"].filter(judged) for c in plan.shuffled]
+    for codes in plan.shuffled:
+        assert (
+            np.bincount(codes[codes < 9]).tolist()
+            == np.bincount(plan.codes[0][plan.codes[0] < 9]).tolist()
+        )
+    for row in found.summary.iter_rows(named=True):
+        spread = np.std([(values <= row["alpha"]).mean() for values in p], ddof=1)
+        reach = stats.t.ppf(0.995, SPLITS - 1) * spread
+        limits = (max(row["fraction"] - reach, 0), row["fraction"] + reach)
+        assert (row["split_lower"], row["split_upper"]) == pytest.approx(limits, rel=1e-9)
+
+
+def test_permuted_guides_are_counted_in_steps_of_genes(data, monkeypatch):
+    expected = run(data, by="guide")
+    # Seven genes at a time.
+    monkeypatch.setattr(controls, "_BYTES", 10**9 // 5 // 6 // 7)
+    assert run(data, by="guide").summary.equals(expected.summary)
+
+
+# --- the verdict --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "ttest"])
+@pytest.mark.parametrize("by", [None, "guide"])
+def test_null_data_are_calibrated(test, by):
+    # Measured over 30 seeds: 0.029 to 0.075 of p <= 0.05; none is called otherwise.
+    for seed in range(5):
+        found = pdex.calibrate(simulate(seed), "target", by=by, test=test, seed=seed)
+        assert found.verdict == "calibrated"
+        assert 0.029 < found.summary["fraction"][0] < 0.076
+
+
+@pytest.mark.parametrize("kind", ["guide effect", "batch"])
+def test_guides_that_differ_give_too_many_small_p_values(kind, test):
+    # Measured over 30 seeds: 0.10 to 0.19 for a guide's effect, 0.18 to 0.36 for batches.
+    for seed in range(4):
+        found = run(simulate(seed, kind), by="guide", test=test, n_splits=20, seed=seed)
+        assert found.verdict == "too many small p-values"
+        assert found.summary["fraction"][0] > 0.1
+        if kind == "guide effect":
+            first = found.comparisons.sort("at_0.05", descending=True)["target"][0]
+            assert first == "nt0"
+
+
+def test_random_splits_do_not_see_batches():
+    for seed in range(4):
+        found = run(simulate(seed, "batch"), n_splits=20, seed=seed)
+        assert found.verdict == "calibrated"
+
+
+def test_a_test_without_correction_for_ties_gives_too_few():
+    for seed in range(3):
+        sparse = simulate(seed, umis=60)
+        assert run(sparse, n_splits=20, seed=seed).verdict == "calibrated"
+        found = run(sparse, tie_correct=False, n_splits=20, seed=seed)
+        assert found.verdict == "too few small p-values"
+        assert found.summary["fraction"][0] < 0.025
+
+
+def summary(**columns):
+    base = {"alpha": [0.05, 0.01], "fraction": [0.05, 0.01]}
+    base |= {"split_lower": [0.0, 0.0], "split_upper": [1.0, 1.0]}
+    return pl.DataFrame(base | columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "place"),
+    [
+        ({}, 0),
+        ({"fraction": [0.0751, 0.01], "split_lower": [0.051, 0.0]}, 1),
+        ({"fraction": [0.074, 0.01], "split_lower": [0.051, 0.0]}, 0),
+        ({"fraction": [0.0751, 0.01], "split_lower": [0.049, 0.0]}, 0),
+        ({"fraction": [0.02, 0.016], "split_lower": [0.0, 0.011]}, 1),
+        ({"fraction": [0.025, 0.005], "split_upper": [0.049, 0.009]}, 2),
+        ({"fraction": [0.026, 0.005], "split_upper": [0.049, 0.009]}, 0),
+        ({"fraction": [0.025, 0.006], "split_upper": [0.049, 0.009]}, 0),
+        ({"fraction": [0.025, 0.005], "split_upper": [0.049, 0.011]}, 0),
+    ],
+)
+def test_the_rule(columns, place):
+    from pdex.calibration import _verdict
+
+    assert _verdict(summary(**columns)) == VERDICTS[place]
+
+
+# --- how it is shown ----------------------------------------------------------------------------
+
+
+def test_it_reads_well(data):
+    found = run(data, by="guide")
+    lines = repr(found).splitlines()
+    n = found.summary["n"][0]
+    assert lines[0] == "Calibration: calibrated"
+    assert lines[1].startswith(f"  {n:,} p-values of 6 comparisons; {1_800 - n} of genes with few")
+    assert lines[2].startswith(f"  p <= 0.05: {100 * found.summary['fraction'][0]:.3g} % (indep")
+    most = found.comparisons.sort("at_0.05")["target"][-1]
+    assert lines[-1].startswith(f"  most of them: {most}, ")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.verdict = "calibrated"
+
+
+def test_plot_and_report_show_what_is_judged(data, tmp_path):
+    found = run(data, by="guide", min_expected=40)
+    judged = found.judged_rows()
+    assert 0 < judged.height < found.table.height
+    assert found.plot(bins=10).to_dict() == pdex.pl.pvalues(judged, bins=10).to_dict()
+    result = pdex.de(data, "target")
+    got = pdex.report(result, tmp_path / "a.html", calibration=found).read_bytes()
+    assert got == pdex.report(result, tmp_path / "b.html", calibration=judged).read_bytes()
+    # A frame with a column of that name is a frame.
+    pandas = judged.to_pandas().rename(columns={"judged": "judged_rows"})
+    assert got == pdex.report(result, tmp_path / "c.html", calibration=pandas).read_bytes()
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+BAD = {
+    "rest": ({"reference": "rest"}, "reference='rest': name the control group"),
+    "reference": ({"reference": "nope"}, "reference 'nope'.*'T000'"),
+    "by": ({"by": "nope"}, "'nope' is no column of obs.*'guide'"),
+    "one guide": ({"by": "same"}, r"obs\['same'\] has 1 guides.*two are needed; leave out by="),
+    "few cells a guide": ({"by": "guide", "min_cells": 400}, "0 guides of min_cells=400.*8 of few"),
+    "few cells": ({"min_cells": 301}, "600 control cells are too few.*take 602"),
+    "no sizes": ({"min_cells": 90}, "no group of min_cells=90 besides the reference.*by="),
+    "one split": ({"n_splits": 1}, "n_splits=1: expected a whole number of at least 2"),
+    "seed": ({"seed": -1}, "seed=-1: expected a whole number of at least 0"),
+    "no cells": ({"min_cells": 0}, "min_cells=0: expected a whole number of at least 1"),
+    "negative": ({"min_expected": -1}, "min_expected=-1: expected a number of at least 0"),
+    "NaN": ({"min_expected": float("nan")}, "min_expected=nan: expected a number"),
+    "text": ({"min_expected": "5"}, "min_expected='5': expected a number"),
+    "nothing to judge": ({"min_expected": 76}, "no p-value to judge.*min_expected=76.*lower"),
+    "no genes": ({"genes": []}, "no p-value to judge"),
+    "gene": ({"genes": ["nope"]}, "genes: 'nope'"),
+    "layer": ({"layer": "nope"}, "layer 'nope' not found"),
+    "option": ({"continuous": True}, "wilcoxon has no option 'continuous'"),
+    "test": ({"test": "nope"}, "test='nope'"),
+    "threads": ({"threads": 0}, "threads=0"),
+    "memory": ({"memory_limit": 1}, "memory_limit=1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(data, case):
+    options, message = BAD[case]
+    same_guide = ad.AnnData(data.X, data.obs.assign(same="nt"), data.var)
+    with pytest.raises((ValueError, TypeError, KeyError), match=message):
+        run(same_guide, **options)
+
+
+@pytest.mark.parametrize("by", [None, "guide"])
+def test_nan_is_named(data, by):
+    x = data.X.toarray()
+    cell = np.flatnonzero(data.obs["target"] == "non-targeting")[50]
+    x[cell, 7] = np.nan
+    with pytest.raises(ValueError, match=f"X is NaN at cell 'cell{cell}'.*gene 'g7'"):
+        run(ad.AnnData(x, data.obs, data.var), by=by)
+
+
+def test_dense_and_raw_are_read(data):
+    expected = run(data, by="guide")
+    dense = ad.AnnData(data.X.toarray(), data.obs, data.var)
+    assert run(dense, by="guide").table.equals(expected.table)
+    raw = ad.AnnData(sp.csr_matrix(data.shape), data.obs, data.var)
+    raw.raw = data
+    assert run(raw, by="guide", use_raw=True).table.equals(expected.table)
+    assert open_source(raw, None, True).where == "raw.X"
