@@ -8,6 +8,7 @@ from pathlib import Path
 import pdex
 import polars as pl
 import pytest
+from pdex.cli import show
 from pdex.cli.de import de
 from pdex.cli.show import p_text
 from pdex.options import DEFAULTS
@@ -218,6 +219,14 @@ def test_files_that_are_no_screens(run, tmp_path):
             assert (status, out) == (1, "")
             assert message in err
             assert err.count("\n") == 1
+    assert run("info", "folder")[2] == "pdex: error: folder is a folder: expected an .h5ad file\n"
+
+
+def test_long_results_are_one_table(run, path, monkeypatch):
+    _, whole, _ = run("de", path, "-g", "target")
+    monkeypatch.setattr(show, "_PART", 7)
+    assert run("de", path, "-g", "target")[1] == whole
+    assert whole.count("\n") == 301
 
 
 def test_warnings_are_one_line(run, path, monkeypatch):

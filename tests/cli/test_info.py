@@ -179,7 +179,7 @@ def test_raw_empty_and_odd_matrices(facts):
 
 COLUMNS = {
     "guides and targets": (
-        {"guide": ["NT", "NT", "NT", "g1", "g2", "g3", "g4", "g4"], "gene": LABELS},
+        {"guide": [*LABELS[:3], "g1", "g2", "g3", "g3", "g3"], "gene": LABELS},
         ("gene", "non-targeting"),
     ),
     "the surest name": (
@@ -193,6 +193,7 @@ COLUMNS = {
     "no controls": ({"cluster": ["a", "b"] * 4}, ("cluster", "rest")),
     "underscores": ({"arm": ["Non_Targeting", "b"] * 4}, ("arm", "Non_Targeting")),
     "numbers": ({"target": [1, 2] * 4}, ("target", "rest")),
+    "numbers with a fraction": ({"target_score": [0.5, 1.5] * 4}, None),
     "nothing": ({"depth": np.arange(8) / 3}, None),
     "names of cells": ({"barcode": list("abcdefgh")}, None),
     "one group": ({"sample": ["ctrl"] * 8}, None),
@@ -212,6 +213,23 @@ def test_the_column_of_targets(facts, run, name):
     assert run(*shlex.split(found["command"])[1:])[0] == 0
     result = pdex.de("x.h5ad", expected[0], reference=expected[1])
     assert found["result"] == {"rows": result.height, "bytes": result.estimated_size()}
+
+
+def test_whole_numbers_of_many_values_are_measurements(facts, monkeypatch):
+    counts = {"target_umis": [1, 2, 3, 4] * 2}
+    assert facts(small(**counts))["targets"]["n_targets"] == 4
+    monkeypatch.setattr(overview, "_MOST_LABELS", 3)
+    assert facts(small(**counts))["targets"] is None
+
+
+def test_raw_is_no_layer(facts):
+    adata = small(np.arange(40.0).reshape(8, 5) - 9, target=LABELS)
+    adata.raw = ad.AnnData(np.arange(40.0).reshape(8, 5), obs=adata.obs)
+    found = facts(adata)
+    assert "--layer" not in found["command"]
+    assert found["notes"] == [
+        "X holds negative values, such as scaled ones: fold changes need counts or log1p values"
+    ]
 
 
 def test_missing_and_empty_labels(facts, run):

@@ -269,10 +269,7 @@ def _targets(obs: pd.DataFrame, columns: list[Facts]) -> Facts | None:
 
 def _described(obs: pd.DataFrame, best: Facts) -> Facts | None:
     """Return what :func:`_targets` does of one column; None where it has no groups to compare."""
-    try:
-        groups = read_groups(SimpleNamespace(obs=obs), best["name"])
-    except ValueError:
-        return None
+    groups = read_groups(SimpleNamespace(obs=obs), best["name"])
     cells = np.bincount(groups.places[groups.places >= 0], minlength=len(groups.labels))
     reference = best["controls"][0] if best["controls"] else "rest"
     reference_cells = None
