@@ -18,7 +18,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use inputs::{Gene, Random, Screen, golden, near};
 use pdex::engine::bins::{Background, Sums, background};
 use pdex::engine::design::{Design, Reference, pair};
-use pdex::engine::gene::{Question, Scale, Test};
+use pdex::engine::question::{Question, Scale, Test};
 use pdex::engine::run::{Monitor, Plan, run};
 use pdex::engine::sorted::{Ranks, Sample, Sorted};
 use pdex::engine::table::Table;
@@ -150,8 +150,16 @@ fn histograms(criterion: &mut Criterion) {
             let tables = NullTables::default();
             let scale = Scale::Plain;
             let all = sizes.iter().sum();
-            let question =
-                Question { sizes: &sizes, cells: all, reference, test, scale, tables: &tables };
+            let question = Question {
+                sizes: &sizes,
+                strata: None,
+                cells: all,
+                reference,
+                test,
+                auroc: false,
+                scale,
+                tables: &tables,
+            };
             let compare =
                 |t: usize| own.cell(&targets[t], question.pair(t), &weights, &question).comparison;
             for t in 0..2 {
@@ -183,7 +191,13 @@ fn engine(criterion: &mut Criterion) {
         for (name, reference) in REFERENCES {
             let design = Design::new(screen.codes.clone(), Screen::TARGETS, reference).unwrap();
             for (test_name, test) in tests() {
-                let plan = Plan { design: &design, test, scale: Scale::Plain, genes: &genes };
+                let plan = Plan {
+                    design: &design,
+                    test,
+                    auroc: false,
+                    scale: Scale::Plain,
+                    genes: &genes,
+                };
                 let call = || {
                     let mut table = Table::new(Screen::TARGETS, Screen::GENES, 2);
                     let (tables, monitor) = (NullTables::default(), Monitor::default());

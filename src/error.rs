@@ -69,6 +69,8 @@ pub enum ErrorKind {
     InvalidCount { column: String, row: usize, got: Option<String> },
     /// More cells in one test than integers are kept exact for.
     TooManyCells { got: u128, limit: u64 },
+    /// More strata of more groups than are counted apart.
+    TooManyStrata { groups: usize, strata: usize, limit: usize },
     /// A matrix entry that is not a number.
     NotANumber { row: usize, gene: usize },
     /// A stored index outside the matrix; `outer` is the row (CSR) or column (CSC) it stands in.
@@ -135,6 +137,11 @@ impl fmt::Display for ErrorKind {
                      a non-negative integer; drop or fill that row"
                 )
             }
+            Self::TooManyStrata { groups, strata, limit } => write!(
+                f,
+                "{strata} strata of {groups} groups: at most {limit} are counted apart; strata are \
+                 few, such as batches or replicates"
+            ),
             Self::TooManyCells { got, limit } => {
                 write!(f, "{got} cells in one test: at most {limit} are counted exactly")
             }

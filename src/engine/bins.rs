@@ -15,7 +15,7 @@
 //!
 //! Cost: O(bins), without a branch.
 
-use super::gene::{Cell, Comparison, Question, Scale, Test};
+use super::question::{Cell, Comparison, Question, Scale, Test};
 use crate::stats::anderson::AndersonSum;
 use crate::stats::moments::PowerSums;
 use crate::stats::ttest::ttest;
@@ -196,16 +196,21 @@ impl Background<'_> {
                 ttest(&target.moments(), &other.moments(), options).map(Into::into)
             }
         };
+        let mut comparison = comparison.unwrap_or(Comparison::NAN);
+        if question.test.lacks_auroc(question.auroc) {
+            let (sums, _) = self.rank_sum(bins, sizes);
+            comparison = comparison.with_auroc(&question.test, sums.auroc());
+        }
         let (target, other) = self.sums_of(bins, weights, question.scale);
         Cell {
             target_mean: question.scale.mean(target, sizes.0),
             reference_mean: question.scale.mean(other, sizes.1),
-            comparison: comparison.unwrap_or(Comparison::NAN),
+            comparison,
         }
     }
 
     /// The rank sum, and the target's Σ v c.
-    fn rank_sum<T: Bin>(&self, bins: &[T], sizes: (u64, u64)) -> (RankSum, u64) {
+    pub fn rank_sum<T: Bin>(&self, bins: &[T], sizes: (u64, u64)) -> (RankSum, u64) {
         let (n_target, n_reference) = sizes;
         let small = n_target + n_reference < EXACT_IN_F64 && !self.rest;
         let sums = if small {

@@ -16,9 +16,9 @@
 
 use super::bins::{self, Bin, Sums};
 use super::design::Reference;
-use super::gene::{Cell, Comparison, Question, Test};
 use super::members::Members;
 use super::odd::{self, Odd, OddEntry};
+use super::question::{Cell, Comparison, Question, Test};
 use super::run::{Monitor, Plan};
 use super::table::{Row, Table};
 use crate::error::{ErrorKind, Result};
@@ -509,7 +509,11 @@ impl<M: Matrix> Strip<'_, M> {
         if let Test::TTest(options) = &question.test {
             let (target, other) = own.power_sums(bins, sizes);
             let test = ttest(&target.moments(), &other.merge(&gene.odd_powers).moments(), options);
-            cell.comparison = test.map_or(Comparison::NAN, Into::into);
+            let auroc = cell.comparison.extra[1];
+            cell.comparison = test.map_or(Comparison::NAN, Comparison::from);
+            if question.auroc {
+                cell.comparison = cell.comparison.with_auroc(&question.test, auroc);
+            }
         }
         let (_, mut other) = own.sums_of(bins, &self.weights, question.scale);
         other.add_two(gene.odd_sum);

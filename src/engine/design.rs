@@ -3,6 +3,9 @@
 //! Every cell carries a *code*: 0 is the background, 1 ..= k are the targets that are reported,
 //! [`SKIP`] takes no part.  Against a reference the background is the reference; against the rest
 //! it is every labelled cell that is not reported by itself.
+//!
+//! Cells may be in strata, and are compared within theirs.  Then code c of stratum h counts as
+//! h (k + 1) + c, so that a strip of k + 1 codes is one stratum's groups.
 
 use crate::error::{ErrorKind, Result};
 use crate::matrix::SKIP;
@@ -22,6 +25,8 @@ pub enum Reference {
 pub struct Design {
     codes: Vec<u32>,
     sizes: Vec<u64>,
+    /// The sizes of each stratum's groups, one stratum after the other, where there are strata.
+    strata: Option<Vec<u64>>,
     /// The cells of all groups.
     cells: u64,
     reference: Reference,
@@ -56,7 +61,49 @@ impl Design {
         if cells > MAX_CELLS {
             return Err(ErrorKind::TooManyCells { got: cells.into(), limit: MAX_CELLS }.into());
         }
-        Ok(Self { codes, sizes, cells, reference })
+        Ok(Self { codes, sizes, strata: None, cells, reference })
+    }
+
+    /// The design with one stratum a cell; a cell of stratum [`SKIP`] takes no part.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] for another number of cells, [`ErrorKind::IndexOutOfRange`] for
+    /// a stratum beyond `n_strata`, [`ErrorKind::TooManyStrata`].
+    ///
+    /// # Examples
+    /// ```
+    /// use pdex::{engine::design::{Design, Reference}, matrix::SKIP};
+    /// let design = Design::new(vec![0, 1, 1, 0], 1, Reference::Background)?;
+    /// let design = design.stratified(&[0, 0, 1, SKIP], 2)?;
+    /// assert_eq!(design.codes(), [0, 1, 3, SKIP]);
+    /// assert_eq!((design.sizes(), design.strata()), (&[1, 2][..], Some(&[1, 1, 0, 1][..])));
+    /// # Ok::<(), pdex::error::Error>(())
+    /// ```
+    pub fn stratified(mut self, strata: &[u32], n_strata: usize) -> Result<Self> {
+        let groups = self.sizes.len();
+        let (expected, got) = (self.codes.len(), strata.len());
+        if expected != got {
+            return Err(ErrorKind::ShapeMismatch { what: "strata", expected, got }.into());
+        }
+        check_strata(groups, n_strata)?;
+        let mut sizes = vec![0; groups * n_strata];
+        self.sizes.fill(0);
+        for (row, (code, &stratum)) in self.codes.iter_mut().zip(strata).enumerate() {
+            if *code == SKIP || stratum == SKIP {
+                *code = SKIP;
+                continue;
+            }
+            if stratum as usize >= n_strata {
+                let (index, limit) = (i64::from(stratum), n_strata);
+                return Err(ErrorKind::IndexOutOfRange { outer: row, index, limit }.into());
+            }
+            self.sizes[*code as usize] += 1;
+            *code += stratum * groups as u32;
+            sizes[*code as usize] += 1;
+        }
+        self.cells = self.sizes.iter().sum();
+        self.strata = Some(sizes);
+        Ok(self)
     }
 
     /// One code a cell.
@@ -65,10 +112,23 @@ impl Design {
         &self.codes
     }
 
-    /// The number of cells of each code; the background first.
+    /// The number of cells of each group; the background first.
     #[must_use]
     pub fn sizes(&self) -> &[u64] {
         &self.sizes
+    }
+
+    /// The number of cells of each stratum's groups, one stratum after the other, where there are
+    /// strata.
+    #[must_use]
+    pub fn strata(&self) -> Option<&[u64]> {
+        self.strata.as_deref()
+    }
+
+    /// The number of cells of each code.
+    #[must_use]
+    pub fn code_sizes(&self) -> &[u64] {
+        self.strata().unwrap_or(&self.sizes)
     }
 
     /// The number of cells of all groups.
@@ -94,6 +154,18 @@ impl Design {
     pub fn pair(&self, t: usize) -> (u64, u64) {
         pair(&self.sizes, self.cells, self.reference, t)
     }
+}
+
+/// Numbers of one gene's strata and groups that are counted apart.
+const MAX_STRATA: usize = 1 << 24;
+
+/// # Errors
+/// [`ErrorKind::TooManyStrata`] where each stratum of each group cannot be counted apart.
+pub fn check_strata(groups: usize, strata: usize) -> Result<()> {
+    if groups.checked_mul(strata).is_none_or(|codes| codes > MAX_STRATA) {
+        return Err(ErrorKind::TooManyStrata { groups, strata, limit: MAX_STRATA }.into());
+    }
+    Ok(())
 }
 
 /// The sizes of target `t` (0-based) and of what it is compared with, of groups of `cells` cells
@@ -122,5 +194,22 @@ mod tests {
             Design::new(codes, 1, Reference::Rest).unwrap_err().kind(),
             ErrorKind::IndexOutOfRange { outer: 3, index: 2, limit: 2 }
         ));
+    }
+
+    #[test]
+    fn strata_of_other_cells_or_beyond_their_number_are_errors() {
+        let design = Design::new(vec![0, 1, SKIP], 1, Reference::Background).unwrap();
+        let error = |strata: &[u32], n| {
+            let error = design.clone().stratified(strata, n).unwrap_err();
+            error.kind().clone()
+        };
+        let (expected, got) = (3, 2);
+        assert_eq!(error(&[0, 0], 1), ErrorKind::ShapeMismatch { what: "strata", expected, got });
+        let (outer, index, limit) = (1, 2, 2);
+        assert_eq!(error(&[0, 2, 0], 2), ErrorKind::IndexOutOfRange { outer, index, limit });
+        let (groups, strata, limit) = (2, 1 << 24, 1 << 24);
+        assert_eq!(error(&[0, 0, 0], 1 << 24), ErrorKind::TooManyStrata { groups, strata, limit });
+        // Cells that take no part may have any stratum.
+        assert_eq!(design.stratified(&[1, SKIP, 9], 2).unwrap().cells(), 1);
     }
 }

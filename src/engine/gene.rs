@@ -21,174 +21,19 @@
 //! The Anderson-Darling sum has a term for every distinct value of the pair, so that each target
 //! walks the reference's runs (or all of them) beside its own.
 
-use super::design::{Reference, pair};
+use super::design::Reference;
 use super::lists::RunLists;
+use super::question::{Cell, Comparison, Question, Test};
 use super::sorted::{Ranks, Sample, Sorted};
 use super::tally::Tally;
 use crate::matrix::{Entry, Matrix, Value};
 use crate::stats::anderson;
-use crate::stats::exact::NullTables;
 use crate::stats::moments::{GroupMoments, all_others};
-use crate::stats::special::normal::two_sided_all;
-use crate::stats::special::{Tail, elementary};
 use crate::stats::ttest::{self, ttest};
 use crate::stats::two::Two;
+use crate::stats::van_elteren::StratifiedSum;
 use crate::stats::wilcoxon::{self, RankSum};
 use std::mem;
-
-/// Which test, with its options.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Test {
-    Wilcoxon(wilcoxon::Options),
-    Anderson(anderson::Options),
-    TTest(ttest::Options),
-}
-
-impl Test {
-    /// Whether kernels leave p-values to be made of the z scores, many at once.
-    #[must_use]
-    pub fn p_of_score(&self) -> bool {
-        matches!(self, Self::Wilcoxon(options) if options.p_of_score())
-    }
-
-    /// Makes the p-values that a kernel left: NaN where the score is.
-    pub fn complete<'a>(&self, comparisons: impl Iterator<Item = &'a mut Comparison>) {
-        if !self.p_of_score() {
-            return;
-        }
-        let comparisons: Vec<&mut Comparison> = comparisons.collect();
-        let scores: Vec<f64> = comparisons.iter().map(|of| of.extra[0].abs()).collect();
-        let (mut p, mut neg_log10) = (vec![0.0; scores.len()], vec![0.0; scores.len()]);
-        two_sided_all(&scores, &mut p, &mut neg_log10);
-        for (of, (p, neg_log10)) in comparisons.into_iter().zip(p.into_iter().zip(neg_log10)) {
-            of.p = Tail { p, neg_log10 };
-        }
-    }
-}
-
-/// What means are taken of, so that they compare on the natural scale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Scale {
-    /// mean(x).
-    #[default]
-    Plain,
-    /// mean(expm1(x)): the arithmetic mean of log1p data.
-    MeanOfExpm1,
-    /// expm1(mean(x)): the geometric mean of log1p data.
-    Expm1OfMean,
-    /// expm1(mean(log1p(x))): the geometric mean of counts.
-    Geometric,
-}
-
-impl Scale {
-    /// What the mean is taken of, for one value; 0 for 0.
-    #[must_use]
-    pub fn before(self, value: f64) -> f64 {
-        match self {
-            Self::Plain | Self::Expm1OfMean => value,
-            Self::MeanOfExpm1 => elementary::exp_m1(value),
-            Self::Geometric => value.ln_1p(),
-        }
-    }
-
-    /// [`Scale::before`] of many values.
-    pub fn before_all(self, values: &mut [f64]) {
-        match self {
-            Self::Plain | Self::Expm1OfMean => {}
-            Self::MeanOfExpm1 => elementary::exp_m1_in_place(values),
-            Self::Geometric => values.iter_mut().for_each(|v| *v = v.ln_1p()),
-        }
-    }
-
-    /// What becomes of the mean.
-    #[must_use]
-    pub fn after(self, mean: f64) -> f64 {
-        match self {
-            Self::Plain | Self::MeanOfExpm1 => mean,
-            Self::Expm1OfMean | Self::Geometric => mean.exp_m1(),
-        }
-    }
-
-    /// The mean of `n` values from the sum of what it is taken of.
-    #[must_use]
-    pub fn mean(self, sum: Two, n: u64) -> f64 {
-        self.after(sum.settled().value() / n as f64)
-    }
-
-    /// Whether the mean is taken of the values themselves.
-    #[must_use]
-    pub fn is_of_values(self) -> bool {
-        matches!(self, Self::Plain | Self::Expm1OfMean)
-    }
-}
-
-/// One comparison's numbers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Comparison {
-    pub statistic: f64,
-    pub p: Tail,
-    /// Wilcoxon: z score and AUROC; t-test: df and nothing; Anderson: nothing.
-    pub extra: [f64; 2],
-}
-
-impl Comparison {
-    /// A comparison that a NaN enters, or with an empty sample.
-    pub const NAN: Self = Self { statistic: f64::NAN, p: Tail::NAN, extra: [f64::NAN; 2] };
-}
-
-impl From<wilcoxon::Wilcoxon> for Comparison {
-    fn from(test: wilcoxon::Wilcoxon) -> Self {
-        Self { statistic: test.statistic, p: test.p, extra: [test.z_score, test.auroc] }
-    }
-}
-
-impl From<anderson::Anderson> for Comparison {
-    fn from(test: anderson::Anderson) -> Self {
-        Self { statistic: test.statistic, p: test.p, extra: [f64::NAN; 2] }
-    }
-}
-
-impl From<ttest::TTest> for Comparison {
-    fn from(test: ttest::TTest) -> Self {
-        Self { statistic: test.statistic, p: test.p, extra: [test.df, f64::NAN] }
-    }
-}
-
-/// One target and gene.
-#[derive(Debug, Clone, Copy)]
-pub struct Cell {
-    /// NaN for an empty sample, as all of the comparison.
-    pub target_mean: f64,
-    pub reference_mean: f64,
-    pub comparison: Comparison,
-}
-
-impl Cell {
-    /// A cell that nothing was written to.
-    pub const EMPTY: Self =
-        Self { target_mean: f64::NAN, reference_mean: f64::NAN, comparison: Comparison::NAN };
-}
-
-/// What is asked of a gene.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// The groups' numbers of cells, the background first.
-    pub sizes: &'a [u64],
-    /// Their sum.
-    pub cells: u64,
-    pub reference: Reference,
-    pub test: Test,
-    pub scale: Scale,
-    pub tables: &'a NullTables,
-}
-
-impl Question<'_> {
-    /// The sizes of target `t` (0-based) and of what it is compared with.
-    #[must_use]
-    pub fn pair(&self, t: usize) -> (u64, u64) {
-        pair(self.sizes, self.cells, self.reference, t)
-    }
-}
 
 /// Scratch space of one thread.
 #[derive(Debug, Default)]
@@ -199,6 +44,8 @@ pub struct Kernel {
     groups: GroupMoments,
     means: Means,
     tally: Tally,
+    aurocs: Vec<f64>,
+    stratified: Vec<StratifiedSum>,
 }
 
 impl Kernel {
@@ -210,6 +57,9 @@ impl Kernel {
         question: &Question,
         mut out: impl FnMut(usize, Cell),
     ) {
+        if let Some(strata) = question.strata {
+            return self.van_elteren(sample, strata, question, out);
+        }
         if let Some(width) = Tally::width(sample) {
             self.tally.fill(sample, width, question);
             for t in 0..question.sizes.len() - 1 {
@@ -218,10 +68,21 @@ impl Kernel {
             return;
         }
         let mut means = mem::take(&mut self.means);
-        means.fill(sample, question);
+        means.start(question);
+        means.add(sample, question);
+        means.finish(question);
+        let mut aurocs = mem::take(&mut self.aurocs);
+        aurocs.clear();
+        let lacks_auroc = question.test.lacks_auroc(question.auroc);
+        if lacks_auroc {
+            self.rank_sums(sample, question, |_, sums| aurocs.push(sums.auroc()));
+        }
         let write = |t: usize, comparison: Option<Comparison>| {
             let (target_mean, reference_mean) = means.of(t, question);
-            let comparison = comparison.unwrap_or(Comparison::NAN);
+            let mut comparison = comparison.unwrap_or(Comparison::NAN);
+            if lacks_auroc {
+                comparison = comparison.with_auroc(&question.test, aurocs[t]);
+            }
             out(t, Cell { target_mean, reference_mean, comparison });
         };
         match &question.test {
@@ -230,16 +91,53 @@ impl Kernel {
             Test::TTest(options) => self.ttest(sample, question, *options, write),
         }
         self.means = means;
+        self.aurocs = aurocs;
     }
 
-    fn wilcoxon<V: Value>(
+    /// Van Elteren's test: rank sums stratum by stratum, means of all cells.
+    fn van_elteren<V: Value>(
+        &mut self,
+        sample: &Sample<V>,
+        strata: &[u64],
+        question: &Question,
+        mut out: impl FnMut(usize, Cell),
+    ) {
+        // Every other test is refused before ([`super::run`]).
+        let Test::Wilcoxon(options) = question.test else { return };
+        let (mut sums, mut means) = (mem::take(&mut self.stratified), mem::take(&mut self.means));
+        sums.clear();
+        sums.resize(question.sizes.len() - 1, StratifiedSum::default());
+        means.start(question);
+        split(sample, strata, question.sizes.len(), |stratum, sizes| {
+            means.add(stratum, question);
+            let cells = sizes.iter().sum();
+            let question = Question { sizes, strata: None, cells, ..*question };
+            let push = |t: usize, sum: RankSum| sums[t].push(&sum, options.tie_correct);
+            self.rank_sums(stratum, &question, push);
+        });
+        means.finish(question);
+        for (t, sum) in sums.iter().enumerate() {
+            let (target_mean, reference_mean) = means.of(t, question);
+            let comparison = sum.scored(options.alternative).map(Into::into);
+            let comparison = comparison.unwrap_or(Comparison::NAN);
+            out(t, Cell { target_mean, reference_mean, comparison });
+        }
+        (self.stratified, self.means) = (sums, means);
+    }
+
+    /// The rank sum of every target, in order.
+    fn rank_sums<V: Value>(
         &mut self,
         sample: &Sample<V>,
         question: &Question,
-        options: wilcoxon::Options,
-        mut write: impl FnMut(usize, Option<Comparison>),
+        mut out: impl FnMut(usize, RankSum),
     ) {
         let sizes = question.sizes;
+        if let Some(width) = Tally::width(sample) {
+            self.tally.fill(sample, width, question);
+            (0..sizes.len() - 1).for_each(|t| out(t, self.tally.rank_sum(t + 1, question)));
+            return;
+        }
         self.sorted.sort(sample);
         match question.reference {
             Reference::Background => {
@@ -251,9 +149,20 @@ impl Kernel {
             let (n_target, n_reference) = question.pair(t);
             let twice_u = self.ranks.twice[t + 1];
             let ties = self.ranks.shared + self.ranks.ties[t + 1];
-            let sums = RankSum { n_target, n_reference, twice_u, ties };
-            write(t, sums.scored(&options, question.tables).map(Into::into));
+            out(t, RankSum { n_target, n_reference, twice_u, ties });
         }
+    }
+
+    fn wilcoxon<V: Value>(
+        &mut self,
+        sample: &Sample<V>,
+        question: &Question,
+        options: wilcoxon::Options,
+        mut write: impl FnMut(usize, Option<Comparison>),
+    ) {
+        self.rank_sums(sample, question, |t, sums| {
+            write(t, sums.scored(&options, question.tables).map(Into::into));
+        });
     }
 
     fn anderson<V: Value>(
@@ -266,7 +175,10 @@ impl Kernel {
         let (groups, reference) = (question.sizes.len(), question.reference);
         let lists = &mut self.lists;
         lists.clear();
-        self.sorted.sort(sample);
+        // AUROCs have sorted it already.
+        if !question.auroc {
+            self.sorted.sort(sample);
+        }
         self.sorted.list(sample.zeros, lists);
         lists.regroup(groups, reference, options.midrank);
         for t in 0..groups - 1 {
@@ -310,7 +222,7 @@ impl Kernel {
         question: &Question,
         mut out: impl FnMut(usize, Cell),
     ) -> bool {
-        if !self.tally.fill_column(matrix, gene, labels, question) {
+        if question.strata.is_some() || !self.tally.fill_column(matrix, gene, labels, question) {
             return false;
         }
         for t in 0..question.sizes.len() - 1 {
@@ -341,11 +253,13 @@ impl Means {
         (question.scale.mean(self.sums[t + 1], n1), question.scale.mean(other, n2))
     }
 
-    /// Sums every group; against the rest all other groups, too: added, never subtracted.
-    fn fill<V: Value>(&mut self, sample: &Sample<V>, question: &Question) {
-        let groups = sample.zeros.len();
+    fn start(&mut self, question: &Question) {
         self.sums.clear();
-        self.sums.resize(groups, Two::default());
+        self.sums.resize(question.sizes.len(), Two::default());
+    }
+
+    /// Adds cells to their groups.
+    fn add<V: Value>(&mut self, sample: &Sample<V>, question: &Question) {
         let mut natural = [0.0; 128];
         for (number, entries) in sample.entries.chunks(natural.len()).enumerate() {
             let natural = &mut natural[..entries.len()];
@@ -364,6 +278,10 @@ impl Means {
                 }
             }
         }
+    }
+
+    /// Against the rest, sums all other groups of each: added, never subtracted.
+    fn finish(&mut self, question: &Question) {
         if question.reference == Reference::Rest {
             self.others = all_others(&self.sums, |a, b| {
                 let mut sum = *a;
@@ -374,12 +292,50 @@ impl Means {
     }
 }
 
+/// Hands over one stratum after the other: its cells, coded by group, and its groups' sizes.
+fn split<V: Value>(
+    sample: &Sample<V>,
+    strata: &[u64],
+    groups: usize,
+    mut visit: impl FnMut(&Sample<V>, &[u64]),
+) {
+    // Where each stratum's entries begin; then, as they are placed, where they end.
+    let mut ends = vec![0; strata.len() / groups + 1];
+    for entry in sample.entries {
+        ends[entry.code as usize / groups + 1] += 1;
+    }
+    for stratum in 1..ends.len() {
+        ends[stratum] += ends[stratum - 1];
+    }
+    let mut entries = vec![Entry::default(); sample.entries.len()];
+    let mut weights = sample.weights.map(|weights| vec![0; weights.len()]);
+    for (i, &Entry { value, code }) in sample.entries.iter().enumerate() {
+        let place = &mut ends[code as usize / groups];
+        entries[*place] = Entry { value, code: code % groups as u32 };
+        if let Some(weights) = &mut weights {
+            weights[*place] = sample.weight(i);
+        }
+        *place += 1;
+    }
+    let mut first = 0;
+    let each = sample.zeros.chunks_exact(groups).zip(strata.chunks_exact(groups));
+    for ((zeros, sizes), last) in each.zip(ends) {
+        let weights = weights.as_ref().map(|weights| &weights[first..last]);
+        visit(&Sample { entries: &entries[first..last], weights, zeros }, sizes);
+        first = last;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::question::Scale;
     use crate::stats::anderson::AndersonSum;
-    use crate::stats::naive;
+    use crate::stats::exact::NullTables;
+    use crate::stats::special::normal;
+    use crate::stats::{Alternative, naive};
     use proptest::prelude::*;
+    use std::iter;
 
     const GROUPS: usize = 4;
 
@@ -424,12 +380,51 @@ mod tests {
         let tables = NullTables::default();
         let (sizes, scale) = (&sizes[..], Scale::Plain);
         let cells = sizes.iter().sum();
-        let question = Question { sizes, cells, reference, test, scale, tables: &tables };
+        let (strata, auroc, tables) = (None, true, &tables);
+        let question = Question { sizes, strata, cells, reference, test, auroc, scale, tables };
         Kernel::default().compare(&sample, &question, |t, cell| {
             let (n1, n2) = question.pair(t);
             rows[t] = (n1 > 0 && n2 > 0).then_some(cell.comparison);
         });
         test.complete(rows.iter_mut().flatten());
+        rows
+    }
+
+    /// All targets of cells (value, code, weight), three strata of groups.
+    fn compare_strata(
+        cells: &[(f64, u32, u64)],
+        reference: Reference,
+        options: wilcoxon::Options,
+    ) -> Vec<Cell> {
+        let (mut strata, mut zeros) = (vec![0; 3 * GROUPS], vec![0; 3 * GROUPS]);
+        let (mut entries, mut weights) = (Vec::new(), Vec::new());
+        for &(value, code, weight) in cells {
+            strata[code as usize] += weight;
+            if value == 0.0 {
+                zeros[code as usize] += weight;
+            } else {
+                entries.push(Entry { value, code });
+                weights.push(weight);
+            }
+        }
+        let weights = (weights.iter().any(|&weight| weight != 1)).then_some(&weights[..]);
+        let sample = Sample { entries: &entries, weights, zeros: &zeros };
+        let group = |g: usize| (0..3).map(|stratum| strata[stratum * GROUPS + g]).sum::<u64>();
+        let sizes: Vec<u64> = (0..GROUPS).map(group).collect();
+        let (tables, test) = (NullTables::default(), Test::Wilcoxon(options));
+        let question = Question {
+            sizes: &sizes,
+            strata: Some(&strata),
+            cells: sizes.iter().sum(),
+            reference,
+            test,
+            auroc: false,
+            scale: Scale::Plain,
+            tables: &tables,
+        };
+        let mut rows = vec![Cell::EMPTY; GROUPS - 1];
+        Kernel::default().compare(&sample, &question, |t, cell| rows[t] = cell);
+        test.complete(rows.iter_mut().map(|cell| &mut cell.comparison));
         rows
     }
 
@@ -448,6 +443,52 @@ mod tests {
                 let want = naive::rank_sum(&x, &y).test(&options, &NullTables::default());
                 // Integers up to the last step: the same bits.
                 prop_assert_eq!(format!("{row:?}"), format!("{:?}", want.map(Comparison::from)));
+            }
+        }
+
+        #[test]
+        fn strata_equal_midranks_within_each(
+            cells in cells(), of_cell in prop::collection::vec(0u32..3, 90), rest: bool, kind in 0usize..3,
+            weights in prop::option::of(prop::collection::vec(1u64..4, 90)),
+        ) {
+            let reference = if rest { Reference::Rest } else { Reference::Background };
+            let alternative = [Alternative::TwoSided, Alternative::Less, Alternative::Greater][kind];
+            let options = wilcoxon::Options { alternative, ..Default::default() };
+            let weight = |i: usize| weights.as_ref().map_or(1, |weights| weights[i]);
+            // The cells of each stratum, as often as they weigh.
+            let strata: Vec<Vec<(f64, u32)>> = (0..3).map(|stratum| {
+                let of = cells.iter().zip(&of_cell).enumerate().filter(|(_, (_, of))| **of == stratum);
+                of.flat_map(|(i, (&cell, _))| iter::repeat_n(cell, weight(i) as usize)).collect()
+            }).collect();
+            let coded: Vec<_> = cells.iter().zip(&of_cell).enumerate()
+                .map(|(i, (&(v, g), of))| (v, of * GROUPS as u32 + g, weight(i))).collect();
+            let rows = compare_strata(&coded, reference, options);
+            let all: Vec<_> = strata.concat();
+            for (t, cell) in rows.into_iter().enumerate() {
+                let each: Vec<_> = strata.iter().map(|cells| both(cells, reference, t)).collect();
+                let (x, y) = both(&all, reference, t);
+                let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+                prop_assert!(same(cell.target_mean, mean(&x), 1e-13));
+                prop_assert!(same(cell.reference_mean, mean(&y), 1e-13));
+                let got = cell.comparison;
+                let Some(want) = naive::van_elteren(&each) else {
+                    prop_assert!(got.statistic.is_nan() && got.p.p.is_nan());
+                    continue;
+                };
+                // Measured 1e-14; allow 1e-12.
+                prop_assert!((got.statistic - want.statistic).abs() <= 1e-12);
+                let constant = want.variance < 1e-12;
+                let z = if constant { 0.0 } else { want.excess / want.variance.sqrt() };
+                prop_assert!((got.extra[0] - z).abs() <= 1e-12 * z.abs().max(1.0), "{got:?} {want:?}");
+                let p = match alternative {
+                    _ if constant => 1.0,
+                    Alternative::TwoSided => 2.0 * normal::sf(z.abs()),
+                    Alternative::Less => normal::sf(-z),
+                    Alternative::Greater => normal::sf(z),
+                };
+                prop_assert!((got.p.p - p).abs() <= 1e-11 * p, "{got:?} {p}");
+                let pairs: f64 = each.iter().map(|(x, y)| (x.len() * y.len()) as f64 / (x.len() + y.len() + 1) as f64).sum();
+                prop_assert!((got.extra[1] - want.statistic / pairs).abs() <= 1e-12);
             }
         }
 
@@ -477,6 +518,8 @@ mod tests {
                 let tolerance = if rest { 1e-12 } else { 0.0 };
                 prop_assert!(same(row.statistic, direct.statistic, tolerance));
                 prop_assert!(same(row.p.p, direct.p.p, tolerance));
+                let auroc = naive::rank_sum(&x, &y).auroc();
+                prop_assert_eq!(row.extra[0], auroc);
                 // Measured 3e-15; allow 1e-12.
                 let want = naive::anderson_a_squared(&x, &y, midrank);
                 prop_assert!(same(sum.a_squared(), want, 1e-12), "{} {}", sum.a_squared(), want);
@@ -495,6 +538,7 @@ mod tests {
                     prop_assert!(x.is_empty() || y.is_empty());
                     continue;
                 };
+                prop_assert_eq!(row.extra[1], naive::rank_sum(&x, &y).auroc());
                 let want = naive::t_statistic(&x, &y, equal_var);
                 if x.len() < 2 || y.len() < 2 {
                     prop_assert!(row.statistic.is_nan());

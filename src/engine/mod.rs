@@ -3,6 +3,7 @@
 //! ```text
 //! design   labels to codes, the reference, which groups are reported
 //! members  each group's cells
+//! question what is asked of a gene, and the numbers that answer it
 //! gene     one gene: every target from one sweep; the expressions call it too
 //! bins     small counts: two histograms of one gene compared
 //! tally    small counts: the histograms of one gene
@@ -23,6 +24,7 @@ pub mod gene;
 mod lists;
 pub mod members;
 mod odd;
+pub mod question;
 pub mod run;
 pub mod sorted;
 pub mod table;

@@ -4,7 +4,7 @@
 //! sample, without haste.
 
 use super::bins::Bin;
-use super::gene::{Cell, Comparison, Question, Test};
+use super::question::{Cell, Comparison, Question, Test};
 use crate::matrix::Value;
 use crate::stats::anderson::AndersonSum;
 use crate::stats::moments::GroupMoments;
@@ -150,6 +150,11 @@ pub fn compare<T: Bin, V: Value>(pair: &Pair<T, V>, question: &Question) -> Cell
             ttest(&groups.moments[0], &groups.moments[1], options).map(Into::into)
         }
     };
+    let mut comparison = comparison.unwrap_or(Comparison::NAN);
+    if question.test.lacks_auroc(question.auroc) {
+        let auroc = rank_sum(&runs, pair.sizes).auroc();
+        comparison = comparison.with_auroc(&question.test, auroc);
+    }
     let (mut target, mut other) = (Two::default(), Two::default());
     for run in &runs {
         let weight = question.scale.before(run.value);
@@ -159,7 +164,7 @@ pub fn compare<T: Bin, V: Value>(pair: &Pair<T, V>, question: &Question) -> Cell
     Cell {
         target_mean: question.scale.mean(target, pair.sizes.0),
         reference_mean: question.scale.mean(other, pair.sizes.1),
-        comparison: comparison.unwrap_or(Comparison::NAN),
+        comparison,
     }
 }
 

@@ -8,13 +8,16 @@
 
 use super::counts;
 use super::design::Design;
-use super::gene::{Cell, Kernel, Question, Scale, Test};
+use super::gene::Kernel;
 use super::members::Members;
+use super::question::{Cell, Question, Scale, Test};
 use super::sorted::Sample;
 use super::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::matrix::{Block, Column, Matrix, SKIP, Stored, Value};
 use crate::stats::exact::NullTables;
+use crate::stats::unknown;
+use crate::stats::wilcoxon::{self, Method};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -50,6 +53,8 @@ impl Monitor {
 pub struct Plan<'a> {
     pub design: &'a Design,
     pub test: Test,
+    /// Whether a test that does not rank has AUROCs, too.
+    pub auroc: bool,
     pub scale: Scale,
     /// The genes to test, ascending and distinct.
     pub genes: &'a [u32],
@@ -60,9 +65,11 @@ impl<'a> Plan<'a> {
     pub(super) fn question(&self, tables: &'a NullTables) -> Question<'a> {
         Question {
             sizes: self.design.sizes(),
+            strata: self.design.strata(),
             cells: self.design.cells(),
             reference: self.design.reference(),
             test: self.test,
+            auroc: self.auroc,
             scale: self.scale,
             tables,
         }
@@ -75,7 +82,8 @@ impl<'a> Plan<'a> {
 ///
 /// # Errors
 /// [`ErrorKind::ShapeMismatch`] where the design has another number of cells,
-/// [`ErrorKind::NotANumber`] with the first cell and gene, or [`ErrorKind::Interrupted`].
+/// [`ErrorKind::NotANumber`] with the first cell and gene, [`ErrorKind::Interrupted`], or
+/// [`ErrorKind::UnknownOption`] for strata of a test that has none.
 pub fn run<M: Matrix>(
     matrix: &M,
     plan: &Plan,
@@ -93,7 +101,11 @@ pub fn run<M: Matrix>(
         }
         _ => error,
     };
-    if matrix.bands() == 0 || plan.genes.is_empty() || design.n_targets() == 0 {
+    let stratified = design.strata().is_some();
+    if stratified {
+        check_stratified(&plan.test)?;
+    }
+    if matrix.bands() == 0 || stratified || plan.genes.is_empty() || design.n_targets() == 0 {
         return by_gene(matrix, plan, tables, monitor, table, first).map_err(named);
     }
     let survey = counts::survey(matrix, plan.genes, design.codes());
@@ -109,6 +121,19 @@ pub fn run<M: Matrix>(
         }
     }
     Ok(())
+}
+
+/// # Errors
+/// [`ErrorKind::UnknownOption`] unless `test` can be taken stratum by stratum.
+pub fn check_stratified(test: &Test) -> Result<()> {
+    match test {
+        Test::Wilcoxon(wilcoxon::Options { method: Method::Asymptotic, .. }) => Ok(()),
+        Test::Wilcoxon(options) => {
+            let got = format!("{:?}", options.method).to_lowercase();
+            Err(unknown("with strata, method", &got, &["asymptotic"]))
+        }
+        _ => Err(unknown("with strata, test", test.name(), &["wilcoxon"])),
+    }
 }
 
 /// [`run`] gene by gene.
@@ -222,11 +247,11 @@ impl<V: Value> Worker<V> {
         self.column.clear();
         matrix.column(bands, block, slot, design.codes(), &mut self.column)?;
         self.counts.clear();
-        self.counts.resize(design.sizes().len(), 0);
+        self.counts.resize(design.code_sizes().len(), 0);
         for entry in &self.column {
             self.counts[entry.code as usize] += 1;
         }
-        let sizes = design.sizes().iter().zip(&self.counts);
+        let sizes = design.code_sizes().iter().zip(&self.counts);
         self.zeros.clear();
         self.zeros.extend(sizes.map(|(&size, &count)| size.saturating_sub(count.into())));
         Ok(())
@@ -405,22 +430,26 @@ mod tests {
     proptest! {
         #[test]
         fn every_layout_and_kernel_gives_one_table(
-            rows in rows(), labels in prop::collection::vec(0u32..6, CELLS), rest: bool, kind in 0usize..3,
+            rows in rows(), labels in prop::collection::vec(0u32..6, CELLS), rest: bool, kind in 0usize..4,
             scale in prop::sample::select(vec![Scale::Plain, Scale::MeanOfExpm1, Scale::Geometric]),
-            skipped in prop::collection::vec(0u8..8, GENES), narrow: bool,
+            skipped in prop::collection::vec(0u8..8, GENES), narrow: bool, auroc: bool,
+            strata in prop::collection::vec(prop_oneof![9 => 0u32..3, 1 => Just(SKIP)], CELLS),
         ) {
             let labels: Vec<u32> = labels.iter().map(|&l| if l > TARGETS as u32 { SKIP } else { l }).collect();
             let reference = if rest { Reference::Rest } else { Reference::Background };
-            let design = Design::new(labels, TARGETS, reference).unwrap();
+            let mut design = Design::new(labels, TARGETS, reference).unwrap();
+            if kind == 3 {
+                design = design.stratified(&strata, 3).unwrap();
+            }
             let genes: Vec<u32> = (0..GENES as u32).filter(|&g| skipped[g as usize] > 0).collect();
             let test = match kind {
-                0 => Test::Wilcoxon(wilcoxon::Options::default()),
+                0 | 3 => Test::Wilcoxon(wilcoxon::Options::default()),
                 1 => Test::Anderson(anderson::Options::default()),
                 _ => Test::TTest(ttest::Options::default()),
             };
             // Geometric means need values above -1.
             let rows: Vec<f32> = rows.iter().map(|&v| if scale == Scale::Plain { v } else { v.clamp(0.0, 600.0) }).collect();
-            let plan = Plan { design: &design, test, scale, genes: &genes };
+            let plan = Plan { design: &design, test, auroc, scale, genes: &genes };
             let (values, indices, indptr) = compressed(&rows, true);
             let (csc, _) = Csc::new((CELLS, GENES), &values, &indices, &indptr).unwrap();
             let by_gene = table(&csc, &plan);
@@ -440,6 +469,7 @@ mod tests {
                 prop_assert!(same(&got.statistic, &by_gene.statistic, tolerance), "{:?} {:?}", got.statistic, by_gene.statistic);
                 prop_assert!(same(&got.p_value, &by_gene.p_value, tolerance), "{:?} {:?}", got.p_value, by_gene.p_value);
                 prop_assert!(same(&got.extra[0], &by_gene.extra[0], tolerance));
+                prop_assert!(same(&got.extra[1], &by_gene.extra[1], 0.0));
                 prop_assert!(same(&got.target_mean, &by_gene.target_mean, 0.0), "{:?} {:?}", got.target_mean, by_gene.target_mean);
                 prop_assert!(same(&got.reference_mean, &by_gene.reference_mean, 0.0));
             }

@@ -1,7 +1,7 @@
 //! The result's columns: targets in order, each with all genes in order.
 
 use super::design::Design;
-use super::gene::{Cell, Test};
+use super::question::{Cell, Test};
 use crate::error::{Error, ErrorKind};
 use crate::stats::adjust::benjamini_hochberg;
 use crate::stats::special::elementary::log2;

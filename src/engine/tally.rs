@@ -2,9 +2,10 @@
 
 use super::bins::{self, Sums};
 use super::design::Reference;
-use super::gene::{Cell, Question, Scale};
+use super::question::{Cell, Question, Scale};
 use super::sorted::Sample;
 use crate::matrix::{Entry, Matrix, SKIP, Stored, Value};
+use crate::stats::wilcoxon::RankSum;
 
 /// One gene's table of group x value.
 #[derive(Debug, Default)]
@@ -138,20 +139,27 @@ impl Tally {
 
     /// The comparison of one group.
     pub fn cell(&self, code: usize, question: &Question) -> Cell {
-        let background = bins::Background {
+        let (background, sizes) = (self.compared_with(question), question.pair(code - 1));
+        background.cell(self.bins(code), sizes, &self.weights, question)
+    }
+
+    /// The rank sum of one group.
+    pub fn rank_sum(&self, code: usize, question: &Question) -> RankSum {
+        self.compared_with(question).rank_sum(self.bins(code), question.pair(code - 1)).0
+    }
+
+    fn bins(&self, code: usize) -> &[u32] {
+        &self.table[code * self.width..][..self.width]
+    }
+
+    fn compared_with(&self, question: &Question) -> bins::Background<'_> {
+        bins::Background {
             own: &self.own,
             ranks: &self.ranks,
             ties: self.ties,
             sums: self.sums,
             cells: self.cells,
             rest: question.reference == Reference::Rest,
-        };
-        let sizes = question.pair(code - 1);
-        background.cell(
-            &self.table[code * self.width..][..self.width],
-            sizes,
-            &self.weights,
-            question,
-        )
+        }
     }
 }

@@ -24,7 +24,7 @@ mod output;
 mod ttest;
 mod wilcoxon;
 
-use crate::engine::gene::Test;
+use crate::engine::question::Test;
 use crate::error::Error;
 use convert::Request;
 use ffi::Inputs;

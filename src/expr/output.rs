@@ -1,7 +1,7 @@
 //! The result's struct column: one row for each target.
 
 use super::convert::Labels;
-use crate::engine::gene::Comparison;
+use crate::engine::question::Comparison;
 use polars::prelude::*;
 
 /// One target's row before it is a column's.

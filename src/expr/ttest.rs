@@ -3,7 +3,7 @@
 use super::convert::Request;
 use super::ffi::{Inputs, Plugin, export};
 use super::{evaluate, output, polars_error};
-use crate::engine::gene::Test;
+use crate::engine::question::Test;
 use crate::error::Error;
 use crate::stats::ttest::{Options, Variance};
 use polars::prelude::*;

@@ -12,7 +12,7 @@
 mod files;
 
 use crate::engine::design::{Design, Reference};
-use crate::engine::gene::{Scale, Test};
+use crate::engine::question::{Scale, Test};
 use crate::engine::run::{self, Monitor, Plan};
 use crate::engine::table::{self, Family, Table};
 use crate::error::{Error, ErrorKind};

@@ -20,6 +20,7 @@ pub mod radix;
 pub mod special;
 pub mod ttest;
 pub mod two;
+pub mod van_elteren;
 pub mod wilcoxon;
 
 use crate::error::{Error, ErrorKind};

@@ -23,6 +23,63 @@ pub fn rank_sum(x: &[f64], y: &[f64]) -> RankSum {
     RankSum { n_target: x.len() as u64, n_reference: y.len() as u64, twice_u, ties }
 }
 
+/// What van Elteren's score is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct VanElteren {
+    /// Σ U / (N + 1).
+    pub statistic: f64,
+    /// Σ (W - n1 (N + 1) / 2) / (N + 1), W the rank sum.
+    pub excess: f64,
+    /// Its variance over all ways to label each stratum's cells.
+    pub variance: f64,
+}
+
+/// Van Elteren's sums from the midranks of each stratum's samples; `None` where no stratum has both.
+#[must_use]
+pub fn van_elteren(strata: &[(Vec<f64>, Vec<f64>)]) -> Option<VanElteren> {
+    let mut all = VanElteren::default();
+    let mut found = false;
+    for (x, y) in strata.iter().filter(|(x, y)| !x.is_empty() && !y.is_empty()) {
+        found = true;
+        let pooled: Vec<f64> = x.iter().chain(y).copied().collect();
+        let midrank = |v: &f64| {
+            let below = pooled.iter().filter(|w| *w < v).count() as f64;
+            let equal = pooled.iter().filter(|w| *w == v).count() as f64;
+            below + (equal + 1.0) / 2.0
+        };
+        let (n1, n2, n) = (x.len() as f64, y.len() as f64, pooled.len() as f64);
+        let rank_sum: f64 = x.iter().map(midrank).sum();
+        let mean = f64::midpoint(n, 1.0);
+        let spread: f64 = pooled.iter().map(|v| (midrank(v) - mean).powi(2)).sum();
+        all.statistic += (rank_sum - n1 * (n1 + 1.0) / 2.0) / (n + 1.0);
+        all.excess += (rank_sum - n1 * mean) / (n + 1.0);
+        // Of n1 ranks drawn without replacement.
+        all.variance += n1 * n2 / (n * (n - 1.0)) * spread / (n + 1.0).powi(2);
+    }
+    found.then_some(all)
+}
+
+/// Visits all ways to choose the targets, as many as said, among each stratum's cells.
+pub fn relabellings(strata: &[(Vec<u8>, usize)], visit: &mut impl FnMut(&[(Vec<f64>, Vec<f64>)])) {
+    fn go(
+        strata: &[(Vec<u8>, usize)],
+        chosen: &mut Vec<(Vec<f64>, Vec<f64>)>,
+        visit: &mut impl FnMut(&[(Vec<f64>, Vec<f64>)]),
+    ) {
+        let Some(((cells, targets), others)) = strata.split_first() else { return visit(chosen) };
+        for mask in (0u32..1 << cells.len()).filter(|mask| mask.count_ones() as usize == *targets) {
+            let pick = |wanted: bool| {
+                let kept = cells.iter().enumerate().filter(|(i, _)| (mask >> i & 1 == 1) == wanted);
+                kept.map(|(_, &v)| f64::from(v)).collect()
+            };
+            chosen.push((pick(true), pick(false)));
+            go(others, chosen, visit);
+            chosen.pop();
+        }
+    }
+    go(strata, &mut Vec::new(), visit);
+}
+
 /// How many of `x` and of `y` have each distinct value, ascending; -0.0 equals 0.0.
 #[must_use]
 pub fn runs(x: &[f64], y: &[f64]) -> Vec<(u64, u64)> {

@@ -154,8 +154,15 @@ impl RankSum {
         }
     }
 
-    /// The standard deviation s of U under the null.
-    fn deviation(&self, tie_correct: bool) -> f64 {
+    /// U1 / (n1 n2): the chance that a target's value exceeds a reference's; NaN where a sample is
+    /// empty.
+    #[must_use]
+    pub fn auroc(&self) -> f64 {
+        self.twice_u as f64 / 2.0 / (self.n_target * self.n_reference) as f64
+    }
+
+    /// The variance s² of U under the null.
+    pub(super) fn variance(&self, tie_correct: bool) -> f64 {
         let n = self.n_target + self.n_reference;
         let pairs = self.n_target as f64 * self.n_reference as f64;
         let factor = if tie_correct {
@@ -168,7 +175,7 @@ impl RankSum {
         } else {
             n as f64 + 1.0
         };
-        (pairs / 12.0 * factor).sqrt()
+        pairs / 12.0 * factor
     }
 
     /// The test; `None` where a sample is empty.
@@ -202,7 +209,7 @@ impl RankSum {
         let pairs = self.n_target * self.n_reference;
         // 2 (U1 - n1 n2 / 2), exact.
         let twice_excess = self.twice_u.cast_signed() - pairs.cast_signed();
-        let deviation = self.deviation(options.tie_correct);
+        let deviation = self.variance(options.tie_correct).sqrt();
         let correction = i64::from(options.continuity);
         let p = if options.p_of_score() {
             Tail::NAN
@@ -217,12 +224,7 @@ impl RankSum {
         } else {
             shrunk as f64 / 2.0 / deviation
         };
-        Some(Wilcoxon {
-            statistic: self.twice_u as f64 / 2.0,
-            p,
-            z_score,
-            auroc: self.twice_u as f64 / 2.0 / pairs as f64,
-        })
+        Some(Wilcoxon { statistic: self.twice_u as f64 / 2.0, p, z_score, auroc: self.auroc() })
     }
 
     fn exact_tail(&self, alternative: Alternative, tables: &NullTables) -> Tail {
@@ -261,7 +263,11 @@ fn asymptotic_tail(
         Alternative::Greater => twice_excess,
         Alternative::Less => -twice_excess,
     };
-    let z = (towards - correction) as f64 / 2.0 / deviation;
+    tail((towards - correction) as f64 / 2.0 / deviation, alternative)
+}
+
+/// The tail beyond a score that points the alternative's way.
+pub(super) fn tail(z: f64, alternative: Alternative) -> Tail {
     match alternative {
         Alternative::TwoSided => normal::two_sided(z),
         _ => Tail::one_sided(normal::sf(z), normal::log_sf(z)),
