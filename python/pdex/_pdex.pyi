@@ -60,6 +60,8 @@ class Job:
         options: dict[str, Any],
         scale_name: str,
         threads: int,
+        strata: tuple[_Codes, int] | None = None,
+        auroc: bool = False,
     ) -> Job: ...
     def add(
         self, matrix: _Matrix, genes: _Codes, progress: Callable[[int], object] | None = None

@@ -10,9 +10,10 @@ import numpy as np
 
 from pdex.io.h5ad import naming
 from pdex.io.source import at_least, limit_of, n_threads, names_of, open_source, read_groups
-from pdex.options import Alternative, choose, complete, flag
+from pdex.options import Alternative, check_stratified, choose, complete, flag
 from pdex.output import check_output, scan
 from pdex.progress import Progress
+from pdex.strata import read_strata
 from pdex.work import Work
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def de(
     groups: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     min_cells: int | None = None,
+    strata: str | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -53,6 +55,7 @@ def de(
     pseudocount: float = 1e-9,
     fdr: str = "target",
     alternative: Alternative = "two-sided",
+    auroc: bool = False,
     threads: int | None = None,
     memory_limit: int | None = None,
     output: None = None,
@@ -69,6 +72,7 @@ def de(
     groups: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     min_cells: int | None = None,
+    strata: str | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -77,6 +81,7 @@ def de(
     pseudocount: float = 1e-9,
     fdr: str = "target",
     alternative: Alternative = "two-sided",
+    auroc: bool = False,
     threads: int | None = None,
     memory_limit: int | None = None,
     output: str | os.PathLike[str],
@@ -92,6 +97,7 @@ def de(
     groups: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     min_cells: int | None = None,
+    strata: str | None = None,
     genes: Sequence[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -100,6 +106,7 @@ def de(
     pseudocount: float = 1e-9,
     fdr: str = "target",
     alternative: Alternative = "two-sided",
+    auroc: bool = False,
     threads: int | None = None,
     memory_limit: int | None = None,
     output: str | os.PathLike[str] | None = None,
@@ -128,6 +135,11 @@ def de(
     min_cells
         Leave out targets with fewer labelled cells, which the logger ``pdex`` names; they still
         belong to the rest.
+    strata
+        Column of ``obs`` with each cell's batch or replicate: wilcoxon then compares cells within
+        each and adds the comparisons up (van Elteren's test), so that differences between batches
+        are not taken for effects; see :func:`pdex.wilcoxon`. Cells without a value are left out.
+        Means are of all cells, whatever their stratum.
     layer
         Layer to read instead of ``X``.
     use_raw
@@ -146,6 +158,9 @@ def de(
     alternative
         ``"two-sided"``, ``"less"`` (the target's values are smaller) or ``"greater"``; anderson
         has the first only.
+    auroc
+        Add a column ``auroc`` to the tests that have none of their own, anderson and ttest: the
+        chance that a cell of the target exceeds one of the reference, ties counted half.
     threads
         Number of threads, at most the cores; all cores where None. It never changes a number.
     memory_limit
@@ -172,7 +187,8 @@ def de(
         ``target`` and ``feature`` (Enum), ``n_target``, ``n_reference``, ``target_mean``,
         ``reference_mean``, ``log2_fold_change``, ``percent_change`` (of the reference, as a
         fraction), ``statistic``, ``p_value``, ``neg_log10_p``, ``fdr``, and the test's own:
-        ``z_score`` and ``auroc``, or ``df``. With ``output``, a lazy frame of the file.
+        ``z_score`` and ``auroc``, or ``df``; ``auroc`` where asked for. With ``output``, a lazy
+        frame of the file.
 
     Raises
     ------
@@ -180,13 +196,18 @@ def de(
         Unknown column or layer.
     ValueError
         Unknown reference, group, gene or option; a group with two roles; no target that has
-        `min_cells`; NaN in the matrix (with the first cell and gene); broken sparse arrays; no
-        cells; no raw.
+        `min_cells`; strata of another test, or that no target shares with its reference; NaN in the
+        matrix (with the first cell and gene); broken sparse arrays; no cells; no raw.
     TypeError
         A matrix that does not hold real numbers, or an option that the test does not have.
     OSError
         A file that cannot be read, or whose bytes are not what it says of them: every error of a
         file names its path. Or a result that cannot be written: nothing is left of it.
+
+    Warns
+    -----
+    UserWarning
+        Targets that share no stratum with the reference: their tests are NaN.
 
     Examples
     --------
@@ -197,6 +218,8 @@ def de(
     (60, 14)
     """
     options = complete(test, options, alternative)
+    if strata is not None:
+        check_stratified(test, options)
     choose("mean", mean, ("arithmetic", "geometric"))
     choose("fdr", fdr, ("target", "all"))
     number = isinstance(pseudocount, (int, float, np.integer, np.floating))
@@ -211,13 +234,18 @@ def de(
         found = read_groups(source.adata, groupby)
         codes, targets = _codes(found, reference, groups, exclude, min_cells)
         selected = source.select_genes(genes)
+        within = None
+        if strata is not None:
+            within = read_strata(source.adata, strata, (codes, targets, rest))
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")
     scale = _SCALES[mean, flag("is_log1p", is_log1p)]
     design = (codes, len(targets), rest)
     limit = limit_of(memory_limit)
-    work = Work(source, selected, design, (test, options, scale), threads, limit)
+    question = (test, options, scale)
+    wanted = flag("auroc", auroc)
+    work = Work(source, selected, design, question, threads, limit, within, wanted)
     bar = Progress(len(selected), None if progress is None else flag("progress", progress))
     try:
         if path is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from pdex._plugin import register
-from pdex.options import Alternative, Method, PValue, check_options
+from pdex.options import Alternative, Method, PValue, check_options, check_stratified
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,6 +25,7 @@ def wilcoxon(
     *,
     reference: Reference,
     count: IntoExpr | None = None,
+    strata: IntoExpr | None = None,
     alternative: Alternative = "two-sided",
     method: Method = "asymptotic",
     continuity: bool = True,
@@ -46,15 +47,19 @@ def wilcoxon(
         against all other rows.
     count
         How many cells a row stands for, a non-negative integer; 1 where absent.
+    strata
+        Each row's batch or replicate, in the dtypes of `target`: samples are compared within each
+        and the comparisons added up, which is van Elteren's test (see Notes). Nulls are left out.
     alternative
         ``"two-sided"``, ``"less"`` (the target's values are smaller) or ``"greater"``.
     method
         ``"asymptotic"``, ``"exact"`` (NaN where values are tied), or ``"auto"``: exact where a
         sample has 8 or fewer values and nothing is tied.
     continuity
-        Subtract 1/2 from the distance between U and its mean.
+        Subtract 1/2 from the distance between U and its mean; without meaning where there are
+        strata, whose sum has no equal steps.
     tie_correct
-        Reduce the variance by the tied runs.
+        Reduce the variance by the tied runs (of each stratum).
 
     Returns
     -------
@@ -66,15 +71,25 @@ def wilcoxon(
     Raises
     ------
     ValueError
-        An option that is not known.
+        An option that is not known, or another method than ``"asymptotic"`` with strata.
     polars.exceptions.ComputeError
         When the query runs: an unknown or empty reference, a dtype that has no meaning, a null or
         negative count, no rows.
 
+    Notes
+    -----
+    With strata h of N_h cells (target and reference together), ``statistic`` is the sum of
+    U_h / (N_h + 1), ``z_score`` its distance from the mean in standard deviations, and ``auroc``
+    the chance that a value of the target exceeds one of the reference of the same stratum, weighted
+    likewise. A stratum without either sample takes no part but in means; where all are such the
+    test is null. One stratum is the plain test with ``continuity=False``. Where all values are
+    equal within each stratum p is 1.
+
     References
     ----------
     Mann and Whitney (1947), Ann. Math. Stat. 18, 50. Variance with ties: Lehmann (1975),
-    *Nonparametrics*, eq. 1.34. The same numbers as :func:`scipy.stats.mannwhitneyu`.
+    *Nonparametrics*, eq. 1.34. The same numbers as :func:`scipy.stats.mannwhitneyu`. Strata: van
+    Elteren (1960), Bull. Inst. Int. Stat. 37, 351; Lehmann (1975), section 3.3.
 
     Examples
     --------
@@ -83,6 +98,10 @@ def wilcoxon(
     >>> test = df.select(pdex.wilcoxon("value", "target", reference="control"))
     >>> test.unnest("wilcoxon").select("target", "statistic", pl.col("p_value").round(6)).row(0)
     ('a', 8.5, 0.121183)
+    >>> df = df.with_columns(batch=pl.Series([1, 1, 2, 1, 1, 2]))
+    >>> test = df.select(pdex.wilcoxon("value", "target", reference="control", strata="batch"))
+    >>> test.unnest("wilcoxon").select("target", pl.col("z_score", "p_value").round(6)).row(0)
+    ('a', 1.843909, 0.065196)
     """
     options = {
         "alternative": alternative,
@@ -90,7 +109,10 @@ def wilcoxon(
         "continuity": continuity,
         "tie_correct": tie_correct,
     }
-    return _expression("wilcoxon", value, target, count, reference, options)
+    if strata is not None:
+        check_stratified("wilcoxon", options)
+    inputs = {"value": value, "target": target, "count": count, "strata": strata}
+    return _expression("wilcoxon", inputs, reference, options)
 
 
 def anderson(
@@ -101,6 +123,7 @@ def anderson(
     count: IntoExpr | None = None,
     midrank: bool = True,
     p_value: PValue = "asymptotic",
+    auroc: bool = False,
 ) -> pl.Expr:
     """Two-sample Anderson-Darling test of every target against a reference.
 
@@ -116,13 +139,16 @@ def anderson(
     p_value
         ``"asymptotic"``: from the limiting distribution, accurate however small.
         ``"scipy"``: SciPy's interpolation, capped to [0.001, 0.25].
+    auroc
+        Add the field ``auroc``: the chance that a value of the target exceeds one of the reference,
+        ties counted half.
 
     Returns
     -------
     polars.Expr
         A struct for each target, named ``anderson``: ``target``, ``n_target``, ``n_reference``,
         ``target_mean``, ``reference_mean``, ``statistic`` (normalised), ``p_value``,
-        ``neg_log10_p``.
+        ``neg_log10_p``, and ``auroc`` where asked for.
 
     Raises
     ------
@@ -151,8 +177,9 @@ def anderson(
     >>> round(test["statistic"][0], 6)
     -0.498838
     """
-    options = {"midrank": midrank, "p_value": p_value}
-    return _expression("anderson", value, target, count, reference, options)
+    options = {"midrank": midrank, "p_value": p_value, "auroc": auroc}
+    inputs = {"value": value, "target": target, "count": count}
+    return _expression("anderson", inputs, reference, options)
 
 
 def ttest(
@@ -163,6 +190,7 @@ def ttest(
     count: IntoExpr | None = None,
     alternative: Alternative = "two-sided",
     equal_var: bool = True,
+    auroc: bool = False,
 ) -> pl.Expr:
     """t-test of every target against a reference.
 
@@ -174,13 +202,15 @@ def ttest(
         ``"two-sided"``, ``"less"`` (the target's mean is smaller) or ``"greater"``.
     equal_var
         Student's test with a pooled variance; ``False`` is Welch's.
+    auroc
+        Add the field ``auroc``, as for :func:`anderson`.
 
     Returns
     -------
     polars.Expr
         A struct for each target, named ``ttest``: ``target``, ``n_target``, ``n_reference``,
         ``target_mean``, ``reference_mean``, ``statistic`` (t), ``p_value``, ``neg_log10_p``,
-        ``df``. NaN where a sample has fewer than two values.
+        ``df``, and ``auroc`` where asked for. NaN where a sample has fewer than two values.
 
     Raises
     ------
@@ -202,27 +232,26 @@ def ttest(
     >>> test.select(pl.col("statistic", "p_value", "df").round(6)).row(0)
     (2.44949, 0.070484, 4.0)
     """
-    options = {"alternative": alternative, "equal_var": equal_var}
-    return _expression("ttest", value, target, count, reference, options)
+    options = {"alternative": alternative, "equal_var": equal_var, "auroc": auroc}
+    inputs = {"value": value, "target": target, "count": count}
+    return _expression("ttest", inputs, reference, options)
+
+
+#: The columns that may be left out.
+_OPTIONAL = ("count", "strata")
 
 
 def _expression(
-    test: str,
-    value: IntoExpr,
-    target: IntoExpr,
-    count: IntoExpr | None,
-    reference: Reference,
-    options: dict[str, Any],
+    test: str, inputs: dict[str, IntoExpr], reference: Reference, options: dict[str, Any]
 ) -> pl.Expr:
     check_options(options)
-    inputs = {"value": value, "target": target, "count": count}
     request = {**_label(reference), **{role: _name(e, role) for role, e in inputs.items()}}
     # One struct: Polars runs the groups of a group_by in parallel for functions of one column only.
     columns = pl.struct(
         [
             _column(e, role).alias(role)
             for role, e in inputs.items()
-            if role != "count" or e is not None
+            if role not in _OPTIONAL or e is not None
         ]
     )
     return register(test, columns, {"request": request, **options})
@@ -279,6 +308,7 @@ class PdexNamespace:
         *,
         reference: Reference,
         count: IntoExpr | None = None,
+        strata: IntoExpr | None = None,
         alternative: Alternative = "two-sided",
         method: Method = "asymptotic",
         continuity: bool = True,
@@ -290,6 +320,7 @@ class PdexNamespace:
             target,
             reference=reference,
             count=count,
+            strata=strata,
             alternative=alternative,
             method=method,
             continuity=continuity,
@@ -304,10 +335,17 @@ class PdexNamespace:
         count: IntoExpr | None = None,
         midrank: bool = True,
         p_value: PValue = "asymptotic",
+        auroc: bool = False,
     ) -> pl.Expr:
         """Two-sample Anderson-Darling test of this value; see :func:`pdex.anderson`."""
         return anderson(
-            self._expr, target, reference=reference, count=count, midrank=midrank, p_value=p_value
+            self._expr,
+            target,
+            reference=reference,
+            count=count,
+            midrank=midrank,
+            p_value=p_value,
+            auroc=auroc,
         )
 
     def ttest(
@@ -318,6 +356,7 @@ class PdexNamespace:
         count: IntoExpr | None = None,
         alternative: Alternative = "two-sided",
         equal_var: bool = True,
+        auroc: bool = False,
     ) -> pl.Expr:
         """t-test of this value; see :func:`pdex.ttest`."""
         return ttest(
@@ -327,4 +366,5 @@ class PdexNamespace:
             count=count,
             alternative=alternative,
             equal_var=equal_var,
+            auroc=auroc,
         )

@@ -75,3 +75,16 @@ def complete(test: str, options: dict[str, Any], alternative: str) -> dict[str, 
         msg = "overestim_var=True is a version of Welch's test: it needs equal_var=False"
         raise ValueError(msg)
     return options
+
+
+def check_stratified(test: str, options: dict[str, Any]) -> None:
+    """Raise ValueError unless a test with these options can be taken within strata."""
+    if test != "wilcoxon":
+        msg = f"strata: {test} has none; use test='wilcoxon', or leave strata out"
+        raise ValueError(msg)
+    if options["method"] != "asymptotic":
+        msg = (
+            f"method={options['method']!r} has no distribution within strata: use 'asymptotic', or "
+            "leave strata out"
+        )
+        raise ValueError(msg)

@@ -43,6 +43,10 @@ class Work:
         How many threads work.
     memory
         Bytes that the work may take beyond its result.
+    strata
+        A stratum for each cell, and their number, where cells are compared within strata.
+    auroc
+        Whether a test that does not rank has AUROCs, too.
     """
 
     source: Source
@@ -51,6 +55,8 @@ class Work:
     question: tuple[str, dict[str, Any], str]
     threads: int
     memory: int
+    strata: tuple[npt.NDArray[np.uint32], int] | None = None
+    auroc: bool = False
 
     def columns(self, bar: Progress, pseudocount: float, fdr: str) -> list[pl.Series]:
         """Return the columns of all targets and genes."""
@@ -139,8 +145,9 @@ class Work:
         return self.source.pieces(self.genes, self.threads, piece_size(self.memory), bar.read)
 
     def _job(self, n_genes: int) -> _pdex.Job:
-        codes, n_targets, rest = self.design
-        return _pdex.Job(codes, n_targets, rest, n_genes, *self.question, self.threads)
+        return _pdex.Job(
+            *self.design, n_genes, *self.question, self.threads, self.strata, self.auroc
+        )
 
 
 def run(

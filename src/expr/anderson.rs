@@ -2,15 +2,12 @@
 
 use super::convert::Request;
 use super::ffi::{Inputs, Plugin, export};
-use super::{evaluate, output, polars_error};
+use super::{Asked, evaluate, output, polars_error};
 use crate::engine::question::Test;
 use crate::error::Error;
 use crate::stats::anderson::Options;
 use polars::prelude::*;
 use serde::Deserialize;
-
-const NAME: &str = "anderson";
-const EXTRAS: [&str; 0] = [];
 
 /// The keywords of the Python function.
 #[derive(Deserialize)]
@@ -18,11 +15,17 @@ struct Kwargs {
     request: Request,
     midrank: bool,
     p_value: String,
+    auroc: bool,
 }
 
 impl Kwargs {
     fn test(&self) -> Result<Test, Error> {
         Ok(Test::Anderson(Options { midrank: self.midrank, p_value: self.p_value.parse()? }))
+    }
+
+    fn asked(&self) -> PolarsResult<Asked> {
+        let test = self.test().map_err(|e| polars_error(&e))?;
+        Ok(Asked { test, auroc: self.auroc })
     }
 }
 
@@ -32,12 +35,11 @@ impl Plugin for Kwargs {
     }
 
     fn call(self, inputs: Inputs) -> PolarsResult<Series> {
-        let test = self.test().map_err(|e| polars_error(&e))?;
-        evaluate(NAME, &EXTRAS, &inputs, &self.request, test)
+        evaluate(&inputs, &self.request, self.asked()?)
     }
 
-    fn field(inputs: &[Field]) -> PolarsResult<Field> {
-        output::field(NAME, &EXTRAS, inputs)
+    fn field(&self, inputs: &[Field]) -> PolarsResult<Field> {
+        output::field(self.asked()?, inputs)
     }
 }
 

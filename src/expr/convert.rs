@@ -10,10 +10,11 @@
 use super::distinct::Distinct;
 use super::ffi::Inputs;
 use super::output::Row;
-use super::polars_error;
-use crate::engine::design::{Reference, pair};
+use super::{Asked, polars_error};
+use crate::engine::design::{Reference, check_strata, pair};
 use crate::engine::gene::Kernel;
 use crate::engine::question::{Comparison, Question, Scale, Test};
+use crate::engine::run::check_stratified;
 use crate::engine::sorted::Sample;
 use crate::error::{Error, ErrorKind};
 use crate::matrix::{Entry, SKIP, Value};
@@ -37,6 +38,9 @@ pub struct Request {
     value: String,
     target: String,
     count: String,
+    /// Where rows are compared within strata.
+    #[serde(default)]
+    strata: String,
 }
 
 impl Request {
@@ -132,6 +136,12 @@ impl Target {
     }
 }
 
+/// A stratum a row ([`SKIP`] for null), and their number.
+struct Strata {
+    numbers: Vec<u32>,
+    count: usize,
+}
+
 /// The groups of one target column: a code a row (0 the background), and the targets' labels.
 pub struct Labels {
     /// For each row the number of its label; [`SKIP`] where that is null.
@@ -141,6 +151,8 @@ pub struct Labels {
     /// The reported targets in order, in the column's dtype.
     pub targets: Series,
     pub reference: Reference,
+    /// The strata that rows are compared within.
+    strata: Option<Strata>,
     request: Request,
 }
 
@@ -155,6 +167,7 @@ impl Request {
         let (column, expected) = match role {
             "value" => (&self.value, VALUES),
             "target" => (&self.target, LABELS),
+            "strata" => (&self.strata, LABELS),
             _ => (&self.count, COUNTS),
         };
         polars_error(&unsupported(column, dtype, expected))
@@ -177,9 +190,9 @@ fn order(labels: &Series) -> PolarsResult<IdxCa> {
 }
 
 impl Labels {
-    /// The groups of `target`.
-    pub fn new(target: &Target, request: &Request) -> PolarsResult<Self> {
-        let (numbers, labels) = target.distinct(&request.target)?;
+    /// The groups of the target column, and the strata where there are any.
+    pub fn new(inputs: &Inputs, request: &Request) -> PolarsResult<Self> {
+        let (numbers, labels) = inputs.target.distinct(&request.target)?;
         let order = order(&labels)?;
         // The place of each distinct label among the codes; 0 is the background.
         let mut places = vec![SKIP; labels.len()];
@@ -205,8 +218,16 @@ impl Labels {
             places,
             targets: labels.take(&order_of(&reported))?.with_name("target".into()),
             reference: if request.is_rest() { Reference::Rest } else { Reference::Background },
+            strata: Self::strata(inputs, request, reported.len() + 1)?,
             request: request.clone(),
         })
+    }
+
+    fn strata(inputs: &Inputs, request: &Request, groups: usize) -> PolarsResult<Option<Strata>> {
+        let Some(strata) = &inputs.strata else { return Ok(None) };
+        let (numbers, labels) = strata.distinct(&request.strata)?;
+        check_strata(groups, labels.len()).map_err(|e| polars_error(&e))?;
+        Ok(Some(Strata { numbers, count: labels.len() }))
     }
 }
 
@@ -257,8 +278,13 @@ fn weights(count: Option<&Series>, name: &str) -> PolarsResult<Option<Vec<u64>>>
 struct Rows<V> {
     entries: Vec<Entry<V>>,
     weights: Option<Vec<u64>>,
+    /// For each code.
     zeros: Vec<u64>,
+    /// For each group.
     sizes: Vec<u64>,
+    /// For each code, where rows are compared within strata.
+    strata: Option<Vec<u64>>,
+    /// For each group whether it holds a NaN.
     undefined: Vec<bool>,
 }
 
@@ -271,11 +297,13 @@ impl<V: Value> Rows<V> {
         counts: Option<&[u64]>,
     ) -> Result<Self, Error> {
         let groups = labels.targets.len() + 1;
+        let codes = groups * labels.strata.as_ref().map_or(1, |strata| strata.count);
         let mut rows = Self {
             entries: Vec::new(),
             weights: None,
-            zeros: vec![0; groups],
+            zeros: vec![0; codes],
             sizes: vec![0; groups],
+            strata: labels.strata.is_some().then(|| vec![0; codes]),
             undefined: vec![false; groups],
         };
         let rows_given = labels.numbers.len();
@@ -286,14 +314,22 @@ impl<V: Value> Rows<V> {
         let mut kept = 0;
         for (i, (value, &number)) in values.zip(&labels.numbers).enumerate() {
             let Some(value) = value else { continue };
-            let code = labels.places.get(number as usize).copied().unwrap_or(SKIP);
+            let mut code = labels.places.get(number as usize).copied().unwrap_or(SKIP);
             if code == SKIP {
                 continue;
             }
             let n = counts.map_or(1, |counts| counts[i]);
             let (group, zero, nan) = (code as usize, value.is_zero(), value.is_nan());
+            if let (Some(strata), Some(sizes)) = (&labels.strata, &mut rows.strata) {
+                let stratum = strata.numbers[i];
+                if stratum == SKIP {
+                    continue;
+                }
+                code += stratum * groups as u32;
+                sizes[code as usize] = sizes[code as usize].saturating_add(n);
+            }
             rows.sizes[group] = rows.sizes[group].saturating_add(n);
-            let zeros = &mut rows.zeros[group];
+            let zeros = &mut rows.zeros[code as usize];
             *zeros = zeros.saturating_add(if zero { n } else { 0 });
             rows.undefined[group] |= nan & (n > 0);
             rows.entries[kept] = Entry { value, code };
@@ -322,6 +358,9 @@ impl<V: Value> Rows<V> {
         if self.sizes.iter().all(|&n| n == 0) {
             return Err(ErrorKind::NoCells { column }.into());
         }
+        if self.strata.is_some() {
+            return check_stratified(&test);
+        }
         if let Test::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) = test {
             let cells = self.sizes.iter().sum();
             for t in 0..labels.targets.len() {
@@ -334,8 +373,17 @@ impl<V: Value> Rows<V> {
         Ok(())
     }
 
+    /// Whether a stratum holds cells of target `t` and of what it is compared with.
+    fn share_a_stratum(&self, t: usize, reference: Reference) -> bool {
+        let strata = self.strata.as_deref().unwrap_or(&self.sizes);
+        strata.chunks_exact(self.sizes.len()).any(|sizes| {
+            let (n1, n2) = pair(sizes, sizes.iter().sum(), reference, t);
+            n1 > 0 && n2 > 0
+        })
+    }
+
     /// The comparisons of all targets.
-    fn compare(&self, labels: &Labels, test: Test) -> Vec<Row> {
+    fn compare(&self, labels: &Labels, Asked { test, auroc }: Asked) -> Vec<Row> {
         thread_local! {
             static SCRATCH: RefCell<(Kernel, NullTables)> = RefCell::default();
         }
@@ -343,8 +391,8 @@ impl<V: Value> Rows<V> {
             let (entries, zeros) = (&self.entries[..], &self.zeros[..]);
             let sample = Sample { entries, weights: self.weights.as_deref(), zeros };
             let (sizes, reference, scale) = (&self.sizes[..], labels.reference, Scale::Plain);
-            let cells = sizes.iter().sum();
-            let question = Question { sizes, cells, reference, test, scale, tables };
+            let (strata, cells) = (self.strata.as_deref(), sizes.iter().sum());
+            let question = Question { sizes, strata, cells, reference, test, auroc, scale, tables };
             let nans = self.undefined.iter().filter(|&&nan| nan).count();
             let undefined_reference = |t: usize| match reference {
                 Reference::Background => self.undefined[0],
@@ -364,6 +412,7 @@ impl<V: Value> Rows<V> {
                     reference_mean: mean(n_reference, undefined.1, cell.reference_mean),
                     comparison: match cell.comparison {
                         _ if n_target == 0 || n_reference == 0 => None,
+                        _ if strata.is_some_and(|_| !self.share_a_stratum(t, reference)) => None,
                         _ if undefined.0 || undefined.1 => Some(Comparison::NAN),
                         comparison => Some(comparison),
                     },
@@ -439,7 +488,7 @@ impl Wide {
 pub fn with_sample(
     inputs: &Inputs,
     labels: &Labels,
-    test: Test,
+    asked: Asked,
     finish: impl Fn(Vec<Row>) -> PolarsResult<Series>,
 ) -> PolarsResult<Series> {
     let value = &inputs.value;
@@ -448,8 +497,8 @@ pub fn with_sample(
     macro_rules! rows {
         ($values:expr) => {{
             let rows = Rows::new($values, labels, counts).map_err(|e| polars_error(&e))?;
-            rows.check(labels, test).map_err(|e| polars_error(&e))?;
-            finish(rows.compare(labels, test))
+            rows.check(labels, asked.test).map_err(|e| polars_error(&e))?;
+            finish(rows.compare(labels, asked))
         }};
     }
     macro_rules! column {

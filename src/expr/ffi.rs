@@ -44,9 +44,11 @@ pub struct Inputs {
     pub value: Series,
     pub target: Target,
     pub count: Option<Series>,
+    pub strata: Option<Target>,
 }
 
-/// Takes over an exported struct column: the columns value, target and, where given, count.
+/// Takes over an exported struct column: the columns value, target and, where given, count and
+/// strata.
 ///
 /// # Safety
 /// `export` is valid, and not used again.
@@ -71,13 +73,17 @@ unsafe fn inputs(export: *const SeriesExport, request: &Request) -> PolarsResult
             column.push(values.clone());
         }
     }
-    let mut columns = fields.iter().zip(columns);
-    let mut next =
-        || columns.next().ok_or_else(|| polars_err!(ComputeError: "a column is missing"));
+    let mut columns: Vec<Column> = fields.iter().zip(columns).collect();
+    let mut take = |role: &str| {
+        let place = columns.iter().position(|(field, _)| field.name == role)?;
+        Some(columns.swap_remove(place))
+    };
+    let missing = |role| polars_err!(ComputeError: "the column {role} is missing");
     Ok(Inputs {
-        value: series(next()?, request)?,
-        target: target(next()?, request)?,
-        count: next().ok().map(|column| series(column, request)).transpose()?,
+        value: series(take("value").ok_or_else(|| missing("value"))?, request)?,
+        target: target(take("target").ok_or_else(|| missing("target"))?, request)?,
+        count: take("count").map(|column| series(column, request)).transpose()?,
+        strata: take("strata").map(|column| target(column, request)).transpose()?,
     })
 }
 
@@ -98,7 +104,7 @@ fn series((field, chunks): Column, request: &Request) -> PolarsResult<Series> {
         .map_err(|_| request.unsupported(&field.name, &format!("{:?}", field.dtype)))
 }
 
-/// The target column, leaving categoricals coded.
+/// A column of labels, leaving categoricals coded.
 fn target((field, chunks): Column, request: &Request) -> PolarsResult<Target> {
     if !matches!(field.dtype, ArrowDataType::Dictionary(..)) {
         return Ok(Target::Column(series((field, chunks), request)?));
@@ -138,7 +144,7 @@ pub trait Plugin: for<'a> Deserialize<'a> {
     /// The result of one call.
     fn call(self, inputs: Inputs) -> PolarsResult<Series>;
     /// The result's field from the inputs' fields.
-    fn field(inputs: &[Field]) -> PolarsResult<Field>;
+    fn field(&self, inputs: &[Field]) -> PolarsResult<Field>;
 }
 
 thread_local! {
@@ -186,6 +192,17 @@ fn guarded<T>(body: impl FnOnce() -> PolarsResult<T>, write: impl FnOnce(T)) {
     }
 }
 
+/// The keywords of a call.
+///
+/// # Safety
+/// They are `kwargs.1` bytes that live as long as the call.
+unsafe fn keywords<P: Plugin>(kwargs: (*const u8, usize)) -> PolarsResult<P> {
+    // SAFETY: as said above.
+    let kwargs = unsafe { slice::from_raw_parts(kwargs.0, kwargs.1) };
+    serde_pickle::from_slice(kwargs, serde_pickle::DeOptions::default())
+        .map_err(|e| polars_err!(ComputeError: "the keywords of the plugin: {e}"))
+}
+
 /// The body of `_polars_plugin_<name>`.
 ///
 /// # Safety
@@ -198,10 +215,8 @@ pub unsafe fn call<P: Plugin>(
 ) {
     let body = || {
         polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
-        // SAFETY: the keywords are `kwargs.1` bytes that live as long as this call.
-        let kwargs = unsafe { slice::from_raw_parts(kwargs.0, kwargs.1) };
-        let plugin: P = serde_pickle::from_slice(kwargs, serde_pickle::DeOptions::default())
-            .map_err(|e| polars_err!(ComputeError: "the keywords of the plugin: {e}"))?;
+        // SAFETY: handed on as they came.
+        let plugin: P = unsafe { keywords(kwargs)? };
         // SAFETY: `exports` holds one valid export, taken over once.
         let inputs = unsafe { inputs(exports, plugin.request())? };
         Ok(export_series(&plugin.call(inputs)?))
@@ -214,13 +229,20 @@ pub unsafe fn call<P: Plugin>(
 ///
 /// # Safety
 /// The arguments are those of Polars' plugin interface, version 0.
-pub unsafe fn field<P: Plugin>(schemas: *const ArrowSchema, len: usize, out: *mut ArrowSchema) {
+pub unsafe fn field<P: Plugin>(
+    schemas: *const ArrowSchema,
+    len: usize,
+    kwargs: (*const u8, usize),
+    out: *mut ArrowSchema,
+) {
     let body = || {
         polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
+        // SAFETY: handed on as they came.
+        let plugin: P = unsafe { keywords(kwargs)? };
         // SAFETY: `schemas` holds one valid schema.
         let field = unsafe { ffi::import_field_from_c(&*schemas)? };
         let fields: Vec<Field> = struct_fields(&field)?.iter().map(Field::from).collect();
-        let field = P::field(&fields)?;
+        let field = plugin.field(&fields)?;
         Ok(ffi::export_field_to_c(&field.to_arrow(CompatLevel::newest())))
     };
     // SAFETY: `out` is Polars' place for one schema, empty so far.
@@ -254,11 +276,11 @@ macro_rules! export {
             schemas: *mut polars_arrow::ffi::ArrowSchema,
             len: usize,
             out: *mut polars_arrow::ffi::ArrowSchema,
-            _kwargs: *const u8,
-            _kwargs_len: usize,
+            kwargs: *const u8,
+            kwargs_len: usize,
         ) {
             // SAFETY: handed on as they came.
-            unsafe { $crate::expr::ffi::field::<$plugin>(schemas, len, out) }
+            unsafe { $crate::expr::ffi::field::<$plugin>(schemas, len, (kwargs, kwargs_len), out) }
         }
     };
 }

@@ -34,14 +34,15 @@ fn polars_error(error: &Error) -> PolarsError {
     polars_err!(ComputeError: "{error}")
 }
 
-/// One test of the columns value, target and, where given, count, all of one length.
-fn evaluate(
-    name: &'static str,
-    extras: &[&'static str],
-    inputs: &Inputs,
-    request: &Request,
+/// One test of the columns value, target and, where given, count and strata, all of one length.
+fn evaluate(inputs: &Inputs, request: &Request, asked: Asked) -> PolarsResult<Series> {
+    let groups = convert::Labels::new(inputs, request)?;
+    convert::with_sample(inputs, &groups, asked, |rows| output::build(asked, &groups, rows))
+}
+
+/// A test, and whether it has AUROCs where it has none of its own.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
     test: Test,
-) -> PolarsResult<Series> {
-    let groups = convert::Labels::new(&inputs.target, request)?;
-    convert::with_sample(inputs, &groups, test, |rows| output::build(name, extras, &groups, rows))
+    auroc: bool,
 }

@@ -2,15 +2,12 @@
 
 use super::convert::Request;
 use super::ffi::{Inputs, Plugin, export};
-use super::{evaluate, output, polars_error};
+use super::{Asked, evaluate, output, polars_error};
 use crate::engine::question::Test;
 use crate::error::Error;
 use crate::stats::ttest::{Options, Variance};
 use polars::prelude::*;
 use serde::Deserialize;
-
-const NAME: &str = "ttest";
-const EXTRAS: [&str; 1] = ["df"];
 
 /// The keywords of the Python function.
 #[derive(Deserialize)]
@@ -18,6 +15,7 @@ struct Kwargs {
     request: Request,
     alternative: String,
     equal_var: bool,
+    auroc: bool,
 }
 
 impl Kwargs {
@@ -27,6 +25,11 @@ impl Kwargs {
             variance: Variance::of(self.equal_var),
         }))
     }
+
+    fn asked(&self) -> PolarsResult<Asked> {
+        let test = self.test().map_err(|e| polars_error(&e))?;
+        Ok(Asked { test, auroc: self.auroc })
+    }
 }
 
 impl Plugin for Kwargs {
@@ -35,12 +38,11 @@ impl Plugin for Kwargs {
     }
 
     fn call(self, inputs: Inputs) -> PolarsResult<Series> {
-        let test = self.test().map_err(|e| polars_error(&e))?;
-        evaluate(NAME, &EXTRAS, &inputs, &self.request, test)
+        evaluate(&inputs, &self.request, self.asked()?)
     }
 
-    fn field(inputs: &[Field]) -> PolarsResult<Field> {
-        output::field(NAME, &EXTRAS, inputs)
+    fn field(&self, inputs: &[Field]) -> PolarsResult<Field> {
+        output::field(self.asked()?, inputs)
     }
 }
 

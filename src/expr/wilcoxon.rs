@@ -2,15 +2,12 @@
 
 use super::convert::Request;
 use super::ffi::{Inputs, Plugin, export};
-use super::{evaluate, output, polars_error};
+use super::{Asked, evaluate, output, polars_error};
 use crate::engine::question::Test;
 use crate::error::Error;
 use crate::stats::wilcoxon::Options;
 use polars::prelude::*;
 use serde::Deserialize;
-
-const NAME: &str = "wilcoxon";
-const EXTRAS: [&str; 2] = ["z_score", "auroc"];
 
 /// The keywords of the Python function.
 #[derive(Deserialize)]
@@ -31,6 +28,11 @@ impl Kwargs {
             tie_correct: self.tie_correct,
         }))
     }
+
+    fn asked(&self) -> PolarsResult<Asked> {
+        let test = self.test().map_err(|e| polars_error(&e))?;
+        Ok(Asked { test, auroc: false })
+    }
 }
 
 impl Plugin for Kwargs {
@@ -39,12 +41,11 @@ impl Plugin for Kwargs {
     }
 
     fn call(self, inputs: Inputs) -> PolarsResult<Series> {
-        let test = self.test().map_err(|e| polars_error(&e))?;
-        evaluate(NAME, &EXTRAS, &inputs, &self.request, test)
+        evaluate(&inputs, &self.request, self.asked()?)
     }
 
-    fn field(inputs: &[Field]) -> PolarsResult<Field> {
-        output::field(NAME, &EXTRAS, inputs)
+    fn field(&self, inputs: &[Field]) -> PolarsResult<Field> {
+        output::field(self.asked()?, inputs)
     }
 }
 

@@ -32,19 +32,21 @@
 
 use super::Alternative;
 use super::special::{Tail, normal};
+use super::two::Two;
 use super::wilcoxon::{RankSum, Wilcoxon, tail};
 
-/// The sufficient statistics of one comparison: weighted sums over the strata so far.
+/// The sufficient statistics of one comparison: weighted sums over the strata so far, in two words,
+/// so that the order of strata does not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StratifiedSum {
     /// Σ w U.
-    statistic: f64,
+    statistic: Two,
     /// Σ w (2 U - n1 n2), each term's bracket an exact integer.
-    twice_excess: f64,
+    twice_excess: Two,
     /// Σ w n1 n2.
-    pairs: f64,
+    pairs: Two,
     /// Σ w² s².
-    variance: f64,
+    variance: Two,
 }
 
 impl StratifiedSum {
@@ -57,10 +59,10 @@ impl StratifiedSum {
         let weight = 1.0 / (n_target + n_reference + 1) as f64;
         let pairs = n_target * n_reference;
         let twice_excess = twice_u.cast_signed() - pairs.cast_signed();
-        self.statistic += weight * (twice_u as f64 / 2.0);
-        self.twice_excess += weight * twice_excess as f64;
-        self.pairs += weight * pairs as f64;
-        self.variance += weight * weight * stratum.variance(tie_correct);
+        self.statistic.add(weight * (twice_u as f64 / 2.0));
+        self.twice_excess.add(weight * twice_excess as f64);
+        self.pairs.add(weight * pairs as f64);
+        self.variance.add(weight * weight * stratum.variance(tie_correct));
     }
 
     /// The test; `None` where no stratum holds both samples.
@@ -91,19 +93,21 @@ impl StratifiedSum {
     /// and [`normal::two_sided_all`] takes many at once.
     #[must_use]
     pub fn scored(&self, alternative: Alternative) -> Option<Wilcoxon> {
-        if self.pairs == 0.0 {
+        let [statistic, twice_excess, pairs, variance] =
+            [self.statistic, self.twice_excess, self.pairs, self.variance]
+                .map(|sum| sum.settled().value());
+        if pairs == 0.0 {
             return None;
         }
-        let constant = self.variance == 0.0;
-        let z_score = if constant { 0.0 } else { self.twice_excess / 2.0 / self.variance.sqrt() };
+        let constant = variance == 0.0;
+        let z_score = if constant { 0.0 } else { twice_excess / 2.0 / variance.sqrt() };
         let p = match alternative {
             Alternative::TwoSided => Tail::NAN,
             _ if constant => Tail::one_sided(1.0, 0.0),
             Alternative::Greater => tail(z_score, Alternative::Greater),
             Alternative::Less => tail(-z_score, Alternative::Less),
         };
-        let auroc = self.statistic / self.pairs;
-        Some(Wilcoxon { statistic: self.statistic, p, z_score, auroc })
+        Some(Wilcoxon { statistic, p, z_score, auroc: statistic / pairs })
     }
 }
 
@@ -161,14 +165,15 @@ mod tests {
             let mut any = StratifiedSum::default();
             naive::relabellings(&strata, &mut |samples| {
                 let sum = sum(samples, true);
+                let statistic = sum.statistic.value();
                 count += 1.0;
-                first += sum.statistic;
-                second += sum.statistic * sum.statistic;
+                first += statistic;
+                second += statistic * statistic;
                 any = sum;
             });
             let mean = first / count;
-            prop_assert!((mean - any.pairs / 2.0).abs() < 1e-12);
-            prop_assert!((second / count - mean * mean - any.variance).abs() < 1e-11);
+            prop_assert!((mean - any.pairs.value() / 2.0).abs() < 1e-12);
+            prop_assert!((second / count - mean * mean - any.variance.value()).abs() < 1e-11);
         }
 
         #[test]

@@ -24,6 +24,7 @@ PDEX = (sys.executable, "-m", "pdex")
 def screen():
     screen = pdex.datasets.simulate_screen(n_cells=600, n_genes=50, n_targets=6, n_effects=10)
     screen.layers["log"] = screen.X.log1p()
+    screen.obs["rep"] = ["r1", "r2", "r3"] * 200
     return screen
 
 

@@ -83,6 +83,13 @@ CASES = {
     "--method auto --groups T001": {"method": "auto", "groups": ["T001"]},
     "--no-continuity": {"continuity": False},
     "--no-tie-correct": {"tie_correct": False},
+    "--strata rep": {"strata": "rep"},
+    "--strata rep --alternative less --reference rest": {
+        "strata": "rep",
+        "alternative": "less",
+        "reference": "rest",
+    },
+    "--auroc --test ttest": {"auroc": True, "test": "ttest"},
     "--threads 1 --memory-limit 100MB --progress": {"threads": 1},
 }
 
@@ -176,7 +183,11 @@ WRONG = {
     "-g target --genes @empty.txt": (1, "empty.txt holds no name: expected one a line"),
     "-g target --genes g1,g999": (1, "genes: 'g999' not in var_names"),
     "-g target -o no/de.csv": (1, "there is no folder 'no'"),
+    "-g target --strata nope": (1, "'nope' is no column of obs: it has 'target', 'rep'"),
+    "-g target --strata target": (1, "strata='target': no stratum holds cells of the reference"),
     "": (2, "Missing option '-g' / '--groupby'"),
+    "-g target --strata rep --test ttest": (2, "strata: ttest has none; use test='wilcoxon'"),
+    "-g target --strata rep --method exact": (2, "method='exact' has no distribution within"),
     "-g target --genes g1,,g2": (2, "'g1,,g2' has an empty name"),
     "-g target -o de.xlsx": (2, "'de.xlsx': expected a name that ends in .parquet"),
     "-g target -o de.csv --format csv": (2, "beside --output it needs --head"),

@@ -70,7 +70,8 @@ def test_of_a_screen(run, screen, path):
             "distinct": 7,
             "missing": 0,
             "controls": ["non-targeting"],
-        }
+        },
+        {"name": "rep", "kind": "categorical", "distinct": 3, "missing": 0, "controls": []},
     ]
     assert facts["targets"] == {
         "column": "target",

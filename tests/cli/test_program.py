@@ -132,7 +132,7 @@ def test_debug_anywhere_shows_the_traceback(run, path, place):
     assert "KeyError" in err
     last = err.splitlines()[-1]
     assert last.startswith("pdex: error: ")
-    assert last.endswith("'nope' is no column of obs: it has 'target'")
+    assert last.endswith("'nope' is no column of obs: it has 'target', 'rep'")
     assert "UsageError" in run("de", path, "--debug", "-g", "target", "-o", "x.xlsx")[2]
 
 
@@ -245,7 +245,8 @@ COMPLETIONS = {
     "pdex ": ["de", "info", "report", "calibrate", "demo"],
     "pdex de {path} --test ": ["wilcoxon", "anderson", "ttest"],
     "pdex de {path} --method a": ["asymptotic", "auto"],
-    "pdex de {path} --groupby ": ["target"],
+    "pdex de {path} --groupby ": ["target", "rep"],
+    "pdex de {path} --groupby t --strata r": ["rep"],
     "pdex de {path} -g target --reference n": ["non-targeting"],
     "pdex de {path} -g target --groups T00": [f"T00{i}" for i in range(6)],
     "pdex de {path} --layer ": ["log"],

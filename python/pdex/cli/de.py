@@ -13,7 +13,7 @@ import pdex
 from pdex.cli import completion
 from pdex.cli.base import Command, Memory, Names, check_result, check_screen, note, option, size
 from pdex.cli.show import FORMATS, show
-from pdex.options import DEFAULTS, Alternative, Method, PValue, complete
+from pdex.options import DEFAULTS, Alternative, Method, PValue, check_stratified, complete
 
 EXAMPLES = """
 pdex de screen.h5ad --groupby target --reference non-targeting -o de.parquet
@@ -21,6 +21,7 @@ pdex de screen.h5ad -g target                     # the first hits, as a table
 pdex de screen.h5ad -g target | gzip > de.csv.gz  # all rows, as CSV
 pdex de screen.h5ad -g target --test ttest --no-equal-var --groups STAT1,STAT2 -o de.csv
 pdex de screen.h5ad -g cluster --reference rest --genes @genes.txt --head 50
+pdex de screen.h5ad -g target --strata bio_rep -o de.parquet   # within replicates
 pdex de large.h5ad -g target --memory-limit 2GB --threads 8 -o de.parquet
 """
 
@@ -74,6 +75,14 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
     metavar="N",
     panel=_DATA,
     help="Leave out targets of fewer cells; they still belong to the rest.",
+)
+@option(
+    "--strata",
+    metavar="COLUMN",
+    panel=_DATA,
+    shell_complete=completion.columns,
+    help="wilcoxon: column of obs with each cell's batch or replicate, within which cells are "
+    "compared (van Elteren's test).",
 )
 @option(
     "--genes",
@@ -160,6 +169,12 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
     default=None,
     panel=_TEST,
     help="ttest --no-equal-var: scanpy's overestimated variance.",
+)
+@option(
+    "--auroc",
+    is_flag=True,
+    panel=_RESULT,
+    help="Add a column auroc to the result of anderson or ttest; wilcoxon has it.",
 )
 @option(
     "--mean",
@@ -267,7 +282,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         msg = "--overestim-var is a version of Welch's test: it needs --no-equal-var"
         raise click.UsageError(msg, click.get_current_context())
     try:
-        complete(test, own, given["alternative"])
+        completed = complete(test, own, given["alternative"])
+        if "strata" in given:
+            check_stratified(test, completed)
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
     return given

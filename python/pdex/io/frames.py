@@ -11,7 +11,7 @@ from polars.io.plugins import register_io_source
 
 from pdex import _pdex
 from pdex.io.h5ad import naming
-from pdex.io.source import n_threads, open_source, piece_size, read_groups
+from pdex.io.source import SKIP, n_threads, open_source, piece_size, read_groups
 from pdex.options import choose
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def scan_anndata(
     use_raw: bool = False,
     genes: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
+    strata: str | None = None,
     zeros: str = "counted",
 ) -> pl.LazyFrame:
     """Scan an AnnData matrix as a long lazy frame, one gene after the other.
@@ -54,6 +55,10 @@ def scan_anndata(
         Read ``raw.X`` with the genes of ``raw.var_names`` instead.
     genes, groups
         Only these genes and groups; all where None.
+    strata
+        Column of ``obs`` with each cell's batch or replicate, for ``strata="stratum"`` in
+        :func:`pdex.wilcoxon`: zeros are then counted in each group and stratum. Cells without a
+        value are left out.
     zeros
         ``"counted"``, or ``"rows"``: a row with count 1 for every zero.
 
@@ -62,7 +67,7 @@ def scan_anndata(
     polars.LazyFrame
         ``gene`` (Enum of the gene names, made unique with ``-1``, ``-2`` where they repeat),
         ``target`` (Enum of the groups), ``value`` (the matrix's dtype; UInt8 for bool), ``count``
-        (UInt32).
+        (UInt32); with `strata`, ``stratum`` (Enum of its values).
 
     Raises
     ------
@@ -98,6 +103,14 @@ def scan_anndata(
         found = read_groups(source.adata, groupby)
         selected = source.select_genes(genes)
         codes, groups_found = found.codes_alone(groups)
+        within = None if strata is None else read_groups(source.adata, strata)
+    n_strata = 1
+    if within is not None:
+        # Groups of groups: a code for each group and stratum.
+        n_strata = len(within.labels)
+        inside = (codes != SKIP) & (within.places >= 0)
+        both = (codes.astype(np.int64) - 1) * n_strata + within.places + 1
+        codes = np.where(inside, both, SKIP).astype(np.uint32)
     # All genes and groups, whatever is asked for: frames of one screen join and stack.
     gene_type, target_type = pl.Enum(names), pl.Enum(found.labels)
     genes_column = pl.Series("gene", names, dtype=gene_type)
@@ -105,6 +118,9 @@ def scan_anndata(
     schema = pl.Schema(
         {"gene": gene_type, "target": target_type, "value": _dtype(source), "count": pl.UInt32()}
     )
+    if within is not None:
+        strata_column = pl.Series("stratum", within.labels, dtype=pl.Enum(within.labels))
+        schema["stratum"] = strata_column.dtype
 
     def blocks(
         with_columns: list[str] | None,
@@ -115,17 +131,18 @@ def scan_anndata(
         # Polars' n_rows are rows before the predicate.
         wanted = selected if n_rows is not None else _pushed(predicate, genes_column, selected)
         left = n_rows
-        for gene, target, value, count in _long(
-            source, codes, len(groups_found), wanted, zeros == "rows"
-        ):
+        n_codes = len(groups_found) * n_strata
+        for gene, code, value, count in _long(source, codes, n_codes, wanted, zeros == "rows"):
             frame = pl.DataFrame(
                 {
                     "gene": genes_column.gather(gene).set_sorted(),
-                    "target": targets_column.gather(target),
+                    "target": targets_column.gather(code // n_strata),
                     "value": _narrow(value, schema["value"], source.where),
                     "count": count,
                 }
             )
+            if within is not None:
+                frame.insert_column(4, strata_column.gather(code % n_strata))
             if left is not None:
                 frame = frame.head(left)
                 left -= frame.height
