@@ -1,7 +1,7 @@
 """What mkdocs does not do by itself: `mkdocs.yml` names this file.
 
-- Pages of the project's root (README, CHANGELOG, CONTRIBUTING) are pages of the site; a link to them,
-  or from them into docs/, is right on both.
+- Pages of the root (README, CHANGELOG, CONTRIBUTING) are pages of the site; links to them, and from
+  them into docs/, are right on both.
 - ``$...$`` and ``$$...$$``, which arithmatex finds, become MathML: no script draws them.
 - Sphinx' roles in docstrings (``:func:`pdex.de```) become links.
 """
@@ -20,7 +20,11 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 
 #: Pages of the root, by the page of the site that shows each.
-PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
 
 #: Where docs/index.md says so, the site has README down to this heading.
 HERE, END = "<!-- README -->", "\n## More\n"
