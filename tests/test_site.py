@@ -1,6 +1,7 @@
 """The site of docs/ builds without a warning, is whole, and asks nothing of another server."""
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -60,7 +61,8 @@ class Page(HTMLParser):
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -77,6 +79,14 @@ def test_every_page_of_the_folder_is_there(site, pages):
     assert found == wanted | {"changelog.html", "contributing.html"}
     assert "1.6 million tests" in (site / "index.html").read_text()
     assert not list(site.rglob("*.py"))
+
+
+def test_parameters_named_together_have_a_type_each(pages):
+    texts = [page.parts.get("pdex.calibrate", "") for page in pages.values()]
+    text = re.sub(r"\s+", " ", "".join(texts))
+    assert "groupby (str)" in text
+    assert "threads (int | None, default: None )" in text
+    assert "**options (Any)" in text
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
