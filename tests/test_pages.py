@@ -46,7 +46,10 @@ class Block:
 def blocks(page):
     """The blocks of a page, each with what it has to print."""
     found = []
-    for language, rest, code in FENCE.findall((ROOT / page).read_text()):
+    text = (ROOT / page).read_text()
+    fences = FENCE.findall(text)
+    assert len(re.findall(r"^\s*(?:```|~~~)", text, re.M)) == 2 * len(fences), f"{page}: odd fences"
+    for language, rest, code in fences:
         if language == "text":
             assert found, f"{page}: nothing prints this:\n{code}"
             assert found[-1].says is None, f"{page}: two texts for one block"
@@ -176,7 +179,7 @@ def test_blocks_of_a_peer_run(page, at, folder, request):
     block = blocks(page)[at]
     python = PEERS / block.peer / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"no {block.peer} here or at {python}: see benches/sides.py, or set PDEX_PEERS")
+        pytest.skip(f"no {block.peer} here or at {python}: `make peers`, or set PDEX_PEERS")
     give(page, folder, request)
     names = {}
     for before in blocks(page)[:at]:
