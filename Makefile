@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test check lint build rust-test python-test peers accuracy bench bench-k562 bench-kernels \
-  clean
+  docs clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
 	$(BIN)/python -m pdex demo demo.parquet
@@ -29,8 +29,11 @@ rust-test:  ## the suite, and each kernel's bench once: its answer against the d
 python-test: build
 	$(BIN)/python -m pytest
 
-peers:  ## pdex 0.3 and cell-eval in environments of their own, which tests/oracle asks where they are
-	$(PYTHON) benches/sides.py .bench pdex-0.3 cell-eval
+docs: build  ## the site of docs/, which works offline: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+peers:  ## other packages in environments of their own, which the tests ask where they are
+	$(PYTHON) benches/sides.py .bench pdex-0.1 pdex-0.3 cell-eval illico
 
 accuracy: build  ## worst errors against SciPy: rewrites docs/accuracy.md
 	$(BIN)/python docs/accuracy.py
@@ -56,4 +59,4 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .bench target demo.parquet
+	rm -rf $(VENV) .bench target site demo.parquet

@@ -19,6 +19,7 @@ WORKER = Path(__file__).with_name("worker.py")
 #: What is installed for each peer; one of them has this package's name.
 PEERS = {
     "illico": ["illico==0.6.0", "scanpy==1.11.5"],
+    "pdex-0.1": ["pdex==0.1.28"],
     "pdex-0.3": ["pdex==0.3.0"],
     "polars-ds": ["polars-ds", "polars==2.1.*", "pyarrow", "numpy"],
     "cell-eval": ["cell-eval==0.8.2", "pdex==0.3.0"],

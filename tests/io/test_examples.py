@@ -1,14 +1,11 @@
-"""Every example of the docstrings and of README runs, and the demonstration finds its effects."""
+"""Every example of the docstrings runs, and the demonstration finds its effects."""
 
 import doctest
 import importlib
-import re
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-ROOT = Path(__file__).parents[2]
 MODULES = [
     "pdex.cli.app",
     "pdex.cli.show",
@@ -34,25 +31,6 @@ def test_docstrings(name):
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted > 0
     assert found.failed == 0
-
-
-@pytest.mark.parametrize(
-    ("page", "number"),
-    [
-        ("README.md", 2),
-        ("docs/calibration.md", 1),
-        ("docs/compatibility.md", 1),
-        ("docs/large-data.md", 2),
-    ],
-)
-def test_blocks_of_pages(page, number, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert len(blocks) == number
-    # As in a notebook: a block goes on from those before it.
-    names = {}
-    for block in blocks:
-        exec(compile(block, page, "exec"), names)
 
 
 def test_the_demonstration_finds_what_was_planted(tmp_path, capsys):

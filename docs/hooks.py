@@ -1,0 +1,95 @@
+"""What mkdocs does not do by itself: `mkdocs.yml` names this file.
+
+- Pages of the root (README, CHANGELOG, CONTRIBUTING) are pages of the site; links to them, and from
+  them into docs/, are right on both.
+- ``$...$`` and ``$$...$$``, which arithmatex finds, become MathML: no script draws them.
+- Sphinx' roles in docstrings (``:func:`pdex.de```) become links.
+"""
+
+from __future__ import annotations
+
+import html
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+
+#: Pages of the root, by the page of the site that shows each.
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+
+#: Where docs/index.md says so, the site has README down to this heading.
+HERE, END = "<!-- README -->", "\n## More\n"
+
+#: Names of users to what the reference calls them: a module hides behind a function of its name.
+NAMES = {"pdex.de": "pdex.de.de", "pdex.pdex": "pdex.compat.v03.pdex"}
+
+_LINK = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\(|\\\[)(.*?)(?:\\\)|\\\])</\1>', re.S)
+_ROLE = re.compile(r":(?:func|class|mod|meth):<code>(?:~)?([\w.]+)</code>")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that lie in the root."""
+    for source, page in PAGES.items():
+        if page != "index.md":
+            text = relinked((ROOT / source).read_text(), "", page)
+            files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Put README in its place, and turn links to the root's pages."""
+    path = page.file.src_uri
+    if path in PAGES.values() and path != "index.md":
+        return markdown
+    if HERE in markdown:
+        text = (ROOT / "README.md").read_text().partition(END)[0]
+        # The page has its own heading.
+        text = text.partition("\n")[2]
+        markdown = markdown.replace(HERE, relinked(text, "", path))
+    return relinked(markdown, posixpath.join("docs", posixpath.dirname(path)), path)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Draw formulas and link roles."""
+    content = _FORMULA.sub(lambda found: mathml(found[2], found[1] == "div"), content)
+    return _ROLE.sub(lambda found: _reference(found[1]), content)
+
+
+def mathml(latex: str, block: bool) -> str:
+    """Return a formula as MathML; the LaTeX is what a reader copies."""
+    source = html.unescape(latex).strip()
+    drawn = convert(source, display="block" if block else "inline")
+    return f'<div class="formula">{drawn}</div>' if block else drawn
+
+
+def relinked(text: str, folder: str, page: str) -> str:
+    """Return Markdown of `folder` of the project with its links as the site's `page` needs them.
+
+    Links within docs/ stay as they are in pages of docs/.
+    """
+
+    def turn(found: re.Match[str]) -> str:
+        link, hash_, anchor = found[1].partition("#")
+        if not link or ":" in link:
+            return found[1]
+        target = posixpath.normpath(posixpath.join(folder, link))
+        target = PAGES.get(target, target.removeprefix("docs/"))
+        here = posixpath.dirname(page) or "."
+        return posixpath.relpath(target, here) + hash_ + anchor
+
+    return _LINK.sub(turn, text)
+
+
+def _reference(name: str) -> str:
+    known = NAMES.get(name, name)
+    return f'<autoref optional identifier="{known}"><code>{name}</code></autoref>'
