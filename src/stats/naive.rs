@@ -45,7 +45,7 @@ pub fn van_elteren(strata: &[(Vec<f64>, Vec<f64>)]) -> Option<VanElteren> {
         let midrank = |v: &f64| {
             let below = pooled.iter().filter(|w| *w < v).count() as f64;
             let equal = pooled.iter().filter(|w| *w == v).count() as f64;
-            below + (equal + 1.0) / 2.0
+            below + f64::midpoint(equal, 1.0)
         };
         let (n1, n2, n) = (x.len() as f64, y.len() as f64, pooled.len() as f64);
         let rank_sum: f64 = x.iter().map(midrank).sum();

@@ -125,7 +125,9 @@ mod tests {
 
     fn sum(strata: &[(Vec<f64>, Vec<f64>)], tie_correct: bool) -> StratifiedSum {
         let mut sum = StratifiedSum::default();
-        strata.iter().for_each(|(x, y)| sum.push(&naive::rank_sum(x, y), tie_correct));
+        for (x, y) in strata {
+            sum.push(&naive::rank_sum(x, y), tie_correct);
+        }
         sum
     }
 
