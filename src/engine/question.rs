@@ -51,15 +51,29 @@ impl Test {
         matches!(self, Self::Wilcoxon(options) if options.p_of_score())
     }
 
-    /// Makes the p-values that a kernel left: NaN where the score is.
+    /// Makes the p-values that kernels left of their z scores: NaN where the score is.
+    pub fn tails(&self, scores: &[f64], p: &mut [f64], neg_log10: &mut [f64]) {
+        if !self.p_of_score() {
+            return;
+        }
+        let mut directed = [0.0; 256];
+        let tails = p.chunks_mut(directed.len()).zip(neg_log10.chunks_mut(directed.len()));
+        for (scores, (p, neg_log10)) in scores.chunks(directed.len()).zip(tails) {
+            let directed = &mut directed[..scores.len()];
+            directed.iter_mut().zip(scores).for_each(|(z, score)| *z = score.abs());
+            two_sided_all(directed, p, neg_log10);
+        }
+    }
+
+    /// [`Test::tails`] of comparisons.
     pub fn complete<'a>(&self, comparisons: impl Iterator<Item = &'a mut Comparison>) {
         if !self.p_of_score() {
             return;
         }
         let comparisons: Vec<&mut Comparison> = comparisons.collect();
-        let scores: Vec<f64> = comparisons.iter().map(|of| of.extra[0].abs()).collect();
+        let scores: Vec<f64> = comparisons.iter().map(|of| of.extra[0]).collect();
         let (mut p, mut neg_log10) = (vec![0.0; scores.len()], vec![0.0; scores.len()]);
-        two_sided_all(&scores, &mut p, &mut neg_log10);
+        self.tails(&scores, &mut p, &mut neg_log10);
         for (of, (p, neg_log10)) in comparisons.into_iter().zip(p.into_iter().zip(neg_log10)) {
             of.p = Tail { p, neg_log10 };
         }

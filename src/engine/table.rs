@@ -5,7 +5,6 @@ use super::question::{Cell, Test};
 use crate::error::{Error, ErrorKind};
 use crate::stats::adjust::benjamini_hochberg;
 use crate::stats::special::elementary::log2;
-use crate::stats::special::normal::two_sided_all;
 use crate::stats::unknown;
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -77,21 +76,7 @@ impl Row<'_> {
 impl Row<'_> {
     /// Makes the p-values that kernels left of the scores, when all are written.
     pub fn complete(&mut self, test: &Test) {
-        complete(*test, self.extra[0], self.p_value, self.neg_log10_p);
-    }
-}
-
-/// Makes p-values of z scores where `test` leaves them.
-fn complete(test: Test, scores: &[f64], p_value: &mut [f64], neg_log10_p: &mut [f64]) {
-    if !test.p_of_score() {
-        return;
-    }
-    let mut directed = [0.0; 256];
-    let tails = p_value.chunks_mut(directed.len()).zip(neg_log10_p.chunks_mut(directed.len()));
-    for (scores, (p, neg_log10)) in scores.chunks(directed.len()).zip(tails) {
-        let directed = &mut directed[..scores.len()];
-        directed.iter_mut().zip(scores).for_each(|(z, score)| *z = score.abs());
-        two_sided_all(directed, p, neg_log10);
+        test.tails(self.extra[0], self.p_value, self.neg_log10_p);
     }
 }
 

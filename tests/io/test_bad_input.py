@@ -386,6 +386,9 @@ def test_no_matrix(call):
     data.X = None
     with pytest.raises(ValueError, match=r"no X.*'counts'"):
         call(data)
+    del data.layers["counts"]
+    with pytest.raises(ValueError, match="this AnnData has neither X nor a layer"):
+        call(data)
 
 
 # --- options of the wrong kind ------------------------------------------------------------------

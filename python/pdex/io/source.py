@@ -213,8 +213,7 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
     elif layer is None:
         x, where = data.X, "X"
         if x is None:
-            msg = f"this AnnData has no X: choose a layer, one of {_some(list(data.layers))}"
-            raise ValueError(msg)
+            raise _without_x("AnnData", list(data.layers))
     else:
         _check_layer(layer, list(data.layers))
         x, where = data.layers[layer], f"layer {layer!r}"
@@ -246,14 +245,20 @@ def _of_path(path: str, layer: str | None, use_raw: bool) -> Source:
         names, kind = h5ad.read_frame(file, "raw/var").index, "raw.var_names"
     elif layer is None:
         if "X" not in file:
-            msg = f"this file has no X: choose a layer, one of {_some(layers)}"
-            raise ValueError(msg)
+            raise _without_x("file", layers)
         place, where = "X", "X"
     else:
         _check_layer(layer, layers)
         place, where = f"layers/{layer}", f"layer {layer!r}"
     x = h5ad.open_matrix(h5ad.member(file, place))
     return Source(adata, x, f"{path}: {where}", [str(name) for name in names], path, kind)
+
+
+def _without_x(what: str, layers: list[str]) -> ValueError:
+    """Return the error for data that have no X."""
+    if not layers:
+        return ValueError(f"this {what} has neither X nor a layer: there is nothing to test")
+    return ValueError(f"this {what} has no X: choose a layer, one of {_some(layers)}")
 
 
 def _check_layer(layer: object, layers: list[str]) -> None:
