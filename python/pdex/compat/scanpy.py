@@ -60,8 +60,8 @@ _TESTS: dict[str, tuple[str, dict[str, bool], str]] = {
 _PSEUDOCOUNT = 1e-9
 #: Groups of so many cells or fewer are mentioned: the normal approximation is rough there.
 _FEW_CELLS = 25
-#: What scanpy keeps the columns as.
-_TYPES = {"names": "O", "scores": "f4", "logfoldchanges": "f4", "pvals": "f8", "pvals_adj": "f8"}
+#: What scanpy keeps the columns as, in its order.
+_TYPES = {"names": "O", "scores": "f4", "pvals": "f8", "pvals_adj": "f8", "logfoldchanges": "f4"}
 
 
 def rank_genes_groups(
@@ -139,10 +139,10 @@ def rank_genes_groups(
     Raises
     ------
     KeyError
-        No such column of ``obs`` or ``var``, or no such layer.
+        No such column of ``obs``, or no such layer.
     ValueError
         Unknown group, reference, method or correction; a group of one cell; a mask that does not
-        fit; no ``raw``; NaN in the matrix.
+        fit, or no such column of ``var``; no ``raw``; NaN in the matrix.
     TypeError
         `adata` is no AnnData, or a flag is no bool.
 
@@ -250,7 +250,7 @@ def _masked(adata: AnnData, mask_var: object, n_genes: int, where: str) -> npt.N
         if mask_var not in adata.var:
             columns = ", ".join(map(repr, adata.var.columns))
             msg = f"{name} is no column of var: it has {columns or 'none'}"
-            raise KeyError(msg)
+            raise ValueError(msg)
         mask_var = adata.var[mask_var]
     mask = np.asarray(mask_var)
     if mask.dtype != np.bool_ or mask.ndim != 1:
@@ -394,7 +394,7 @@ class _Work:
 def _presence(matrix: Matrix) -> Matrix:
     """Return the matrix with 1 for every value that is not 0."""
     layout, shape, values, *places = matrix
-    return (layout, shape, (values != 0).astype(np.uint8), *places)
+    return (layout, shape, (values != 0).view(np.uint8), *places)
 
 
 def _test(work: _Work, method: str, tie_correct: bool) -> dict[str, Table]:
