@@ -161,40 +161,33 @@ def rank_genes_groups(
     choose("method", method, tuple(_TESTS))
     choose("corr_method", corr_method, get_args(Correction))
     key = _key(key_added)
-    copy, by_abs = flag("copy", copy), flag("rankby_abs", rankby_abs)
+    copy, by_abs, pts = flag("copy", copy), flag("rankby_abs", rankby_abs), flag("pts", pts)
+    tie_correct = flag("tie_correct", tie_correct)
     source, var_names, use_raw = _open(adata, layer, use_raw)
-    if adata.isbacked and (copy or adata.is_view):
-        what = "copy=True" if copy else "writing to a view"
-        msg = f"{what} needs data in memory: use adata.to_memory() first"
-        raise ValueError(msg)
+    _check_writable(adata, copy)
     genes = _masked(adata, mask_var, len(var_names), source.where)
-    found_groups = read_groups(adata, groupby)
+    n_top, found_groups = _top(n_genes, len(genes)), read_groups(adata, groupby)
     labels = _categorical(adata, groupby)
     comparison = _compare(found_groups, labels, groups, reference)
     _check_sizes(comparison, method)
     work = _Work(source, genes, comparison, n_threads(None))
     _warn_of_counts(work)
-    names = np.asarray(var_names, dtype=object)[genes]
-    found = _test(work, method, flag("tie_correct", tie_correct))
+    found = _test(work, method, tie_correct, adata.uns.get("log1p", {}).get("base"))
     found["pvals_adj"] = _adjust(found["pvals"], corr_method)
-    base = adata.uns.get("log1p", {}).get("base")
-    means = found.pop("target_mean"), found.pop("reference_mean")
-    found["logfoldchanges"] = _log_fold_changes(*means, base)
-    order = _rank(found["scores"], _top(n_genes, len(genes)), by_abs)
-    result: dict[str, Any] = {
-        "params": {
-            "groupby": groupby,
-            "reference": reference,
-            "method": method,
-            "use_raw": use_raw,
-            "layer": layer,
-            "corr_method": corr_method,
-        }
+    order = _rank(found["scores"], n_top, by_abs)
+    params = {
+        "groupby": groupby,
+        "reference": reference,
+        "method": method,
+        "use_raw": use_raw,
+        "layer": layer,
+        "corr_method": corr_method,
     }
-    if flag("pts", pts):
+    result: dict[str, Any] = {"params": params}
+    if pts:
         result.update(_expressing(work, var_names[genes]))
-    columns = {"names": names[order]}
-    columns.update((name, np.take_along_axis(t, order, axis=1)) for name, t in found.items())
+    columns = {name: np.take_along_axis(table, order, axis=1) for name, table in found.items()}
+    columns["names"] = np.asarray(var_names, dtype=object)[genes][order]
     result.update(_records(columns, comparison.targets))
     adata = adata.copy() if copy else adata
     adata.uns[key] = result
@@ -214,6 +207,14 @@ def _key(key_added: str | None) -> str:
         msg = f"key_added={key_added!r}: expected a name for the entry of uns"
         raise TypeError(msg)
     return key_added
+
+
+def _check_writable(adata: AnnData, copy: bool) -> None:
+    """Raise ValueError where the result would need a copy of what is in a file."""
+    if adata.isbacked and (copy or adata.is_view):
+        what = "copy=True" if copy else "writing to a view"
+        msg = f"{what} needs data in memory: use adata.to_memory() first"
+        raise ValueError(msg)
 
 
 def _top(n_genes: int | None, available: int) -> int:
@@ -397,17 +398,18 @@ def _presence(matrix: Matrix) -> Matrix:
     return (layout, shape, (values != 0).view(np.uint8), *places)
 
 
-def _test(work: _Work, method: str, tie_correct: bool) -> dict[str, Table]:
-    """Return scores, p-values and means; undefined p-values are 1."""
+def _test(work: _Work, method: str, tie_correct: bool, base: float | None) -> dict[str, Table]:
+    """Return scores, p-values (1 where undefined) and fold changes, of logarithms to `base`."""
     test, options, score = _TESTS[method]
     if method == "wilcoxon":
         options = {**options, "tie_correct": tie_correct}
     columns = work.run(test, options)
     scores, pvals = columns[score], columns["p_value"]
-    means = {name: columns[name] for name in ("target_mean", "reference_mean")}
     if method != "anderson":
         scores = np.where(np.isnan(scores), 0.0, scores)
-    return {"scores": scores, "pvals": np.where(np.isnan(pvals), 1.0, pvals), **means}
+    folds = _log_fold_changes(columns["target_mean"], columns["reference_mean"], base)
+    pvals = np.where(np.isnan(pvals), 1.0, pvals)
+    return {"scores": scores, "pvals": pvals, "logfoldchanges": folds}
 
 
 def _warn_of_counts(work: _Work) -> None:

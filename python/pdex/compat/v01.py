@@ -132,23 +132,32 @@ def parallel_differential_expression(
         found = read_groups(source.adata, groupby_key)
         codes, targets = found.codes(str(reference), asked, rest=False)
     genes = source.select_genes(None)
-    if is_log1p is None:
-        is_log1p = source.looks_log1p(threads)
-    log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
-    scale = log1p_scale if flag("is_log1p", is_log1p) else "plain"
+    scale = _scale(source, threads, is_log1p, exp_post_agg)
     design, question = (codes, len(targets), False), (test, options, scale)
     work = Work(source, genes, design, question, threads, limit_of(None))
-    bar = Progress(len(genes), None if show_progress else False)
-    try:
-        columns = work.columns(bar, 0.0, "all")
-    finally:
-        bar.close()
-    table = work.table(targets, found.labels, columns)
+    table = work.table(targets, found.labels, _columns(work, show_progress))
     labels = labels_of(source, groupby_key, [*targets, str(reference)])
     table = _translate(_labelled(table, labels, len(genes)), clip_value)
     if asked is not None:
         table = table[_rows(asked, targets, len(genes))]
     return table if as_polars else _to_pandas(table)
+
+
+def _scale(source: Source, threads: int, is_log1p: bool | None, exp_post_agg: bool) -> str:
+    """Return how means are taken, in the engine's words."""
+    if is_log1p is None:
+        is_log1p = source.looks_log1p(threads)
+    log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
+    return log1p_scale if flag("is_log1p", is_log1p) else "plain"
+
+
+def _columns(work: Work, show_progress: bool) -> list[pl.Series]:
+    """Return the engine's columns, behind a bar where one is asked for."""
+    bar = Progress(len(work.genes), None if show_progress else False)
+    try:
+        return work.columns(bar, 0.0, "all")
+    finally:
+        bar.close()
 
 
 def _open(adata: AnnData, low_memory: bool | None) -> Source:
