@@ -352,7 +352,7 @@ ERRORS = {
     "layer": ({"layer": "nope"}, KeyError, r"nope.*'log'"),
     "layer and raw": ({"layer": "log", "use_raw": True}, ValueError, r"layer='log'.*use_raw=True"),
     "no raw": ({"use_raw": True}, ValueError, r"has no raw: leave out use_raw"),
-    "mask name": ({"mask_var": "nope"}, KeyError, r"mask_var='nope'.*'kept'"),
+    "mask name": ({"mask_var": "nope"}, ValueError, r"mask_var='nope'.*'kept'"),
     "mask type": ({"mask_var": np.arange(12)}, ValueError, r"mask_var has dtype int.*bool"),
     "mask length": ({"mask_var": np.ones(3, bool)}, ValueError, r"3 entries.*X has 12 genes"),
     "empty mask": ({"mask_var": np.zeros(12, bool)}, ValueError, r"mask_var leaves no gene"),

@@ -264,6 +264,23 @@ def test_warnings_point_to_the_call(case):
     assert {warning.filename for warning in caught} == {__file__}
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_negative_values_are_told_of_where_no_group_has_its_gene(layout, tmp_path):
+    data = screen(layout, shift=-1.0) if layout == "dense" else screen(layout)
+    if layout != "dense":
+        data.X.data[3] = -1
+    data.obs["own"] = "absent"
+    data.write_h5ad(tmp_path / "screen.h5ad")
+    backed = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
+    for each in (data, backed):
+        with pytest.warns(UserWarning, match="negative values") as caught:
+            table = run(each, mode="on_target", gene_col="own", cpm_filter=5.0)
+        messages = sorted(str(warning.message)[:22] for warning in caught)
+        assert messages == ["Found 5 groups with mi", "cpm_filter is set but "]
+        assert table.is_empty()
+    backed.file.close()
+
+
 # --- where the real one fails or is off ---------------------------------------------------------
 
 

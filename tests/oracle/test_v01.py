@@ -194,6 +194,39 @@ def test_groups_keep_the_order_asked_for(rng, metric):
     close(with_reference, literal(data, metric, groups=groups))
 
 
+NUMBERS = {"ctrl": 10, "T0": 2, "T1": 0, "T2": 7}
+LABELLED = {
+    "numbers": (NUMBERS, int, pl.Int64, np.int64),
+    "categories": (NUMBERS, "category", pl.Int64, np.int64),
+    "floats": ({name: n / 2 for name, n in NUMBERS.items()}, float, pl.Float64, np.float64),
+    "flags": ({"ctrl": False} | dict.fromkeys(LABELS[:2], True), bool, pl.Boolean, np.bool_),
+}
+
+
+@pytest.mark.parametrize("case", LABELLED)
+def test_labels_keep_their_type(rng, case):
+    """As in pdex 0.1, whose tables of whole-numbered clusters join on whole numbers."""
+    names, dtype, in_polars, in_pandas = LABELLED[case]
+    data = screen(rng)
+    data = data[data.obs["target_gene"].isin(names)].copy()
+    data.obs["target_gene"] = data.obs["target_gene"].map(names).astype(dtype)
+    order = [names[name] for name in dict.fromkeys(names) if name != "ctrl"]
+    want = sorted(set(order))
+    options = {"reference": names["ctrl"]}
+    table, frame = run(data, **options), run(data, as_polars=True, **options)
+    assert [frame.schema[name] for name in ("target", "reference")] == [in_polars] * 2
+    assert [table[name].dtype for name in ("target", "reference")] == [in_pandas] * 2
+    assert frame["target"].to_list() == np.repeat(want, data.n_vars).tolist()
+    assert set(frame["reference"]) == {names["ctrl"]}
+    for target in want:
+        x, y = (data.X[data.obs["target_gene"] == label] for label in (target, names["ctrl"]))
+        p = stats.mannwhitneyu(x[:, 2], y[:, 2]).pvalue
+        row = table[(table["target"] == target) & (table["feature"] == "g2")]
+        np.testing.assert_allclose(row["p_value"], p, rtol=1e-10)
+    asked = run(data, groups=want[::-1], **options)
+    assert asked["target"].tolist() == np.repeat(want[::-1], data.n_vars).tolist()
+
+
 def test_a_reference_named_rest_is_a_group(rng):
     data = screen(rng)
     expected = run(data).assign(reference="rest")

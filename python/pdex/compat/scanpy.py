@@ -60,8 +60,8 @@ _TESTS: dict[str, tuple[str, dict[str, bool], str]] = {
 _PSEUDOCOUNT = 1e-9
 #: Groups of so many cells or fewer are mentioned: the normal approximation is rough there.
 _FEW_CELLS = 25
-#: What scanpy keeps the columns as.
-_TYPES = {"names": "O", "scores": "f4", "logfoldchanges": "f4", "pvals": "f8", "pvals_adj": "f8"}
+#: What scanpy keeps the columns as, in its order.
+_TYPES = {"names": "O", "scores": "f4", "pvals": "f8", "pvals_adj": "f8", "logfoldchanges": "f4"}
 
 
 def rank_genes_groups(
@@ -139,10 +139,10 @@ def rank_genes_groups(
     Raises
     ------
     KeyError
-        No such column of ``obs`` or ``var``, or no such layer.
+        No such column of ``obs``, or no such layer.
     ValueError
         Unknown group, reference, method or correction; a group of one cell; a mask that does not
-        fit; no ``raw``; NaN in the matrix.
+        fit, or no such column of ``var``; no ``raw``; NaN in the matrix.
     TypeError
         `adata` is no AnnData, or a flag is no bool.
 
@@ -161,40 +161,33 @@ def rank_genes_groups(
     choose("method", method, tuple(_TESTS))
     choose("corr_method", corr_method, get_args(Correction))
     key = _key(key_added)
-    copy, by_abs = flag("copy", copy), flag("rankby_abs", rankby_abs)
+    copy, by_abs, pts = flag("copy", copy), flag("rankby_abs", rankby_abs), flag("pts", pts)
+    tie_correct = flag("tie_correct", tie_correct)
     source, var_names, use_raw = _open(adata, layer, use_raw)
-    if adata.isbacked and (copy or adata.is_view):
-        what = "copy=True" if copy else "writing to a view"
-        msg = f"{what} needs data in memory: use adata.to_memory() first"
-        raise ValueError(msg)
+    _check_writable(adata, copy)
     genes = _masked(adata, mask_var, len(var_names), source.where)
-    found_groups = read_groups(adata, groupby)
+    n_top, found_groups = _top(n_genes, len(genes)), read_groups(adata, groupby)
     labels = _categorical(adata, groupby)
     comparison = _compare(found_groups, labels, groups, reference)
     _check_sizes(comparison, method)
     work = _Work(source, genes, comparison, n_threads(None))
     _warn_of_counts(work)
-    names = np.asarray(var_names, dtype=object)[genes]
-    found = _test(work, method, flag("tie_correct", tie_correct))
+    found = _test(work, method, tie_correct, adata.uns.get("log1p", {}).get("base"))
     found["pvals_adj"] = _adjust(found["pvals"], corr_method)
-    base = adata.uns.get("log1p", {}).get("base")
-    means = found.pop("target_mean"), found.pop("reference_mean")
-    found["logfoldchanges"] = _log_fold_changes(*means, base)
-    order = _rank(found["scores"], _top(n_genes, len(genes)), by_abs)
-    result: dict[str, Any] = {
-        "params": {
-            "groupby": groupby,
-            "reference": reference,
-            "method": method,
-            "use_raw": use_raw,
-            "layer": layer,
-            "corr_method": corr_method,
-        }
+    order = _rank(found["scores"], n_top, by_abs)
+    params = {
+        "groupby": groupby,
+        "reference": reference,
+        "method": method,
+        "use_raw": use_raw,
+        "layer": layer,
+        "corr_method": corr_method,
     }
-    if flag("pts", pts):
+    result: dict[str, Any] = {"params": params}
+    if pts:
         result.update(_expressing(work, var_names[genes]))
-    columns = {"names": names[order]}
-    columns.update((name, np.take_along_axis(t, order, axis=1)) for name, t in found.items())
+    columns = {name: np.take_along_axis(table, order, axis=1) for name, table in found.items()}
+    columns["names"] = np.asarray(var_names, dtype=object)[genes][order]
     result.update(_records(columns, comparison.targets))
     adata = adata.copy() if copy else adata
     adata.uns[key] = result
@@ -214,6 +207,14 @@ def _key(key_added: str | None) -> str:
         msg = f"key_added={key_added!r}: expected a name for the entry of uns"
         raise TypeError(msg)
     return key_added
+
+
+def _check_writable(adata: AnnData, copy: bool) -> None:
+    """Raise ValueError where the result would need a copy of what is in a file."""
+    if adata.isbacked and (copy or adata.is_view):
+        what = "copy=True" if copy else "writing to a view"
+        msg = f"{what} needs data in memory: use adata.to_memory() first"
+        raise ValueError(msg)
 
 
 def _top(n_genes: int | None, available: int) -> int:
@@ -250,7 +251,7 @@ def _masked(adata: AnnData, mask_var: object, n_genes: int, where: str) -> npt.N
         if mask_var not in adata.var:
             columns = ", ".join(map(repr, adata.var.columns))
             msg = f"{name} is no column of var: it has {columns or 'none'}"
-            raise KeyError(msg)
+            raise ValueError(msg)
         mask_var = adata.var[mask_var]
     mask = np.asarray(mask_var)
     if mask.dtype != np.bool_ or mask.ndim != 1:
@@ -394,20 +395,21 @@ class _Work:
 def _presence(matrix: Matrix) -> Matrix:
     """Return the matrix with 1 for every value that is not 0."""
     layout, shape, values, *places = matrix
-    return (layout, shape, (values != 0).astype(np.uint8), *places)
+    return (layout, shape, (values != 0).view(np.uint8), *places)
 
 
-def _test(work: _Work, method: str, tie_correct: bool) -> dict[str, Table]:
-    """Return scores, p-values and means; undefined p-values are 1."""
+def _test(work: _Work, method: str, tie_correct: bool, base: float | None) -> dict[str, Table]:
+    """Return scores, p-values (1 where undefined) and fold changes, of logarithms to `base`."""
     test, options, score = _TESTS[method]
     if method == "wilcoxon":
         options = {**options, "tie_correct": tie_correct}
     columns = work.run(test, options)
     scores, pvals = columns[score], columns["p_value"]
-    means = {name: columns[name] for name in ("target_mean", "reference_mean")}
     if method != "anderson":
         scores = np.where(np.isnan(scores), 0.0, scores)
-    return {"scores": scores, "pvals": np.where(np.isnan(pvals), 1.0, pvals), **means}
+    folds = _log_fold_changes(columns["target_mean"], columns["reference_mean"], base)
+    pvals = np.where(np.isnan(pvals), 1.0, pvals)
+    return {"scores": scores, "pvals": pvals, "logfoldchanges": folds}
 
 
 def _warn_of_counts(work: _Work) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex.compat.labels import labels_of
 from pdex.io.h5ad import naming
 from pdex.io.source import limit_of, n_threads, names_of, open_source, read_groups
 from pdex.options import DEFAULTS, check_options, flag
@@ -18,8 +19,11 @@ from pdex.work import Work
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     import pandas as pd
     from anndata import AnnData
+
+    from pdex.io.source import Source
 
 logger = logging.getLogger("pdex")
 
@@ -122,8 +126,42 @@ def parallel_differential_expression(
     options = _options(test, allowed, kwargs, tie_correct)
     threads = _threads(num_workers, num_threads)
     _check_clip(clip_value)
-    if groups is not None:
-        groups = names_of("groups", groups)
+    source = _open(adata, low_memory)
+    asked = None if groups is None else names_of("groups", groups)
+    with naming(source.path):
+        found = read_groups(source.adata, groupby_key)
+        codes, targets = found.codes(str(reference), asked, rest=False)
+    genes = source.select_genes(None)
+    scale = _scale(source, threads, is_log1p, exp_post_agg)
+    design, question = (codes, len(targets), False), (test, options, scale)
+    work = Work(source, genes, design, question, threads, limit_of(None))
+    table = work.table(targets, found.labels, _columns(work, show_progress))
+    labels = labels_of(source, groupby_key, [*targets, str(reference)])
+    table = _translate(_labelled(table, labels, len(genes)), clip_value)
+    if asked is not None:
+        table = table[_rows(asked, targets, len(genes))]
+    return table if as_polars else _to_pandas(table)
+
+
+def _scale(source: Source, threads: int, is_log1p: bool | None, exp_post_agg: bool) -> str:
+    """Return how means are taken, in the engine's words."""
+    if is_log1p is None:
+        is_log1p = source.looks_log1p(threads)
+    log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
+    return log1p_scale if flag("is_log1p", is_log1p) else "plain"
+
+
+def _columns(work: Work, show_progress: bool) -> list[pl.Series]:
+    """Return the engine's columns, behind a bar where one is asked for."""
+    bar = Progress(len(work.genes), None if show_progress else False)
+    try:
+        return work.columns(bar, 0.0, "all")
+    finally:
+        bar.close()
+
+
+def _open(adata: AnnData, low_memory: bool | None) -> Source:
+    """Return the matrix; TypeError where a file is not to be read in pieces."""
     source = open_source(adata, None)
     if source.is_backed and low_memory is not None and not flag("low_memory", low_memory):
         msg = (
@@ -131,27 +169,21 @@ def parallel_differential_expression(
             "the data with adata.to_memory()"
         )
         raise TypeError(msg)
-    with naming(source.path):
-        found = read_groups(source.adata, groupby_key)
-        codes, targets = found.codes(str(reference), groups, rest=False)
-    genes = source.select_genes(None)
-    if is_log1p is None:
-        is_log1p = source.looks_log1p(threads)
-    log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
-    scale = log1p_scale if flag("is_log1p", is_log1p) else "plain"
-    design, question = (codes, len(targets), False), (test, options, scale)
-    work = Work(source, genes, design, question, threads, limit_of(None))
-    bar = Progress(len(genes), None if show_progress else False)
-    try:
-        columns = work.columns(bar, 0.0, "all")
-    finally:
-        bar.close()
-    table = work.table(targets, found.labels, columns)
-    table = _translate(table, str(reference), clip_value)
-    if groups is not None:
-        places = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-        table = table.sort(pl.col("target").replace_strict(places), maintain_order=True)
-    return table if as_polars else _to_pandas(table)
+    return source
+
+
+def _rows(asked: list[str], targets: list[str], n_genes: int) -> npt.NDArray[np.intp]:
+    """Return the places of the table's rows with the targets in the order asked for."""
+    places = {name: place for place, name in enumerate(targets)}
+    order = [places[name] for name in dict.fromkeys(asked) if name in places]
+    return np.add.outer(np.multiply(order, n_genes), np.arange(n_genes)).ravel()
+
+
+def _labelled(table: pl.DataFrame, labels: pl.Series, n_genes: int) -> pl.DataFrame:
+    """Return the table with labels as obs holds them; the last is the reference's."""
+    targets = np.repeat(np.arange(len(labels) - 1), n_genes)
+    reference = np.full(len(targets), len(labels) - 1)
+    return table.with_columns(labels.gather(targets), labels.gather(reference).alias("reference"))
 
 
 def _options(
@@ -197,7 +229,7 @@ def _check_clip(clip: float | None) -> None:
         raise ValueError(msg)
 
 
-def _translate(table: pl.DataFrame, reference: str, clip: float | None) -> pl.DataFrame:
+def _translate(table: pl.DataFrame, clip: float | None) -> pl.DataFrame:
     """Return a table of :func:`pdex.de` with the columns of pdex 0.1."""
     target, other = pl.col("target_mean"), pl.col("reference_mean")
     nan = pl.lit(float("nan"))
@@ -214,8 +246,8 @@ def _translate(table: pl.DataFrame, reference: str, clip: float | None) -> pl.Da
         .otherwise(target / other)
     )
     table = table.select(
-        pl.col("target").cast(pl.String),
-        pl.lit(reference).alias("reference"),
+        "target",
+        "reference",
         pl.col("feature").cast(pl.String),
         "target_mean",
         "reference_mean",

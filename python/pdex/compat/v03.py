@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex.compat.labels import labels_of
 from pdex.io import backed, memory
 from pdex.io.source import Groups, Source, n_threads, open_source, piece_size, read_groups
 from pdex.options import DEFAULTS, flag
@@ -195,6 +197,10 @@ class _Screen:
         """Yield the matrix with these genes, in pieces."""
         return self.source.pieces(genes, self.threads, piece_size(None))
 
+    def labels(self, names: list[str]) -> pl.Series:
+        """Return the labels that read `names`, as obs holds them."""
+        return labels_of(self.source, self.groups.column, names)
+
     @property
     def _arithmetic(self) -> str:
         return "mean_of_expm1" if self.is_log1p else "plain"
@@ -320,13 +326,7 @@ class _Floor:
 
         `columns` are those of a job that took arithmetic means of all genes.
         """
-        if self._negative:
-            msg = (
-                "cpm_filter is set but adata.X contains negative values; CPM assumes "
-                "non-negative expression, so the filter results may be meaningless."
-            )
-            logger.warning(msg)
-            _warn(msg)
+        self.warn()
         by_name = {column.name: column for column in columns}
         above = np.zeros(self._shape, dtype=np.bool_)
         for name in ("target_mean", "reference_mean"):
@@ -334,6 +334,16 @@ class _Floor:
             total = means.sum(axis=1, keepdims=True)
             above |= means / np.where(total == 0, 1, total) * 1e6 > self._threshold
         return above
+
+    def warn(self) -> None:
+        """Warn where values below 0 were among the pieces."""
+        if self._negative:
+            msg = (
+                "cpm_filter is set but adata.X contains negative values; CPM assumes "
+                "non-negative expression, so the filter results may be meaningless."
+            )
+            logger.warning(msg)
+            _warn(msg)
 
 
 def _every_gene(
@@ -353,7 +363,7 @@ def _every_gene(
         pieces = floor.watch(pieces, means)
         columns = run(job, source, pieces, len(genes), None, epsilon, "target")
         kept = floor.above(means.finish(0.0, "target"))
-    target = _labels(screen, targets).gather(np.repeat(np.arange(shape[0]), shape[1]))
+    target = screen.labels(targets).gather(np.repeat(np.arange(shape[0]), shape[1]))
     feature = pl.Series("feature", source.var_names).gather(np.tile(genes, shape[0]))
     frame = pl.DataFrame([target, feature, *columns])
     if kept is not None:
@@ -393,7 +403,7 @@ def _on_target(
     labels = [screen.groups.labels[place] for place in groups]
     features = [screen.source.var_names[gene] for gene in own]
     frame = frame.with_columns(
-        _labels(screen, labels),
+        screen.labels(labels),
         pl.Series("feature", features, dtype=pl.String),
         pl.Series("fdr", _pdex.benjamini_hochberg(frame["p_value"].to_numpy())),
     )
@@ -454,29 +464,22 @@ def _reaching(
     threshold: float | None,
 ) -> npt.NDArray[np.bool_]:
     """Return whether each group's own gene reaches the threshold; all do where there is none."""
-    if threshold is None or not len(groups):
+    if threshold is None:
         return np.ones(len(groups), dtype=np.bool_)
-    wanted = [screen.groups.labels[place] for place in groups]
-    codes, _ = screen.groups.codes(reference, wanted, rest=False)
     genes = screen.source.select_genes(None)
     shape = (len(groups), len(genes))
-    floor, means = _Floor(shape, threshold), screen.means(codes, *shape, rest=False)
+    floor = _Floor(shape, threshold)
     pieces = floor.watch(screen.pieces(genes))
+    if not len(groups):
+        deque(pieces, maxlen=0)
+        floor.warn()
+        return np.ones(0, dtype=np.bool_)
+    wanted = [screen.groups.labels[place] for place in groups]
+    codes, _ = screen.groups.codes(reference, wanted, rest=False)
+    means = screen.means(codes, *shape, rest=False)
     columns = run(means, screen.source, pieces, len(genes), None, 0.0, "target")
     above: npt.NDArray[np.bool_] = floor.above(columns)[np.arange(len(groups)), own]
     return above
-
-
-def _labels(screen: _Screen, targets: list[str]) -> pl.Series:
-    """Return the targets as obs holds them: text, whole numbers, or what else they are."""
-    import pandas as pd
-
-    values = pd.Categorical(screen.source.adata.obs[screen.groups.column]).categories
-    places = {str(value): place for place, value in enumerate(values)}
-    labels = values[[places[name] for name in targets]]
-    if labels.dtype == object:
-        return pl.Series("target", list(labels), strict=False)
-    return pl.Series("target", labels.to_numpy())
 
 
 #: The columns on target, which an empty table has as well.
