@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -122,6 +124,30 @@ class Memory(_Type):
             self.fail(f"{value!r} is too little: expected at least 100MB", param, ctx)
 
 
+class _File(click.Path):
+    """The path of a file; an empty word, such as of an unset variable, is none."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path."""
+        if not os.fspath(value):
+            self.fail("the name of the file is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _File(path_type=Path)
+
+
+class Number(click.FloatRange):
+    """A number within a range, and no NaN or infinity."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
 class Names(_Type):
     """Names with commas between them, or ``@FILE`` with one name a line."""
 
@@ -159,12 +185,18 @@ def check_screen(path: Path) -> None:
         raise OSError(msg)
 
 
-def check_result(path: Path) -> None:
-    """Raise UsageError for a kind of file that no result is, OSError where there is no place."""
+def check_result(path: Path, *, streams: bool = False) -> None:
+    """Raise UsageError for a kind of file that no result is, OSError where there is no place.
+
+    `streams` says that rows go to stdout where no file is named.
+    """
     try:
         check_output(path)
     except ValueError as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error
+        more = ""
+        if streams and (str(path) == "-" or path.suffix.lower() == ".gz"):
+            more = "; rows go to stdout without --output, so to gzip by '| gzip > de.csv.gz'"
+        raise click.UsageError(f"{error}{more}", click.get_current_context()) from error
 
 
 def size(n_bytes: float) -> str:
