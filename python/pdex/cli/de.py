@@ -66,7 +66,7 @@ _DATA, _RESULT = "What is compared", "The result"
     multiple=True,
     metavar="NAMES",
     panel=_DATA,
-    shell_complete=completion.labels,
+    shell_complete=completion.label_lists,
     help="Test only these groups: names with commas between them, or @FILE with one name a line.",
 )
 @option(
@@ -75,7 +75,7 @@ _DATA, _RESULT = "What is compared", "The result"
     multiple=True,
     metavar="NAMES",
     panel=_DATA,
-    shell_complete=completion.labels,
+    shell_complete=completion.label_lists,
     help="These groups take no part, neither as targets nor in the rest.",
 )
 @option(
