@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _DULL_POINTS = 2_000
+#: Characters of a point's label.
+_LABEL = 24
 _NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
 _COUNTS = ("target_mean", "reference_mean", "n_target", "n_reference")
 _COLOURS = dict(zip(table.CHANGES, (chart.UP, chart.DOWN, chart.DULL), strict=True))
@@ -155,7 +157,9 @@ def ma(
     mean = pl.select(pl.when(drawable).then(mean).otherwise(float("nan"))).to_series()
     low, high = _float(mean.fill_nan(None).min()) or 1.0, _float(mean.fill_nan(None).max()) or 1.0
     limit = table.limit_of_fold_changes(genes) * 1.06
-    x = Axis("mean", mean, "mean expression", low / 1.25, high * 1.25, log=True)
+    # Wide enough for two round numbers.
+    room = 1.25 if high > 4 * low else 2.5
+    x = Axis("mean", mean, "mean expression", low / room, high * room, log=True)
     y = Axis("log2_fold_change", genes["log2_fold_change"], "log2 fold change", -limit, limit)
     cuts = Cutoffs(y=[-min_abs_lfc, min_abs_lfc] if min_abs_lfc else [0.0])
     return _draw(genes, x, y, options, (width, height), cuts)
@@ -413,14 +417,15 @@ def _names(
         return []
     hits = drawn.filter(pl.col("change") != table.CHANGES[2])
     crowd = hits if hits.height else drawn
+    names = [chart.shortened(name, _LABEL) for name in named["feature"]]
     centres = place_labels(
         named.select("px", "py").to_numpy(),
-        named["feature"].to_list(),
+        names,
         crowd.select("px", "py").to_numpy(),
         size,
     )
     rows = named.select(
-        "feature",
+        pl.Series("feature", names),
         "x",
         "y",
         pl.Series("tx", x.values_at(centres[:, 0], size[0])),
