@@ -442,7 +442,8 @@ def test_axes_of_one_gene_have_numbers(make_table, spec_of):
     means = {"target_mean": [2.0], "reference_mean": [2.0]}
     (points,) = spec_of(pdex.pl.ma(make_table([0.3], [2.0], **means)), "circle")
     assert points["encoding"]["x"]["axis"]["values"] == [1.0, 2.0, 5.0]
-    right = pdex.pl.pvalues(make_table([0.3], [2.0])).hconcat[1]
+    left, right = pdex.pl.pvalues(make_table([0.3], [2.0])).hconcat
+    assert spec_of(left, "bar")[0]["encoding"]["y"]["axis"]["values"] == [0, 1]
     (points,) = spec_of(right, "circle")
     assert scale(points, "x")["domain"] == [0, pytest.approx(1.02 * np.log10(2))]
 

@@ -103,15 +103,17 @@ def _histogram(
 
     counts = nulls.histogram(neg_log10_p, bins)
     scale = alt.Scale(domain=[0, 1.08 * int(counts.max())], nice=False)
+    ticks = chart.axis(format=",d")
+    if counts.max() < 5:
+        # No halves between whole numbers.
+        ticks.values = list(range(int(counts.max()) + 1))
     edges = np.linspace(0, 1, bins + 1)
     rows = pl.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
     base = alt.Chart(chart.data(rows))
     bars = base.mark_bar(color=chart.DOWN, opacity=0.85, stroke="white", strokeWidth=1).encode(
         x=alt.X("low:Q", title="p-value", scale=alt.Scale(domain=[0, 1]), axis=chart.axis()),
         x2="high:Q",
-        y=alt.Y(
-            "count:Q", title="number", scale=scale, axis=chart.axis(format=",d", tickMinStep=1)
-        ),
+        y=alt.Y("count:Q", title="number", scale=scale, axis=ticks),
         y2=alt.datum(0),
         tooltip=[alt.Tooltip("low:Q"), alt.Tooltip("high:Q"), alt.Tooltip("count:Q", format=",")],
     )
