@@ -72,7 +72,8 @@ def child():
 class Terminal:
     """A process whose stdin, stdout and stderr are a terminal, and what it wrote there."""
 
-    def __init__(self, *words, columns=120, cwd=None):
+    def __init__(self, *words, columns=120, cwd=None, environment=None):
+        added = environment
         self.end, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
 
@@ -82,6 +83,7 @@ class Terminal:
         names = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
         environment = {k: v for k, v in os.environ.items() if k not in names}
         environment |= {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50"}
+        environment |= added or {}
         self.process = subprocess.Popen(
             [*PDEX, *map(str, words)],
             stdin=end,

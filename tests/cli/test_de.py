@@ -128,6 +128,12 @@ def test_the_first_rows_are_those_with_the_smallest_p_values(run, path):
     assert pl.read_parquet("x.parquet").height == whole.height == 300
 
 
+def test_more_rows_than_there_are(run, path):
+    whole = run("de", path, "-g", "target", "--head", 300)
+    assert run("de", path, "-g", "target", "--head", 10**30) == whole
+    assert whole[1].count("\n") == 301
+
+
 def test_undefined_p_values_come_last(run, screen, tmp_path):
     odd = screen[:, :4].copy()
     odd.X = odd.X.toarray()
@@ -193,6 +199,10 @@ WRONG = {
     "-g target --output=": (2, "the name of the file is empty"),
     "-g target --pseudocount nan": (2, "'nan' is no finite number"),
     "-g target --pseudocount inf": (2, "'inf' is no finite number"),
+    "-g target --genes @": (2, "'@' names no file"),
+    "-g target --genes @binary": (1, "binary is no text in UTF-8: expected one name a line"),
+    "-g target --pseudocount abc": (2, "'abc' is not a valid number"),
+    "-g": (2, "Option '-g' requires an argument"),
     "-g target --threads 0": (2, "0 is not in the range x>=1"),
     "-g target --thread 1": (2, "No such option"),
 }
@@ -201,6 +211,7 @@ WRONG = {
 @pytest.mark.parametrize("words", WRONG)
 def test_errors_are_one_line(run, path, words):
     open("empty.txt", "w").close()
+    Path("binary").write_bytes(b"\x89HDF")
     status, out, err = run("de", path, *words.split())
     expected, message = WRONG[words]
     assert (status, out) == (expected, "")
@@ -209,7 +220,7 @@ def test_errors_are_one_line(run, path, words):
     assert err.count("\n") == 1
     assert '"' not in err
     assert err.endswith("; see pdex de --help\n") == (expected == 2)
-    assert os.listdir() == ["empty.txt"]
+    assert sorted(os.listdir()) == ["binary", "empty.txt"]
 
 
 def test_labels_that_look_like_numbers_or_worse(run, screen, tmp_path):

@@ -215,6 +215,16 @@ def test_a_table_in_a_terminal(path, terminal, columns):
     assert colours == ["1" if x > 0 else "4" for x in fold]
 
 
+@pytest.mark.parametrize(
+    ("environment", "bold"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
+)
+def test_help_in_a_terminal(terminal, environment, bold):
+    run = terminal("de", "--help", environment=environment)
+    assert run.status() == 0
+    assert ("\x1b[1mThe test\x1b[0m:" in run.text) == bold
+    assert ("\x1b" in run.text) == bold
+
+
 @pytest.mark.parametrize("columns", [35, 40, 50, 60, 100])
 def test_a_narrow_terminal_has_whole_numbers(path, terminal, columns):
     run = terminal("de", path, "-g", "target", "--head", "5", columns=columns)

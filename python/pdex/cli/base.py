@@ -26,6 +26,12 @@ def note(text: str) -> None:
         click.echo(text, err=True)
 
 
+def _heading(text: str) -> str:
+    """Return a heading of the help, bold where the terminal knows how."""
+    plain = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+    return text if plain else click.style(text, bold=True)
+
+
 class Option(click.Option):
     """An option under a heading of the help.
 
@@ -58,6 +64,14 @@ class _Help(click.Command):
         )
         self.params.append(debug)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words; an error knows the command whose help would do."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each under its panel's heading."""
         panels: dict[str, list[tuple[str, str]]] = {}
@@ -67,7 +81,7 @@ class _Help(click.Command):
                 panels.setdefault(getattr(parameter, "panel", "Options"), []).append(record)
         # General options come last.
         for name in sorted(panels, key=lambda name: name == "Options"):
-            with formatter.section(click.style(name, bold=True)):
+            with formatter.section(_heading(name)):
                 formatter.write_dl(panels[name], col_max=28)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
@@ -76,7 +90,7 @@ class _Help(click.Command):
         """Write the examples, each a line as it is typed."""
         del ctx
         if self.examples:
-            with formatter.section(click.style("Examples", bold=True)):
+            with formatter.section(_heading("Examples")):
                 for line in self.examples:
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
@@ -140,6 +154,8 @@ FILE = _File(path_type=Path)
 class Number(click.FloatRange):
     """A number within a range, and no NaN or infinity."""
 
+    name = "number"
+
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the number."""
         number = super().convert(value, param, ctx)
@@ -162,11 +178,18 @@ class Names(_Type):
             if not all(names):
                 self.fail(f"{value!r} has an empty name", param, ctx)
             return names
-        with click.open_file(value[1:], encoding="utf-8-sig") as file:
-            names = [line.strip() for line in file]
+        if value == "@":
+            self.fail("'@' names no file: expected such as @names.txt, or @- for stdin", param, ctx)
+        where = "stdin" if value == "@-" else value[1:]
+        try:
+            with click.open_file(value[1:], encoding="utf-8-sig") as file:
+                names = [line.strip() for line in file]
+        except UnicodeDecodeError as error:
+            msg = f"{where} is no text in UTF-8: expected one name a line"
+            raise ValueError(msg) from error
         names = [name for name in names if name]
         if not names:
-            msg = f"{value[1:]} holds no name: expected one a line"
+            msg = f"{where} holds no name: expected one a line"
             raise ValueError(msg)
         return names
 

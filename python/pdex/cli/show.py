@@ -52,6 +52,8 @@ def show(rows: pl.LazyFrame, height: int, head: int | None, form: str | None) ->
     form
         One of `FORMATS`; None: a table where stdout is a terminal, else CSV.
     """
+    # Polars counts rows in 64 bits.
+    head = None if head is None else min(head, height)
     form = form or ("table" if sys.stdout.isatty() else "csv")
     if form == "table":
         found = top(rows, head or _ROWS)
@@ -92,7 +94,7 @@ def _table(rows: pl.DataFrame) -> None:
 
 def _style(name: str, row: dict[str, Any]) -> str:
     if name == "log2_fold_change":
-        return "red" if row[name] > 0 else "blue"
+        return "red" if row[name] > 0 else "blue" if row[name] < 0 else ""
     return "bold" if name == "feature" and row["fdr"] < _FDR else ""
 
 
