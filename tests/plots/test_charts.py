@@ -167,6 +167,19 @@ def test_ma_draws_the_mean_of_both_means(result, drawn, spec_of):
     )
 
 
+def test_scales_of_ma_leave_vega_no_warning(result):
+    parts = pdex.pl.ma(result, "T003").to_dict()["layer"]
+    scales = [
+        channel["scale"]
+        for part in parts
+        for channel in part["encoding"].values()
+        if "scale" in channel
+    ]
+    logs = [scale for scale in scales if scale and scale.get("type") == "log"]
+    assert len(logs) >= 4
+    assert all("zero" not in scale for scale in logs)
+
+
 def test_ma_leaves_out_genes_without_expression(make_table, drawn):
     means = {"target_mean": [0.0, 2.0, -3.0], "reference_mean": [0.0, 1.0, 1.0]}
     chart = pdex.pl.ma(make_table([0.0, 1.0, 0.5], [0.0, 3.0, 2.0], **means), n_labels=0)

@@ -338,8 +338,9 @@ def _channels(x: Axis, y: Axis, fields: tuple[str, str]) -> dict[str, Any]:
 
     channels = {}
     for kind, axis, field in ((alt.X, x, fields[0]), (alt.Y, y, fields[1])):
-        scale_type: Any = "log" if axis.log else "linear"
-        scale = alt.Scale(type=scale_type, domain=[axis.low, axis.high], nice=False, zero=False)
+        # A logarithmic scale has no zero, and Vega warns of one that is mentioned.
+        look: dict[str, Any] = {"type": "log"} if axis.log else {"type": "linear", "zero": False}
+        scale = alt.Scale(domain=[axis.low, axis.high], nice=False, **look)
         ticks = chart.axis(values=_powers(axis)) if axis.log else chart.axis(tickCount=8)
         channel = kind(f"{field}:Q", title=axis.title, scale=scale, axis=ticks)
         channels["x" if kind is alt.X else "y"] = channel
