@@ -49,7 +49,9 @@ def test_volcano_draws_the_numbers_of_the_frame(result, drawn, spec_of):
     assert hits.height > 40
     assert set(got.filter(pl.col("change") != "none")["feature"]) == set(hits["feature"])
     sizes = genes.row(0, named=True)
-    expected = f"{hits.height} of 300 genes below FDR 0.05; {sizes['n_target']} cells against 140"
+    ways = f"{changes['up']} up, {changes['down']} down"
+    expected = f"{hits.height} of 300 genes below FDR 0.05: {ways}; "
+    expected += f"{sizes['n_target']} cells against 140"
     assert subtitle(chart).startswith(expected)
     colour = scale(spec_of(chart, "circle")[0], "color")
     assert dict(zip(colour["domain"], colour["range"], strict=True)) == {
@@ -459,6 +461,13 @@ def test_axes_of_one_gene_have_numbers(make_table, spec_of):
     assert spec_of(left, "bar")[0]["encoding"]["y"]["axis"]["values"] == [0, 1]
     (points,) = spec_of(right, "circle")
     assert scale(points, "x")["domain"] == [0, pytest.approx(1.02 * np.log10(2))]
+
+
+def test_the_legend_that_charts_share_counts_none_of_them(result):
+    both = svg(pdex.pl.volcano(result, "T001") | pdex.pl.volcano(result, "T002"))
+    legend = both[both.index('aria-roledescription="legend"') :]
+    shown = re.findall(r">([^<>]*)</text>", legend)[:3]
+    assert shown == ["up", "down", "not a hit"]
 
 
 # --- labels -------------------------------------------------------------------------------------

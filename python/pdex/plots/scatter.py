@@ -267,7 +267,7 @@ def _draw(
         pl.Series("outside", (left != x.values.to_numpy()) | (top != y.values.to_numpy())),
     ).filter(pl.col("x").is_not_nan() & pl.col("y").is_not_nan())
     drawn = points[_kept(points, options)]
-    colour = _colour(points)
+    colour = _colour()
     layers = _rules(x, y, cuts)
     layers.append(_circles(drawn.filter(~pl.col("outside")), x, y).encode(color=colour))
     if drawn["outside"].any():
@@ -294,9 +294,10 @@ def _subtitle(
     genes: pl.DataFrame, points: pl.DataFrame, drawn: pl.DataFrame, options: Options
 ) -> list[str]:
     """Return the lines that say what is seen and what is not."""
-    hits = points.filter(pl.col("change") != table.CHANGES[2]).height
+    up, down = (points.filter(pl.col("change") == kind).height for kind in table.CHANGES[:2])
     least = f", |log2 FC| ≥ {options.min_abs_lfc:g}" if options.min_abs_lfc else ""
-    line = f"{hits:,} of {genes.height:,} genes below FDR {options.fdr:.3g}{least}"
+    line = f"{up + down:,} of {genes.height:,} genes below FDR {options.fdr:.3g}{least}"
+    line += f": {up:,} up, {down:,} down"
     if {"n_target", "n_reference"} <= set(genes.columns):
         sizes = genes.select(pl.col("n_target", "n_reference").fill_nan(None).max()).row(0)
         if None not in sizes:
@@ -315,16 +316,17 @@ def _subtitle(
     return [line, "; ".join(notes)]
 
 
-def _colour(points: pl.DataFrame) -> alt.Color:
-    """Return the channel of the change; the legend counts all genes, drawn or not."""
+def _colour() -> alt.Color:
+    """Return the channel of the change.
+
+    The legend has no numbers: charts side by side share one.
+    """
     import altair as alt
 
-    counts = dict(points.group_by("change").len().iter_rows())
-    texts = {kind: f"{text} ({counts.get(kind, 0):,})" for kind, text in _LEGEND.items()}
     scale = alt.Scale(domain=list(table.CHANGES), range=list(_COLOURS.values()))
     look = chart.legend(
         orient="bottom",
-        labelExpr=f"{chart.literal(texts)}[datum.label]",
+        labelExpr=f"{chart.literal(_LEGEND)}[datum.label]",
         labelLimit=0,
         symbolOpacity=1,
         symbolType="circle",
