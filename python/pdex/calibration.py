@@ -5,7 +5,7 @@ Symbols: alpha a level; n p-values that are judged, k of them at most alpha; F =
 - Limits of independent tests: Clopper and Pearson (1934), 95 %, from quantiles of the beta
   distribution. Genes of one comparison are correlated (a deeper sample is higher in all of them),
   so F strays further than these limits say.
-- Limits of splits, which the verdict rests on: F +- t s, t the 99.5 % quantile of Student's
+- Limits of splits, beyond which a verdict goes, too: F +- t s, t the 99.5 % quantile of Student's
   distribution, s the standard error of F when cells are split at random. Where m splits are the
   comparisons, they are independent draws, split i with n_i p-values, k_i of them at most alpha, and
   s is that of a ratio: s^2 = m / (m - 1) sum((k_i - F n_i)^2) / n^2 (Cochran 1977, Sampling
@@ -74,9 +74,10 @@ class Calibration:
         Kolmogorov-Smirnov distance of the judged p-values from uniform, and its p-value if they
         were independent: for thousands of correlated genes it is small too easily.
     verdict
-        ``"too many small p-values"``: at any level the fraction is at least 1.5 alpha, and
-        ``split_lower`` above alpha. ``"too few small p-values"``: at all levels it is at most half
-        of alpha, and ``split_upper`` below alpha. Otherwise ``"calibrated"``.
+        ``"too many small p-values"``: at any level the fraction is at least 1.5 alpha, and both
+        ``lower`` and ``split_lower`` are above alpha. ``"too few small p-values"``: at all levels
+        it is at most half of alpha, and both ``upper`` and ``split_upper`` are below alpha.
+        Otherwise ``"calibrated"``.
     """
 
     table: pl.DataFrame
@@ -353,8 +354,11 @@ def _verdict(summary: pl.DataFrame) -> Verdict:
     """Return the verdict by the rule that :class:`Calibration` states."""
     alpha, fraction = summary["alpha"], summary["fraction"]
     many, few = _FACTORS
-    if ((fraction >= many * alpha) & (summary["split_lower"] > alpha)).any():
+    # Few p-values can have no spread at all, and then no split limits to speak of.
+    above = (summary["split_lower"] > alpha) & (summary["lower"] > alpha)
+    below = (summary["split_upper"] < alpha) & (summary["upper"] < alpha)
+    if ((fraction >= many * alpha) & above).any():
         return "too many small p-values"
-    if ((fraction <= few * alpha) & (summary["split_upper"] < alpha)).all():
+    if ((fraction <= few * alpha) & below).all():
         return "too few small p-values"
     return "calibrated"

@@ -223,8 +223,8 @@ def de(
     choose("mean", mean, ("arithmetic", "geometric"))
     choose("fdr", fdr, ("target", "all"))
     number = isinstance(pseudocount, (int, float, np.integer, np.floating))
-    if not number or isinstance(pseudocount, bool) or not pseudocount >= 0:
-        msg = f"pseudocount={pseudocount!r}: expected a number of at least 0"
+    if not number or isinstance(pseudocount, bool) or not 0 <= pseudocount < np.inf:
+        msg = f"pseudocount={pseudocount!r}: expected a finite number of at least 0"
         raise ValueError(msg)
     threads = n_threads(threads)
     path = None if output is None else check_output(output)
@@ -249,8 +249,8 @@ def de(
     bar = Progress(len(selected), None if progress is None else flag("progress", progress))
     try:
         if path is not None:
-            work.to_file(path, (targets, found.labels), bar, (float(pseudocount), fdr))
-            return scan(path)
+            names = (targets, found.labels)
+            return scan(path, work.to_file(path, names, bar, (float(pseudocount), fdr)))
         columns = work.columns(bar, float(pseudocount), fdr)
     finally:
         bar.close()

@@ -60,25 +60,25 @@ def check_output(output: object) -> Path:
         msg = f"output={output!r}: expected the path of a file"
         raise TypeError(msg)
     path = Path(output)
-    if path.suffix.lower() not in _SINKS:
-        msg = f"output={str(path)!r}: expected a name that ends in {', '.join(_SINKS)}"
-        raise ValueError(msg)
     if path.is_dir():
         msg = f"output={str(path)!r} is a folder: expected the path of a file"
         raise IsADirectoryError(msg)
+    if path.suffix.lower() not in _SINKS:
+        msg = f"output={str(path)!r}: expected a name that ends in {', '.join(_SINKS)}"
+        raise ValueError(msg)
     if not path.parent.is_dir():
         msg = f"output={str(path)!r}: there is no folder {str(path.parent)!r}"
         raise FileNotFoundError(msg)
     return path
 
 
-def scan(path: Path) -> pl.LazyFrame:
-    """Return a lazy frame of a result."""
+def scan(path: Path, schema: pl.Schema) -> pl.LazyFrame:
+    """Return a lazy frame of a result; labels in text stay labels, whatever they look like."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return pl.scan_parquet(path)
     if suffix in (".csv", ".tsv"):
-        return pl.scan_csv(path, separator="," if suffix == ".csv" else "\t")
+        return pl.scan_csv(path, separator="," if suffix == ".csv" else "\t", schema=schema)
     return pl.scan_ipc(path)
 
 

@@ -69,8 +69,8 @@ class Work:
         names: tuple[list[str], list[str]],
         bar: Progress,
         finish: tuple[float, str],
-    ) -> None:
-        """Write the table to `path`; `names` are the targets and all groups.
+    ) -> pl.Schema:
+        """Write the table to `path`, return its schema; `names` are the targets and all groups.
 
         `finish` is the pseudocount and what p-values are adjusted over.
         """
@@ -86,7 +86,9 @@ class Work:
                     spill.add([numbers.to_numpy() for numbers in job.numbers()])
             rows = max(1, ROWS // max(1, len(self.genes)))
             frames = self._frames(spill, names, rows, finish)
-            write(path, self._schema(names), frames, rows * len(self.genes))
+            schema = self._schema(names)
+            write(path, schema, frames, rows * len(self.genes))
+            return schema
 
     def _frames(
         self,

@@ -73,7 +73,7 @@ def child():
 class Terminal:
     """A process whose stdin, stdout and stderr are a terminal, and what it wrote there."""
 
-    def __init__(self, *words, columns=120, cwd=None):
+    def __init__(self, *words, columns=120, cwd=None, environment=None):
         self.end, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
 
@@ -81,15 +81,15 @@ class Terminal:
             fcntl.ioctl(end, termios.TIOCSCTTY, 0)
 
         names = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
-        environment = {k: v for k, v in os.environ.items() if k not in names}
-        environment |= {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50"}
+        around = {k: v for k, v in os.environ.items() if k not in names}
+        around |= {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50"}
         self.process = subprocess.Popen(
             [*PDEX, *map(str, words)],
             stdin=end,
             stdout=end,
             stderr=end,
             cwd=cwd,
-            env=environment,
+            env=around | (environment or {}),
             start_new_session=True,
             preexec_fn=own,
         )

@@ -135,6 +135,12 @@ def test_the_first_rows_are_those_with_the_smallest_p_values(run, path):
     assert pl.read_parquet("x.parquet").height == whole.height == 300
 
 
+def test_more_rows_than_there_are(run, path):
+    whole = run("de", path, "-g", "target", "--head", 300)
+    assert run("de", path, "-g", "target", "--head", 10**30) == whole
+    assert whole[1].count("\n") == 301
+
+
 def test_undefined_p_values_come_last(run, screen, tmp_path):
     odd = screen[:, :4].copy()
     odd.X = odd.X.toarray()
@@ -198,6 +204,16 @@ WRONG = {
     "-g target --memory-limit 2XB": (2, "'2XB' is no size: expected such as 800MB"),
     "-g target --memory-limit 2i": (2, "'2i' is no size"),
     "-g target --memory-limit 5MB": (2, "'5MB' is too little: expected at least 100MB"),
+    "-g target -o -": (2, "'-': expected a name that ends in .parquet"),
+    "-g target -o de.csv.gz": (2, "so to gzip by '| gzip > de.csv.gz'"),
+    "-g target -o .": (1, "output='.' is a folder"),
+    "-g target --output=": (2, "the name of the file is empty"),
+    "-g target --pseudocount nan": (2, "'nan' is no finite number"),
+    "-g target --pseudocount inf": (2, "'inf' is no finite number"),
+    "-g target --genes @": (2, "'@' names no file"),
+    "-g target --genes @binary": (1, "binary is no text in UTF-8: expected one name a line"),
+    "-g target --pseudocount abc": (2, "'abc' is not a valid number"),
+    "-g": (2, "Option '-g' requires an argument"),
     "-g target --threads 0": (2, "0 is not in the range x>=1"),
     "-g target --thread 1": (2, "No such option"),
 }
@@ -206,6 +222,7 @@ WRONG = {
 @pytest.mark.parametrize("words", WRONG)
 def test_errors_are_one_line(run, path, words):
     open("empty.txt", "w").close()
+    Path("binary").write_bytes(b"\x89HDF")
     status, out, err = run("de", path, *words.split())
     expected, message = WRONG[words]
     assert (status, out) == (expected, "")
@@ -214,7 +231,31 @@ def test_errors_are_one_line(run, path, words):
     assert err.count("\n") == 1
     assert '"' not in err
     assert err.endswith("; see pdex de --help\n") == (expected == 2)
-    assert os.listdir() == ["empty.txt"]
+    assert sorted(os.listdir()) == ["binary", "empty.txt"]
+
+
+def test_labels_that_look_like_numbers_or_worse(run, screen, tmp_path):
+    names = ["1", "02", "a,b", 'q"uote', "two\nlines", "\x1b[31m", "non-targeting"]
+    odd = screen.copy()
+    odd.obs["target"] = odd.obs["target"].cat.rename_categories(names)
+    odd.var_names = [f"{i:03}" for i in range(odd.n_vars)]
+    odd.write_h5ad("odd.h5ad")
+    best = pdex.de("odd.h5ad", "target").sort("p_value")
+    wanted = best.head(9).select(pl.col("target", "feature").cast(pl.String), "p_value")
+    text = {"target": pl.String, "feature": pl.String}
+    for words in ((), ("-o", "de.csv"), ("-o", "de.tsv"), ("-o", "de.parquet")):
+        status, out, err = run(
+            "de", "odd.h5ad", "-g", "target", "--head", 9, "--format", "csv", *words
+        )
+        assert (status, err) == (0, "")
+        got = pl.read_csv(io.StringIO(out), schema_overrides=text)
+        assert_frame_equal(got.select(wanted.columns), wanted)
+    _, out, _ = run("de", "odd.h5ad", "-g", "target", "--head", 300, "--format", "table")
+    assert out.count("\n") == 300 + 4
+    assert "\x1b" not in out
+    assert {line.split()[0] for line in out.splitlines()[2:-2]} == {
+        *("1", "02", "a,b", 'q"uote', "two\\nlines", "\\x1b[31m")
+    }
 
 
 def test_files_that_are_no_screens(run, tmp_path):

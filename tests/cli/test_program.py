@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pdex
 import polars as pl
 import pytest
@@ -108,6 +109,28 @@ def test_a_reader_that_was_never_there(path, unbuffered):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_a_reader_that_left_before_the_table(path):
+    end, stdout = os.pipe()
+    os.close(end)
+    words = [*PDEX, "de", str(path), "-g", "target", "--format", "table"]
+    done = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE)
+    os.close(stdout)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes file descriptors in the shell")
+def test_closed_streams(path, tmp_path):
+    def status(words, closed):
+        line = f"exec {sys.executable} -m pdex {words} {closed}"
+        done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True)
+        return done.returncode, done.stdout, done.stderr
+
+    for words in (f"info {path}", f"de {path} -g target", f"de {path} -g target -o de.csv"):
+        assert status(words, ">&-") == (0, b"", b"")
+    assert pl.read_csv(tmp_path / "de.csv").height == 300
+    assert status(f"de {path} -g nope", "2>&-") == (1, b"", b"")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["de", "-g", "target"], ["info"]])
@@ -192,6 +215,46 @@ def test_a_table_in_a_terminal(path, terminal, columns):
     assert colours == ["1" if x > 0 else "4" for x in fold]
 
 
+@pytest.mark.parametrize(
+    ("environment", "bold"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
+)
+def test_help_in_a_terminal(terminal, environment, bold):
+    run = terminal("de", "--help", environment=environment)
+    assert run.status() == 0
+    assert ("\x1b[1mThe test\x1b[0m:" in run.text) == bold
+    assert ("\x1b" in run.text) == bold
+
+
+@pytest.mark.parametrize("columns", [35, 40, 50, 60, 100])
+def test_a_narrow_terminal_has_whole_numbers(path, terminal, columns):
+    run = terminal("de", path, "-g", "target", "--head", "5", columns=columns)
+    assert run.status() == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", run.text).replace("\r", "").splitlines()
+    table = lines[1 : lines.index("", 2)]
+    assert max(map(len, table)) <= columns
+    rows = [line.split() for line in table if line.startswith("T00")]
+    best = pdex.de(path, "target").sort("p_value").head(5)
+    assert [row[1] for row in rows] == best["feature"].to_list()
+    assert [row[-1] for row in rows] == [f"{fdr:.1e}" for fdr in best["fdr"]]
+    fold = 2 if columns < 100 else 4
+    assert [row[fold] for row in rows] == [f"{lfc:.4g}" for lfc in best["log2_fold_change"]]
+    assert (len(rows[0]) < 6) == (columns < 60)
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_has_whole_facts(path, terminal, columns):
+    run = terminal("info", path, columns=columns)
+    assert run.status() == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", run.text).replace("\r", "").splitlines()
+    tables = lines[3 : lines.index("", lines.index("", 3) + 1)]
+    assert max(map(len, tables)) <= columns
+    words = [line.split() for line in tables if line.startswith("X ")]
+    assert words[0][1] == "csr"
+    assert ("float32" in words[0]) == (columns == 60)
+    assert "counts:" in words[0]
+    assert any(line.split()[:2] == ["target", "categorical"] for line in tables)
+
+
 def test_a_file_from_a_terminal_is_told(path, terminal, tmp_path):
     run = terminal("de", path, "-g", "target", "-o", "de.csv")
     assert run.status() == 0
@@ -221,6 +284,47 @@ def test_report(run, path):
         "write what it returns\n"
     )
     assert run("report", "de.parquet", "--fdr", "2")[0] == 2
+    assert run("report", "de.parquet", "--fdr", "nan")[0] == 2
+    assert run("report", "de.parquet", "--min-abs-lfc", "inf")[0] == 2
+
+
+@pytest.mark.parametrize("output", ["de.parquet", "de.csv", "-", "x.pdf", "report"])
+def test_a_report_is_no_other_file(run, path, output):
+    run("de", path, "-g", "target", "-o", "de.parquet")
+    Path("de.csv").write_text("old")
+    before = {name: Path(name).read_bytes() for name in os.listdir()}
+    status, _, err = run("report", "de.parquet", "-o", output)
+    assert status == 2
+    assert err == (
+        f"pdex: error: {output}: expected a name that ends in .html; see pdex report --help\n"
+    )
+    assert {name: Path(name).read_bytes() for name in os.listdir()} == before
+
+
+def test_a_report_of_gzipped_text(run, child, path):
+    import gzip
+
+    _, rows, _ = run("de", path, "-g", "target")
+    Path("de.csv").write_text(rows)
+    Path("de.csv.gz").write_bytes(gzip.compress(rows.encode()))
+    assert run("report", "de.csv.gz", "-o", "x.html") == (0, "", "")
+    run("report", "de.csv", "-o", "y.html")
+    assert Path("x.html").read_bytes() == Path("y.html").read_bytes()
+    run("report", "de.csv.gz")
+    assert Path("de.html").read_bytes() == Path("y.html").read_bytes()
+    assert "expected the result of pdex.de as one of" in run("report", "de.parquet.gz")[2]
+
+
+def test_a_report_names_the_file_at_fault(run, path):
+    run("de", path, "-g", "target", "-o", "de.csv")
+    Path("other.csv").write_text("a,b\n1,2\n")
+    text = "pdex: error: other.csv: the frame has no column"
+    assert run("report", "other.csv")[2].startswith(f"{text} 'target'")
+    status, _, err = run("report", "de.csv", "--calibration", "other.csv")
+    assert (status, err.startswith(f"{text} 'neg_log10_p'")) == (1, True)
+    assert not os.path.exists("de.html")
+    Path("none.csv").write_text(Path("de.csv").read_text().splitlines()[0] + "\n")
+    assert run("report", "none.csv")[2].startswith("pdex: error: none.csv: the frame has no rows")
 
 
 def test_demo(run):
@@ -239,6 +343,11 @@ def test_demo(run):
     assert run("demo", "--screen", "x.txt")[0] == 2
     assert run("demo", "--screen", "no/x.h5ad")[0] == 1
     assert len(os.listdir()) == 2
+    os.mkdir("x.h5ad")
+    status, out, err = run("demo", "other.csv", "--screen", "x.h5ad")
+    assert (status, out) == (1, "")
+    assert err == "pdex: error: --screen x.h5ad is a folder: expected the path of a file\n"
+    assert not os.path.exists("other.csv")
 
 
 COMPLETIONS = {
@@ -249,6 +358,9 @@ COMPLETIONS = {
     "pdex de {path} --groupby t --strata r": ["rep"],
     "pdex de {path} -g target --reference n": ["non-targeting"],
     "pdex de {path} -g target --groups T00": [f"T00{i}" for i in range(6)],
+    "pdex de {path} -g target --groups T000,T001,T00": [f"T000,T001,T00{i}" for i in range(2, 6)],
+    "pdex de {path} -g target --exclude non": ["non-targeting"],
+    "pdex calibrate {path} --by ": ["target", "rep"],
     "pdex de {path} --layer ": ["log"],
     "pdex de {path} --over": ["--overestim-var"],
     "pdex de {path} --deb": ["--debug"],
@@ -264,7 +376,22 @@ def test_completions(run, path, monkeypatch, line):
     monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
     status, out, err = run()
     assert (status, err) == (0, "")
-    assert [item.split(",")[1] for item in out.split()] == COMPLETIONS[line]
+    assert [item.split(",", 1)[1] for item in out.split()] == COMPLETIONS[line]
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"), [("-r", ["1", "a,b", "c d", "nt"]), ("--groups", ["1", "c d", "nt"])]
+)
+def test_completion_of_odd_labels(run, screen, monkeypatch, option, expected):
+    names = ["1", "a,b", "c d", "two\nlines", "nt"]
+    odd = screen[:50].copy()
+    odd.obs["target"] = pd.Categorical([names[i % 5] for i in range(50)], names)
+    odd.write_h5ad("odd.h5ad")
+    monkeypatch.setenv("_PDEX_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"pdex de odd.h5ad -g target {option} ")
+    monkeypatch.setenv("COMP_CWORD", "6")
+    _, out, _ = run()
+    assert [item.split(",", 1)[1] for item in out.splitlines()] == expected
 
 
 BASH = """
@@ -314,6 +441,8 @@ def test_completion_of_other_shells(run, tmp_path, monkeypatch):
     assert text.index("compinit") < text.index("compdef _pdex_completion pdex")
     fish = tmp_path / ".config" / "fish" / "completions" / "pdex.fish"
     assert "complete --no-files --command pdex" in fish.read_text()
+    # Names and help have commas: an item is parted at the first.
+    assert 'string split -m 1 "," $completion' in fish.read_text()
     assert run("--show-completion", "fish")[1].strip() == fish.read_text().strip()
     assert run("--show-completion", "bash")[1].startswith("_pdex_completion()")
     status, _, err = run("--show-completion")

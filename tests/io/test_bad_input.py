@@ -103,6 +103,7 @@ UNKNOWN = {
     "null flag": ({"tie_correct": None}, "tie_correct=None.*True or False"),
     "negative pseudocount": ({"pseudocount": -1.0}, "pseudocount=-1.0.*at least 0"),
     "NaN pseudocount": ({"pseudocount": np.nan}, "pseudocount=nan.*at least 0"),
+    "infinite pseudocount": ({"pseudocount": np.inf}, "pseudocount=inf.*finite number"),
     "text pseudocount": ({"pseudocount": "1"}, "pseudocount"),
     "no threads": ({"threads": 0}, "threads=0.*None.*at least 1"),
     "negative threads": ({"threads": -2}, "threads=-2.*None.*at least 1"),

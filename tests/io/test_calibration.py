@@ -295,6 +295,9 @@ def test_a_test_without_correction_for_ties_gives_too_few():
 def summary(**columns):
     base = {"alpha": [0.05, 0.01], "fraction": [0.05, 0.01]}
     base |= {"split_lower": [0.0, 0.0], "split_upper": [1.0, 1.0]}
+    # Of many p-values: next to the fraction.
+    fraction = np.array(columns.get("fraction", base["fraction"]))
+    base |= {"lower": fraction - 1e-4, "upper": fraction + 1e-4}
     return pl.DataFrame(base | columns)
 
 
@@ -306,6 +309,9 @@ def summary(**columns):
         ({"fraction": [0.074, 0.01], "split_lower": [0.051, 0.0]}, 0),
         ({"fraction": [0.0751, 0.01], "split_lower": [0.049, 0.0]}, 0),
         ({"fraction": [0.02, 0.016], "split_lower": [0.0, 0.011]}, 1),
+        ({"fraction": [0.09, 0.01], "split_lower": [0.09, 0.0], "lower": [0.049, 0.0]}, 0),
+        ({"fraction": [0.0, 0.0], "split_upper": [0.0, 0.0]}, 2),
+        ({"fraction": [0.0, 0.0], "split_upper": [0.0, 0.0], "upper": [0.17, 0.17]}, 0),
         ({"fraction": [0.025, 0.005], "split_upper": [0.049, 0.009]}, 2),
         ({"fraction": [0.026, 0.005], "split_upper": [0.049, 0.009]}, 0),
         ({"fraction": [0.025, 0.006], "split_upper": [0.049, 0.009]}, 0),
@@ -316,6 +322,15 @@ def test_the_rule(columns, place):
     from pdex.calibration import _verdict
 
     assert _verdict(summary(**columns)) == VERDICTS[place]
+
+
+@pytest.mark.parametrize("genes", [1, 3])
+def test_few_p_values_are_no_verdict(genes):
+    """None of 20 p-values is at most 0.05 in a third of all null screens."""
+    for seed in range(12):
+        found = run(simulate(seed), genes=[f"g{i}" for i in range(genes)], seed=seed)
+        assert found.summary["n"][0] <= 20 * genes
+        assert found.verdict == "calibrated"
 
 
 # --- how it is shown ----------------------------------------------------------------------------

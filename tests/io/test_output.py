@@ -71,9 +71,21 @@ def test_every_format_reads_back(screen, tmp_path, suffix):
     assert_frame_equal(lazy.collect().with_columns(text, whole), expected, check_exact=True)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_labels_in_text_stay_labels(screen, tmp_path, suffix):
+    names = ["1", "02", *"abcdefg", "non-targeting"]
+    screen.obs["target"] = screen.obs["target"].cat.rename_categories(names)
+    screen.var_names = [f"{i:03}" for i in range(screen.n_vars)]
+    lazy = pdex.de(screen, "target", output=tmp_path / f"de{suffix}")
+    expected = pdex.de(screen, "target")
+    assert lazy.collect_schema() == expected.schema
+    assert_frame_equal(lazy.collect(), expected, check_exact=True)
+
+
 @pytest.mark.parametrize(
     ("output", "error", "message"),
     [
+        (".", IsADirectoryError, "is a folder"),
         ("de.xlsx", ValueError, r"de\.xlsx.*\.parquet, \.ipc"),
         ("nowhere/de.parquet", FileNotFoundError, r"no folder '.*nowhere'"),
         (".parquet/", IsADirectoryError, "is a folder"),

@@ -275,7 +275,8 @@ def test_batches_are_not_taken_for_effects(rng):
     batch = rng.integers(0, 3, n)
     target = np.where(rng.random(n) < np.array([0.2, 0.5, 0.8])[batch], "T", "ctrl")
     x = rng.poisson(np.array([2, 4, 8])[batch][:, None] * np.ones(genes)).astype(np.float32)
-    data = ad.AnnData(x, pd.DataFrame({"target": target, "batch": batch.astype(str)}))
+    obs = pd.DataFrame({"target": target, "batch": batch.astype(str)}, [f"c{i}" for i in range(n)])
+    data = ad.AnnData(x, obs)
     plain = pdex.de(data, "target", reference="ctrl")["p_value"].to_numpy()
     within = pdex.de(data, "target", reference="ctrl", strata="batch")["p_value"].to_numpy()
     assert plain.max() < 1e-50

@@ -49,7 +49,9 @@ def test_volcano_draws_the_numbers_of_the_frame(result, drawn, spec_of):
     assert hits.height > 40
     assert set(got.filter(pl.col("change") != "none")["feature"]) == set(hits["feature"])
     sizes = genes.row(0, named=True)
-    expected = f"{hits.height} of 300 genes below FDR 0.05; {sizes['n_target']} cells against 140"
+    ways = f"{changes['up']} up, {changes['down']} down"
+    expected = f"{hits.height} of 300 genes below FDR 0.05: {ways}; "
+    expected += f"{sizes['n_target']} cells against 140"
     assert subtitle(chart).startswith(expected)
     colour = scale(spec_of(chart, "circle")[0], "color")
     assert dict(zip(colour["domain"], colour["range"], strict=True)) == {
@@ -167,6 +169,19 @@ def test_ma_draws_the_mean_of_both_means(result, drawn, spec_of):
     )
 
 
+def test_scales_of_ma_leave_vega_no_warning(result):
+    parts = pdex.pl.ma(result, "T003").to_dict()["layer"]
+    scales = [
+        channel["scale"]
+        for part in parts
+        for channel in part["encoding"].values()
+        if "scale" in channel
+    ]
+    logs = [scale for scale in scales if scale and scale.get("type") == "log"]
+    assert len(logs) >= 4
+    assert all("zero" not in scale for scale in logs)
+
+
 def test_ma_leaves_out_genes_without_expression(make_table, drawn):
     means = {"target_mean": [0.0, 2.0, -3.0], "reference_mean": [0.0, 1.0, 1.0]}
     chart = pdex.pl.ma(make_table([0.0, 1.0, 0.5], [0.0, 3.0, 2.0], **means), n_labels=0)
@@ -223,17 +238,17 @@ def blocks():
 def test_effects_puts_alike_next_to_each_other(blocks, spec_of):
     (cells,) = spec_of(pdex.pl.effects(blocks), "rect")
     for channel in ("y", "x"):
-        kinds = [int(name[1:]) % 2 for name in cells["encoding"][channel]["sort"]]
+        kinds = [int(name[1:]) % 2 for name in cells["encoding"][channel]["scale"]["domain"]]
         assert kinds in (sorted(kinds), sorted(kinds, reverse=True))
     (plain,) = spec_of(pdex.pl.effects(blocks, cluster=False), "rect")
-    assert plain["encoding"]["y"]["sort"] == [f"t{i}" for i in range(6)]
+    assert plain["encoding"]["y"]["scale"]["domain"] == [f"t{i}" for i in range(6)]
 
 
 def test_effects_chooses_the_genes_with_most_hits(blocks, drawn, spec_of):
     chart = pdex.pl.effects(blocks, n_genes=4, n_targets=3, cluster=False)
     (cells,) = spec_of(chart, "rect")
-    assert cells["encoding"]["x"]["sort"] == ["g4", "g5", "g6", "g7"]
-    assert cells["encoding"]["y"]["sort"] == ["t1", "t3", "t5"]
+    assert cells["encoding"]["x"]["scale"]["domain"] == ["g4", "g5", "g6", "g7"]
+    assert cells["encoding"]["y"]["scale"]["domain"] == ["t1", "t3", "t5"]
     assert "3 of 6 targets; 4 of 10 genes" in subtitle(chart)
     got = drawn(chart, "rect")
     assert got.height == 12
@@ -247,12 +262,30 @@ def test_effects_chooses_the_genes_with_most_hits(blocks, drawn, spec_of):
 def test_effects_draws_what_is_asked_for(result, drawn, spec_of):
     chart = pdex.pl.effects(result, genes=["g7", "g3"], targets=["T004", "T000"], cluster=False)
     (cells,) = spec_of(chart, "rect")
-    assert cells["encoding"]["x"]["sort"] == ["g7", "g3"]
-    assert cells["encoding"]["y"]["sort"] == ["T004", "T000"]
+    assert cells["encoding"]["x"]["scale"]["domain"] == ["g7", "g3"]
+    assert cells["encoding"]["y"]["scale"]["domain"] == ["T004", "T000"]
     for row in drawn(chart, "rect").to_dicts():
         true = of(result, row["target"]).filter(pl.col("feature") == row["feature"])
         number = float(row["text"].replace("\N{MINUS SIGN}", "-"))
         assert number == pytest.approx(true["log2_fold_change"].item(), rel=5e-4)
+
+
+def test_effects_of_thousands_render(rng):
+    """A list to sort by would end Vega's stack."""
+    n = 2_000
+    table = {
+        "target": np.repeat([f"t{i}" for i in range(n)], 3),
+        "feature": ["a", "b", "c"] * n,
+        "log2_fold_change": rng.normal(size=3 * n),
+        "neg_log10_p": rng.exponential(size=3 * n),
+        "fdr": 0.5,
+    }
+    text = svg(pdex.pl.effects(pl.DataFrame(table), n_targets=n))
+    assert text.count('aria-roledescription="rect mark"') == 3 * n
+
+
+def test_effects_of_one_is_one(make_table):
+    assert pdex.pl.effects(make_table([1.0], [9.0])).title.text == "Effects: 1 target x 1 gene"
 
 
 def test_effects_of_a_repeated_gene_is_its_smallest_p_value(make_table, drawn):
@@ -303,7 +336,7 @@ def test_pvalues_of_one_target_and_missing_ones(result, make_table):
     assert left.title.text == "T001: 300 p-values"
     left, _ = parts(pdex.pl.pvalues(make_table([0.0] * 3, [1.0, np.nan, 2.0])))
     assert left.title.text == "2 p-values"
-    assert "1 missing ones left out" in left.title.subtitle[0]
+    assert "1 missing left out" in left.title.subtitle[0]
 
 
 def test_pvalues_of_exactly_0_and_1(make_table, drawn):
@@ -405,6 +438,36 @@ def test_names_are_kept_whatever_is_in_them(make_table, drawn):
     assert set(drawn(pdex.pl.volcano(table))["feature"]) == set(names)
     text = svg(pdex.pl.top_genes(table))
     assert all(name in text for name in ("β-actin", "007", "1e5", "it's"))
+
+
+def test_long_names_leave_a_picture_its_size(make_table, drawn):
+    names = ["G" + "x" * 300, "short"]
+    table = make_table([1.0, -1.0], [9.0, 8.0], names=names).with_columns(target=pl.lit("t" * 300))
+    for draw in (pdex.pl.volcano, pdex.pl.top_genes, pdex.pl.effects):
+        width = float(re.search(r'<svg[^>]* width="([0-9.]+)"', svg(draw(table)))[1])
+        assert width < 820
+    chart = pdex.pl.volcano(table)
+    assert chart.title.text == "t" * 59 + "…"
+    assert set(drawn(chart, "text")["feature"]) == {"G" + "x" * 22 + "…", "short"}
+    # The tooltip has all of it.
+    assert set(drawn(chart)["feature"]) == set(names)
+
+
+def test_axes_of_one_gene_have_numbers(make_table, spec_of):
+    means = {"target_mean": [2.0], "reference_mean": [2.0]}
+    (points,) = spec_of(pdex.pl.ma(make_table([0.3], [2.0], **means)), "circle")
+    assert points["encoding"]["x"]["axis"]["values"] == [1.0, 2.0, 5.0]
+    left, right = pdex.pl.pvalues(make_table([0.3], [2.0])).hconcat
+    assert spec_of(left, "bar")[0]["encoding"]["y"]["axis"]["values"] == [0, 1]
+    (points,) = spec_of(right, "circle")
+    assert scale(points, "x")["domain"] == [0, pytest.approx(1.02 * np.log10(2))]
+
+
+def test_the_legend_that_charts_share_counts_none_of_them(result):
+    both = svg(pdex.pl.volcano(result, "T001") | pdex.pl.volcano(result, "T002"))
+    legend = both[both.index('aria-roledescription="legend"') :]
+    shown = re.findall(r">([^<>]*)</text>", legend)[:3]
+    assert shown == ["up", "down", "not a hit"]
 
 
 # --- labels -------------------------------------------------------------------------------------

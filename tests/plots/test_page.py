@@ -176,6 +176,85 @@ def test_the_keyboard_is_enough(page):
     assert page.locator("#tip").is_hidden()
 
 
+def test_the_table_is_one_stop_of_the_tab_key(page):
+    page.get_by_role("button", name="Top hit").focus()
+    page.keyboard.press("Tab")
+    focused = "document.activeElement.textContent"
+    assert page.evaluate(focused) == "T199"
+    page.keyboard.press("End")
+    assert page.evaluate(focused) == page.locator("#name").inner_text() == "T000"
+    page.keyboard.press("Home")
+    assert page.locator("#name").inner_text() == "T199"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "gene"
+    # Where the chosen row is filtered out, the first one is the stop.
+    page.locator("#filter").fill("T05")
+    assert page.locator("#body button[tabindex='0']").all_text_contents() == ["T059"]
+
+
+def test_the_filter_leads_into_the_table(page):
+    page.locator("#filter").fill("T05")
+    page.keyboard.press("Enter")
+    assert page.locator("#name").inner_text() == "T059"
+    assert page.evaluate("document.activeElement.id") == "filter"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#name").inner_text() == "T058"
+    assert page.url.endswith("#T058")
+    page.locator("#filter").fill("nope")
+    page.keyboard.press("Enter")
+    assert page.locator("#name").inner_text() == "T058"
+
+
+def test_one_row_is_marked_whatever_is_shown(page):
+    page.locator("#body tr", has_text="T150").click()
+    page.locator("#filter").fill("T00")
+    page.locator("#body tr", has_text="T003").click()
+    page.locator("#filter").fill("")
+    page.get_by_role("button", name="Cells").click()
+    assert texts(page, "#body tr.chosen td:first-child") == ["T003"]
+    assert texts(page, "#body button[aria-current=true]") == ["T003"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_is_white_and_has_all_targets(page, scheme):
+    page.set_viewport_size({"width": 794, "height": 1_100})
+    page.emulate_media(media="print", color_scheme=scheme)
+    style = "(node, name) => getComputedStyle(node)[name]"
+    assert luminance(page.locator("#detail").evaluate(style, "backgroundColor")) > 0.9
+    assert luminance(page.locator("h1").evaluate(style, "color")) < 0.1
+    last = page.locator("#body tr").last.bounding_box()
+    assert last["y"] + last["height"] < page.locator("#detail").bounding_box()["y"]
+
+
+def test_long_names_and_repeated_genes(chromium, tmp_path):
+    long = "x" * 300
+    table = pl.DataFrame(
+        {
+            "target": [long] * 4,
+            "feature": ["twin", "twin", long, "other"],
+            "log2_fold_change": [2.0, -1.0, 1.5, 0.1],
+            "neg_log10_p": [30.0, 20.0, 10.0, 0.1],
+            "fdr": [1e-20, 1e-10, 1e-5, 0.9],
+        }
+    )
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(pdex.report(table, tmp_path / "x.html").as_uri())
+    page.wait_for_selector("html[data-ready]")
+    assert texts(page, "#plot text.label") == ["twin", "twin", "x" * 23 + "…"]
+    assert texts(page, "#top td:nth-child(2)") == ["2.00", "\N{MINUS SIGN}1.00", "1.50", "0.10"]
+    colours = page.locator("#top td:nth-child(2)").evaluate_all(
+        "cells => cells.map(c => c.className)"
+    )
+    assert colours == ["up", "down", "up", "none"]
+    for row, shown in ((0, "2.00"), (1, "\N{MINUS SIGN}1.00"), (2, "1.50")):
+        page.locator("#top tr").nth(row).hover()
+        assert f"log2 fold change {shown}\n" in page.locator("#tip").inner_text()
+    tip, plot = (page.locator(name).bounding_box() for name in ("#tip", "#plot"))
+    assert tip["x"] + tip["width"] <= plot["x"] + plot["width"] + 1
+    page.close()
+
+
 def test_a_gene_is_found(page, big):
     page.locator("#body tr", has_text="T150").click()
     page.locator("#gene").fill("gene21")

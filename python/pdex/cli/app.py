@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked := os.environ.get(_COMPLETE):
         return shell_complete(program, {}, "pdex", _COMPLETE, asked)
     debug = "--debug" in words
+    _open_streams()
     try:
         with _channels(debug):
             status = _run(words)
@@ -103,6 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"pdex: {text}", err=True)
         _leave_stdout()
         return status
+
+
+def _open_streams() -> None:
+    """Let a stream that the caller closed lead nowhere: what goes to a file is not affected."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
 
 
 def _leave_stdout() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -22,6 +24,12 @@ def note(text: str) -> None:
     """Tell the user at a terminal; a script's stderr has errors and warnings alone."""
     if sys.stderr.isatty():
         click.echo(text, err=True)
+
+
+def _heading(text: str) -> str:
+    """Return a heading of the help, bold where the terminal knows how."""
+    plain = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+    return text if plain else click.style(text, bold=True)
 
 
 class Option(click.Option):
@@ -56,6 +64,14 @@ class _Help(click.Command):
         )
         self.params.append(debug)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words; an error knows the command whose help would do."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each under its panel's heading."""
         panels: dict[str, list[tuple[str, str]]] = {}
@@ -65,7 +81,7 @@ class _Help(click.Command):
                 panels.setdefault(getattr(parameter, "panel", "Options"), []).append(record)
         # General options come last.
         for name in sorted(panels, key=lambda name: name == "Options"):
-            with formatter.section(click.style(name, bold=True)):
+            with formatter.section(_heading(name)):
                 formatter.write_dl(panels[name], col_max=28)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
@@ -74,7 +90,7 @@ class _Help(click.Command):
         """Write the examples, each a line as it is typed."""
         del ctx
         if self.examples:
-            with formatter.section(click.style("Examples", bold=True)):
+            with formatter.section(_heading("Examples")):
                 for line in self.examples:
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
@@ -122,6 +138,32 @@ class Memory(_Type):
             self.fail(f"{value!r} is too little: expected at least 100MB", param, ctx)
 
 
+class _File(click.Path):
+    """The path of a file; an empty word, such as of an unset variable, is none."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path."""
+        if not os.fspath(value):
+            self.fail("the name of the file is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _File(path_type=Path)
+
+
+class Number(click.FloatRange):
+    """A number within a range, and no NaN or infinity."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
 class Names(_Type):
     """Names with commas between them, or ``@FILE`` with one name a line."""
 
@@ -136,11 +178,18 @@ class Names(_Type):
             if not all(names):
                 self.fail(f"{value!r} has an empty name", param, ctx)
             return names
-        with click.open_file(value[1:], encoding="utf-8-sig") as file:
-            names = [line.strip() for line in file]
+        if value == "@":
+            self.fail("'@' names no file: expected such as @names.txt, or @- for stdin", param, ctx)
+        where = "stdin" if value == "@-" else value[1:]
+        try:
+            with click.open_file(value[1:], encoding="utf-8-sig") as file:
+                names = [line.strip() for line in file]
+        except UnicodeDecodeError as error:
+            msg = f"{where} is no text in UTF-8: expected one name a line"
+            raise ValueError(msg) from error
         names = [name for name in names if name]
         if not names:
-            msg = f"{value[1:]} holds no name: expected one a line"
+            msg = f"{where} holds no name: expected one a line"
             raise ValueError(msg)
         return names
 
@@ -159,12 +208,18 @@ def check_screen(path: Path) -> None:
         raise OSError(msg)
 
 
-def check_result(path: Path) -> None:
-    """Raise UsageError for a kind of file that no result is, OSError where there is no place."""
+def check_result(path: Path, *, streams: bool = False) -> None:
+    """Raise UsageError for a kind of file that no result is, OSError where there is no place.
+
+    `streams` says that rows go to stdout where no file is named.
+    """
     try:
         check_output(path)
     except ValueError as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error
+        more = ""
+        if streams and (str(path) == "-" or path.suffix.lower() == ".gz"):
+            more = "; rows go to stdout without --output, so to gzip by '| gzip > de.csv.gz'"
+        raise click.UsageError(f"{error}{more}", click.get_current_context()) from error
 
 
 def size(n_bytes: float) -> str:

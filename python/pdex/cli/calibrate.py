@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import pdex
 from pdex.cli import completion
-from pdex.cli.base import Command, Memory, check_result, check_screen, note, option, size
-from pdex.cli.de import references
-from pdex.options import DEFAULTS, Alternative
+from pdex.cli.base import (
+    FILE,
+    Command,
+    Memory,
+    Names,
+    Number,
+    check_result,
+    check_screen,
+    note,
+    option,
+    size,
+)
+from pdex.cli.question import given_of, options_of_tests
 from pdex.output import save
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXAMPLES = """
 pdex calibrate screen.h5ad --groupby target
@@ -20,16 +32,19 @@ pdex calibrate screen.h5ad -g target --by guide -o controls.parquet
 pdex report de.parquet --calibration controls.parquet
 """
 
+_DATA, _RESULT = "What is compared", "The result"
+
 
 @click.command(
     "calibrate", cls=Command, examples=EXAMPLES, short_help="Test controls against controls."
 )
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=FILE)
 @option(
     "-g",
     "--groupby",
     required=True,
     metavar="COLUMN",
+    panel=_DATA,
     shell_complete=completion.columns,
     help="Column of obs with each cell's group.",
 )
@@ -40,38 +55,81 @@ pdex report de.parquet --calibration controls.parquet
     show_default=True,
     multiple=True,
     metavar="LABEL",
+    panel=_DATA,
     shell_complete=completion.labels,
     help="The control group, or several, each after its own -r.",
 )
 @option(
     "--by",
     metavar="COLUMN",
+    panel=_DATA,
     shell_complete=completion.columns,
     help="Column of obs with the guide of each control cell; random splits where not given.",
 )
 @option(
-    "-t",
-    "--test",
-    type=click.Choice(list(DEFAULTS)),
-    default="wilcoxon",
+    "--min-cells",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=10,
     show_default=True,
-    help="Rank-sum, Anderson-Darling or t-test.",
+    panel=_DATA,
+    help="Guides of fewer cells are not tested; groups of fewer give no size of splits.",
 )
 @option(
-    "--alternative",
-    type=click.Choice(get_args(Alternative)),
-    default="two-sided",
-    show_default=True,
-    help="'less': the target's values are smaller. Not for anderson.",
+    "--genes",
+    type=Names(),
+    multiple=True,
+    metavar="NAMES",
+    panel=_DATA,
+    help="Test only these genes: names with commas between them, or @FILE with one name a line.",
 )
-@option("--n-splits", type=click.IntRange(min=2), metavar="N", help="How many splits; 20.")
-@option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the random splits; 0.")
-@option("--layer", metavar="NAME", shell_complete=completion.layers, help="Instead of X.")
-@option("--use-raw", is_flag=True, help="Read raw/X with its genes instead.")
+@option(
+    "--layer",
+    metavar="NAME",
+    panel=_DATA,
+    shell_complete=completion.layers,
+    help="Layer to read instead of X.",
+)
+@option("--use-raw", is_flag=True, panel=_DATA, help="Read raw/X with its genes instead.")
+@option(
+    "--is-log1p/--counts",
+    default=None,
+    panel=_DATA,
+    help="What the values are; guessed where neither is given. Decides the means of --output.",
+)
+@options_of_tests
+@option(
+    "--n-splits",
+    type=click.IntRange(min=2),
+    metavar="N",
+    default=20,
+    show_default=True,
+    panel=_RESULT,
+    help="How many splits, or permutations of the guides.",
+)
+@option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    panel=_RESULT,
+    help="Of the random splits.",
+)
+@option(
+    "--min-expected",
+    type=Number(min=0),
+    metavar="X",
+    default=5.0,
+    show_default=True,
+    panel=_RESULT,
+    help="Judge genes where so many of the target's cells are expected to be non-zero.",
+)
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=FILE,
+    panel=_RESULT,
     help="Write the p-values that are judged, as 'pdex report --calibration' takes them.",
 )
 @option("--threads", type=click.IntRange(min=1), metavar="N", help="How many threads work.")
@@ -82,8 +140,7 @@ def calibrate(path: Path, output: Path | None, **options: Any) -> None:
 
     Prints the fractions of small p-values with their limits, and a verdict.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    given["reference"] = references(given["reference"])
+    given = given_of(options)
     if output is not None:
         check_result(output)
     check_screen(path)

@@ -30,6 +30,8 @@ def script(shell: str) -> str:
         msg = f"no completion for {shell}"
         raise ValueError(msg)
     text = made(program, {}, "pdex", "_PDEX_COMPLETE").source()
+    # Names and help have commas, too: only the first one parts an item from its kind.
+    text = text.replace('string split ","', 'string split -m 1 ","')
     return (_ZSH if shell == "zsh" else "") + text
 
 
@@ -100,14 +102,28 @@ install_option = _eager(
 show_option = _eager("--show-completion", _show, "Print the script that does so.")
 
 
-def _items(names: Iterable[str], begun: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in names if name.startswith(begun)]
+def _items(names: Iterable[str], begun: str, listed: bool) -> list[CompletionItem]:
+    """Return the names that begin so; in a list, those for its last place.
+
+    Shells take an item a line, and a name with a comma is none of a list.
+    """
+    before, comma, last = begun.rpartition(",") if listed else ("", "", begun)
+    unfit = "\r\n," if listed else "\r\n"
+    taken = set(before.split(","))
+    return [
+        CompletionItem(before + comma + name)
+        for name in names
+        if name.startswith(last) and name not in taken and not set(unfit) & set(name)
+    ]
 
 
 def _of_file(
-    read: Callable[[Any, dict[str, Any]], Iterable[str]],
+    read: Callable[[Any, dict[str, Any]], Iterable[str]], listed: bool = False
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Return a completer that reads names from the file on the line; none where it cannot."""
+    """Return a completer that reads names from the file on the line; none where it cannot.
+
+    `listed` says that the option takes names with commas between them.
+    """
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
         import h5py
@@ -116,7 +132,7 @@ def _of_file(
         path = context.params.get("path") or next(iter(context.args), None)
         try:
             with h5py.File(path, "r") as file:
-                return _items(list(read(file, context.params)), begun)
+                return _items(list(read(file, context.params)), begun, listed)
         # A shell that waits for completions has no use for an error.
         except Exception:
             return []
@@ -135,4 +151,4 @@ def _labels(file: Any, params: dict[str, Any]) -> Iterable[str]:
 #: Names of columns of obs, of layers, and of the groups of a categorical column.
 columns = _of_file(_columns)
 layers = _of_file(lambda file, _: list(file["layers"]))
-labels = _of_file(_labels)
+labels, label_lists = _of_file(_labels), _of_file(_labels, listed=True)

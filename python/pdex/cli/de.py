@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 import polars as pl
 
 import pdex
 from pdex.cli import completion
-from pdex.cli.base import Command, Memory, Names, check_result, check_screen, note, option, size
+from pdex.cli.base import (
+    FILE,
+    Command,
+    Memory,
+    Names,
+    Number,
+    check_result,
+    check_screen,
+    note,
+    option,
+    size,
+)
+from pdex.cli.question import given_of, options_of_tests
 from pdex.cli.show import FORMATS, show
-from pdex.options import DEFAULTS, Alternative, Method, PValue, check_stratified, complete
 
 EXAMPLES = """
 pdex de screen.h5ad --groupby target --reference non-targeting -o de.parquet
@@ -25,11 +35,11 @@ pdex de screen.h5ad -g target --strata bio_rep -o de.parquet   # within replicat
 pdex de large.h5ad -g target --memory-limit 2GB --threads 8 -o de.parquet
 """
 
-_DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
+_DATA, _RESULT = "What is compared", "The result"
 
 
 @click.command("de", cls=Command, examples=EXAMPLES, short_help="Test every gene of every target.")
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=FILE)
 @option(
     "-g",
     "--groupby",
@@ -57,7 +67,7 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
     multiple=True,
     metavar="NAMES",
     panel=_DATA,
-    shell_complete=completion.labels,
+    shell_complete=completion.label_lists,
     help="Test only these groups: names with commas between them, or @FILE with one name a line.",
 )
 @option(
@@ -66,7 +76,7 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
     multiple=True,
     metavar="NAMES",
     panel=_DATA,
-    shell_complete=completion.labels,
+    shell_complete=completion.label_lists,
     help="These groups take no part, neither as targets nor in the rest.",
 )
 @option(
@@ -111,65 +121,7 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
     panel=_DATA,
     help="What the values are; guessed where neither is given. Decides means and fold changes.",
 )
-@option(
-    "-t",
-    "--test",
-    type=click.Choice(list(DEFAULTS)),
-    default="wilcoxon",
-    show_default=True,
-    panel=_TEST,
-    help="Rank-sum, Anderson-Darling or t-test.",
-)
-@option(
-    "--alternative",
-    type=click.Choice(get_args(Alternative)),
-    default="two-sided",
-    show_default=True,
-    panel=_TEST,
-    help="'less': the target's values are smaller. Not for anderson.",
-)
-@option(
-    "--method",
-    type=click.Choice(get_args(Method)),
-    panel=_TEST,
-    help="wilcoxon: how p-values are found; asymptotic where not given.",
-)
-@option(
-    "--continuity/--no-continuity",
-    default=None,
-    panel=_TEST,
-    help="wilcoxon: correct for continuity, as it does where not told.",
-)
-@option(
-    "--tie-correct/--no-tie-correct",
-    default=None,
-    panel=_TEST,
-    help="wilcoxon: correct the variance for ties, as it does where not told.",
-)
-@option(
-    "--midrank/--no-midrank",
-    default=None,
-    panel=_TEST,
-    help="anderson: the midrank version, as where not told, or the right-continuous one.",
-)
-@option(
-    "--p-value",
-    type=click.Choice(get_args(PValue)),
-    panel=_TEST,
-    help="anderson: accurate (asymptotic) or capped as SciPy's; asymptotic where not given.",
-)
-@option(
-    "--equal-var/--no-equal-var",
-    default=None,
-    panel=_TEST,
-    help="ttest: Student's, as where not told, or Welch's.",
-)
-@option(
-    "--overestim-var/--no-overestim-var",
-    default=None,
-    panel=_TEST,
-    help="ttest --no-equal-var: scanpy's overestimated variance.",
-)
+@options_of_tests
 @option(
     "--auroc",
     is_flag=True,
@@ -186,7 +138,7 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
 )
 @option(
     "--pseudocount",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="X",
     default=1e-9,
     show_default=True,
@@ -204,7 +156,7 @@ _DATA, _TEST, _RESULT = "What is compared", "The test", "The result"
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=FILE,
     panel=_RESULT,
     help="Write .parquet, .ipc, .arrow, .feather, .csv or .tsv; it may be larger than memory.",
 )
@@ -245,7 +197,7 @@ def de(path: Path, output: Path | None, head: int | None, form: str | None, **op
     Without --output the first hits are shown as a table on a terminal; all rows are written as CSV
     where stdout is a pipe or a file.
     """
-    given = _given(options)
+    given = given_of(options)
     if output is None:
         check_screen(path)
         table = pdex.de(path, **given)
@@ -254,46 +206,9 @@ def de(path: Path, output: Path | None, head: int | None, form: str | None, **op
     if form is not None and head is None:
         msg = "--format is of rows that are printed: beside --output it needs --head"
         raise click.UsageError(msg, click.get_current_context())
-    check_result(output)
+    check_result(output, streams=True)
     check_screen(path)
     lazy = pdex.de(path, output=output, **given)
     if head is not None:
         show(lazy, lazy.select(pl.len()).collect().item(), head, form)
     note(f"pdex: wrote {output}: {size(output.stat().st_size)}")
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of :func:`pdex.de`; a UsageError for what does not go together."""
-    given = {name: value for name, value in options.items() if value is not None}
-    given["reference"] = references(given["reference"])
-    for name in ("groups", "exclude", "genes"):
-        names = [one for some in given.pop(name) for one in some]
-        if names:
-            given[name] = names
-    test = given["test"]
-    every = {name for own in DEFAULTS.values() for name in own}
-    own = {name: given[name] for name in given if name in every and name != "alternative"}
-    for name in own:
-        if name not in DEFAULTS[test]:
-            valid = ", ".join(map(_flag, DEFAULTS[test]))
-            msg = f"{_flag(name)} is no option of --test {test}, which has {valid}"
-            raise click.UsageError(msg, click.get_current_context())
-    if own.get("overestim_var") and own.get("equal_var", True):
-        msg = "--overestim-var is a version of Welch's test: it needs --no-equal-var"
-        raise click.UsageError(msg, click.get_current_context())
-    try:
-        completed = complete(test, own, given["alternative"])
-        if "strata" in given:
-            check_stratified(test, completed)
-    except ValueError as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error
-    return given
-
-
-def references(labels: Sequence[str]) -> str | list[str]:
-    """Return one label as such: that may be 'rest'."""
-    return labels[0] if len(labels) == 1 else list(labels)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pdex.cli.base import Command, check_result, option
+from pdex.cli.base import FILE, Command, check_result, option
 
 EXAMPLES = """
 pdex demo
@@ -15,10 +15,10 @@ pdex demo demo.csv --screen screen.h5ad
 
 
 @click.command("demo", cls=Command, examples=EXAMPLES, short_help="Try it on a simulated screen.")
-@click.argument("output", default="demo.parquet", type=click.Path(path_type=Path))
+@click.argument("output", default="demo.parquet", type=FILE)
 @option(
     "--screen",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Write the simulated screen, too, to try the other commands on (.h5ad).",
 )
@@ -30,6 +30,9 @@ def demo(output: Path, screen: Path | None) -> None:
     if screen is not None and screen.suffix != ".h5ad":
         msg = f"--screen {screen}: expected a name that ends in .h5ad"
         raise click.UsageError(msg, click.get_current_context())
+    if screen is not None and screen.is_dir():
+        msg = f"--screen {screen} is a folder: expected the path of a file"
+        raise IsADirectoryError(msg)
     if screen is not None and not screen.parent.is_dir():
         msg = f"{screen}: there is no folder {screen.parent}"
         raise FileNotFoundError(msg)

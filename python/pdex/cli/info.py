@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from pdex.cli.base import Command, check_screen, option, size
-from pdex.cli.show import console
+from pdex.cli.base import FILE, Command, check_screen, option, size
+from pdex.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pdex.cli.overview import Facts
 
 EXAMPLES = """
@@ -23,6 +21,11 @@ pdex info screen.h5ad --json | jq -r .command
 
 #: The width of tables that go to no terminal.
 _WIDTH = 110
+
+#: Headings and their sides.
+_MATRICES = {"matrix": "left", "layout": "left", "dtype": "left", "stored": "right"}
+_MATRICES |= {"storage": "left", "disk": "right", "memory": "right", "values": "left"}
+_OBS = {"obs": "left", "kind": "left", "distinct": "right", "missing": "right", "controls": "left"}
 
 _KINDS = {
     "counts": "counts",
@@ -35,7 +38,7 @@ _KINDS = {
 @click.command(
     "info", cls=Command, examples=EXAMPLES, short_help="Tell what a file holds, and what fits it."
 )
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=FILE)
 @option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 def info(path: Path, as_json: bool) -> None:
     """Tell what FILE (.h5ad) holds, and the 'pdex de' that fits it.
@@ -58,17 +61,17 @@ def info(path: Path, as_json: bool) -> None:
 
 
 def _tell(facts: Facts) -> None:
-    click.echo(f"{facts['path']}: {size(facts['bytes'])}")
+    click.echo(f"{printable(facts['path'])}: {size(facts['bytes'])}")
     repeated = facts["repeated_genes"]
     more = f" ({repeated:,} names occur again)" if repeated else ""
     click.echo(f"{facts['n_cells']:,} cells x {facts['n_genes']:,} genes{more}")
-    out = console(_WIDTH)
-    for table in (_matrices(facts), _columns(facts["obs"], facts["n_cells"])):
-        out.print()
-        out.print(table)
-    out.print()
+    click.echo()
+    _print_matrices(facts)
+    click.echo()
+    _print_columns(facts["obs"], facts["n_cells"])
+    click.echo()
     for line in facts["notes"]:
-        click.echo(f"Note: {line}.")
+        click.echo(f"Note: {printable(line)}.")
     if facts["targets"] is None:
         click.echo("No column of obs looks like groups of cells: pdex de needs one.")
         return
@@ -79,40 +82,35 @@ def _tell(facts: Facts) -> None:
     click.echo(f"  {facts['command']}")
 
 
-def _new(first: str, **columns: Any) -> Table:
-    """Return a table without lines; `columns` are their names and justification."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column(first, overflow="fold")
-    for name, justify in columns.items():
-        table.add_column(name, justify=justify, overflow="fold")
-    return table
+def _print_matrices(facts: Facts) -> None:
+    rows = [_matrix(matrix, facts["n_genes"]) for matrix in facts["matrices"]]
+    steps = [(name,) for name in ("storage", "memory", "stored", "disk", "dtype")]
+    print_table(_MATRICES, rows, width=_WIDTH, steps=steps)
 
 
-def _matrices(facts: Facts) -> Table:
-    columns = {"layout": "left", "dtype": "left", "stored": "right", "storage": "left"}
-    table = _new("matrix", **columns, disk="right", memory="right", values="left")
-    for matrix in facts["matrices"]:
-        if "shape" not in matrix:
-            table.add_row(matrix["name"], f"{matrix['layout']}: not read by pdex")
-            continue
-        cells = matrix["shape"][0] * matrix["shape"][1]
-        part = f" ({matrix['stored'] / cells:.0%})" if cells and matrix["layout"] != "dense" else ""
-        genes = matrix["shape"][1]
-        more = f" ({genes:,} genes)" if genes != facts["n_genes"] else ""
-        table.add_row(
-            f"{matrix['name']}{more}",
-            matrix["layout"],
-            matrix["dtype"],
-            f"{matrix['stored']:,}{part}",
-            "+".join(matrix["filters"]) or "plain",
-            size(matrix["bytes"]),
-            size(matrix["memory"]),
-            _values(matrix["values"]),
-        )
-    return table
+def _matrix(matrix: Facts, n_genes: int) -> dict[str, str]:
+    """Return the cells of one matrix."""
+    cells = dict.fromkeys(_MATRICES, "")
+    if "shape" not in matrix:
+        return {
+            **cells,
+            "matrix": matrix["name"],
+            "layout": f"{matrix['layout']}: not read by pdex",
+        }
+    n_cells = matrix["shape"][0] * matrix["shape"][1]
+    part = f" ({matrix['stored'] / n_cells:.0%})" if n_cells and matrix["layout"] != "dense" else ""
+    genes = matrix["shape"][1]
+    more = f" ({genes:,} genes)" if genes != n_genes else ""
+    return {
+        "matrix": f"{matrix['name']}{more}",
+        "layout": matrix["layout"],
+        "dtype": matrix["dtype"],
+        "stored": f"{matrix['stored']:,}{part}",
+        "storage": "+".join(matrix["filters"]) or "plain",
+        "disk": size(matrix["bytes"]),
+        "memory": size(matrix["memory"]),
+        "values": _values(matrix["values"]),
+    }
 
 
 def _values(values: Facts | None) -> str:
@@ -121,18 +119,18 @@ def _values(values: Facts | None) -> str:
     return f"{_KINDS[values['kind']]}: {values['least']:.4g} to {values['most']:.4g}"
 
 
-def _columns(columns: list[Facts], n_cells: int) -> Table:
-    table = _new("obs", kind="left", distinct="right", missing="right", controls="left")
-    for column in columns:
-        missing = f"{column['missing'] / max(1, n_cells):.1%}" if column["missing"] else ""
-        table.add_row(
-            column["name"],
-            column["kind"],
-            f"{column['distinct']:,}",
-            missing,
-            ", ".join(column["controls"]),
-        )
-    return table
+def _print_columns(columns: list[Facts], n_cells: int) -> None:
+    rows = [
+        {
+            "obs": column["name"],
+            "kind": column["kind"],
+            "distinct": f"{column['distinct']:,}",
+            "missing": f"{column['missing'] / max(1, n_cells):.1%}" if column["missing"] else "",
+            "controls": ", ".join(column["controls"]),
+        }
+        for column in columns
+    ]
+    print_table(_OBS, rows, width=_WIDTH, steps=[("missing",), ("distinct",)])
 
 
 def _targets(targets: Facts) -> list[str]:

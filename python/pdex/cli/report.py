@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import pdex
-from pdex.cli.base import Command, note, option, size
+from pdex.cli.base import FILE, Command, Number, note, option, size
+from pdex.plots import files
+from pdex.plots.report import check_page
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXAMPLES = """
 pdex report de.parquet -o report.html
@@ -17,23 +22,23 @@ pdex report de.parquet --calibration controls.parquet
 
 
 @click.command("report", cls=Command, examples=EXAMPLES, short_help="Write a result as one page.")
-@click.argument("result", metavar="RESULT", type=click.Path(path_type=Path))
+@click.argument("result", metavar="RESULT", type=FILE)
 @option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help="The page; RESULT's name with .html where not given.",
+    type=FILE,
+    help="The page (.html); RESULT's name with .html where not given.",
 )
 @option("--title", help="The page's heading.")
 @option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="RESULT",
     help="Result of null comparisons, such as controls against controls: is shown beside.",
 )
 @option(
     "--fdr",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     metavar="X",
     default=0.05,
     show_default=True,
@@ -41,7 +46,7 @@ pdex report de.parquet --calibration controls.parquet
 )
 @option(
     "--min-abs-lfc",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="X",
     default=0.0,
     show_default=True,
@@ -59,9 +64,15 @@ def report(
 
     It has a table of targets to sort and filter, and each target's volcano and first genes.
     """
+    if output is None:
+        output = files.without_gz(result).with_suffix(".html")
+    try:
+        check_page(output)
+    except ValueError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
     page = pdex.report(
         result,
-        result.with_suffix(".html") if output is None else output,
+        output,
         title=title,
         calibration=calibration,
         fdr=fdr,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import polars as pl
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from pdex.cli.tables import BREAK, print_table
 
 FORMATS = ("table", "csv", "tsv")
 #: Rows of a table where their number is not given.
@@ -19,25 +18,16 @@ _ROWS = 20
 _PART = 100_000
 #: A hit of the table's last line.
 _FDR = 0.05
-#: The columns of a table, as wide as a terminal: those that the result has.
+#: The columns of a table: those that the result has.
 _MEANS = ("target_mean", "reference_mean")
 _COLUMNS = (
     *("target", "feature", *_MEANS, "log2_fold_change"),
     *("auroc", "statistic", "p_value", "fdr"),
 )
-#: Columns of a terminal that has room for the means.
-_WIDE = 100
-
-
-def console(width: int | None = None) -> Console:
-    """Return stdout; the markup and numbers of names stay as they are.
-
-    A stdout that is no terminal has no width of its own: it gets `width`.
-    """
-    from rich.console import Console
-
-    wide = None if sys.stdout.isatty() else width
-    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=wide)
+#: What a terminal without room for all does without.
+_STEPS = (_MEANS, BREAK, ("auroc", "statistic"), ("p_value",))
+#: The width of a table that goes to no terminal.
+_WIDTH = 120
 
 
 def top(rows: pl.LazyFrame, number: int) -> pl.DataFrame:
@@ -62,6 +52,8 @@ def show(rows: pl.LazyFrame, height: int, head: int | None, form: str | None) ->
     form
         One of `FORMATS`; None: a table where stdout is a terminal, else CSV.
     """
+    # Polars counts rows in 64 bits.
+    head = None if head is None else min(head, height)
     form = form or ("table" if sys.stdout.isatty() else "csv")
     if form == "table":
         found = top(rows, head or _ROWS)
@@ -86,29 +78,23 @@ def _text(rows: pl.DataFrame, separator: str) -> None:
 
 
 def _table(rows: pl.DataFrame) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     names = [name for name in _COLUMNS if name in rows.columns]
     if "auroc" in names:
         names.remove("statistic")
-    out = console(120)
-    if out.width < _WIDE:
-        names = [name for name in names if name not in _MEANS]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in names:
-        label = name in ("target", "feature")
-        table.add_column(name, justify="left" if label else "right", overflow="fold")
-    for row in rows.iter_rows(named=True):
-        cells = [Text(_cell(name, row), style=_style(name, row)) for name in names]
-        table.add_row(*cells)
-    out.print(table)
+    labels = ("target", "feature")
+    found = list(rows.iter_rows(named=True))
+    print_table(
+        {name: "left" if name in labels else "right" for name in names},
+        [{name: _cell(name, row) for name in names} for row in found],
+        width=_WIDTH,
+        steps=_STEPS,
+        styles=[{name: _style(name, row) for name in names} for row in found],
+    )
 
 
 def _style(name: str, row: dict[str, Any]) -> str:
     if name == "log2_fold_change":
-        return "red" if row[name] > 0 else "blue"
+        return "red" if row[name] > 0 else "blue" if row[name] < 0 else ""
     return "bold" if name == "feature" and row["fdr"] < _FDR else ""
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's vermillion and blue: told apart with every kind of colour blindness, and printed.
 UP, DOWN, DULL, INK, GRID = "#d55e00", "#0072b2", "#a3a8ae", "#3a3f45", "#e8eaed"
 
+#: Characters of a title.
+_TITLE = 60
 MINUS = "\N{MINUS SIGN}"
 TITLES = {
     "mean": "mean expression",
@@ -56,13 +58,24 @@ def layered(*layers: alt.Chart, **properties: Any) -> alt.LayerChart:
     return chart
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a name that is drawn: of a longer one, the first characters.
+
+    Examples
+    --------
+    >>> shortened("non-targeting", 8), shortened("STAT1", 8)
+    ('non-tar…', 'STAT1')
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def title(text: str, *subtitle: str) -> alt.TitleParams:
-    """Return a title with smaller lines below it."""
+    """Return a title with smaller lines below it; a long one does not make the picture wider."""
     import altair as alt
 
     lines = [line for line in subtitle if line]
     return alt.TitleParams(
-        text,
+        shortened(text, _TITLE),
         subtitle=lines,
         anchor="start",
         frame="group",
@@ -87,6 +100,8 @@ def axis(**options: Any) -> alt.Axis:
         "labelFontSize": 11,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
+        # Else the first label moves towards the second.
+        "labelFlush": False,
     }
     return alt.Axis(**{**look, **options})
 

@@ -7,18 +7,28 @@ from pathlib import Path
 import polars as pl
 
 _KINDS = (".parquet", ".csv", ".tsv", ".ipc", ".arrow", ".feather")
+#: Kinds that are read when they are gzipped, too.
+_GZIPPED = (".csv", ".tsv")
 #: Labels that look like numbers stay labels.
 _TEXT = ("target", "feature", "gene")
 
 
+def without_gz(path: Path) -> Path:
+    """Return the path without the ``.gz`` of a gzipped one."""
+    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
+
+
 def read(path: str | Path) -> pl.DataFrame:
-    """Read a result that was written as Parquet, CSV, TSV or Arrow IPC."""
+    """Read a result that was written as Parquet, CSV, TSV or Arrow IPC; text may be gzipped."""
     path = Path(path)
-    kind = path.suffix.lower()
+    kind = without_gz(path).suffix.lower()
+    if path.is_dir():
+        msg = f"{path} is a folder: expected the result of pdex.de in a file"
+        raise IsADirectoryError(msg)
     if kind == ".h5ad":
         msg = f"{path} is a screen, not a result: run pdex.de first, and write what it returns"
         raise ValueError(msg)
-    if kind not in _KINDS:
+    if kind not in _KINDS or (kind not in _GZIPPED and without_gz(path) != path):
         msg = f"{path}: expected the result of pdex.de as one of {', '.join(_KINDS)}"
         raise ValueError(msg)
     if not path.is_file():
@@ -27,7 +37,7 @@ def read(path: str | Path) -> pl.DataFrame:
     try:
         if kind == ".parquet":
             return pl.read_parquet(path)
-        if kind in (".csv", ".tsv"):
+        if kind in _GZIPPED:
             return _read_text(path, "," if kind == ".csv" else "\t")
         return pl.read_ipc(path)
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -92,7 +92,7 @@ def effects(
     cut = _cut(rows, limit)
     if cluster:
         shown_targets, shown_genes = _clustered(rows, shown_targets, shown_genes, cut)
-    shape = f"{len(shown_targets):,} targets x {len(shown_genes):,} genes"
+    shape = f"{_number(shown_targets, 'target')} x {_number(shown_genes, 'gene')}"
     text = [f"dots: hits below FDR {fdr:.3g}"]
     for shown, known, what in zip(
         (shown_targets, shown_genes), all_names, ("targets", "genes"), strict=True
@@ -101,6 +101,10 @@ def effects(
             text.append(f"{len(shown):,} of {len(known):,} {what}")
     heading = chart.title(f"Effects: {shape}", "; ".join(text))
     return _draw(rows, shown_targets, shown_genes, cut, heading)
+
+
+def _number(names: list[str], what: str) -> str:
+    return f"{len(names):,} {what}{'' if len(names) == 1 else 's'}"
 
 
 def _chosen(rows: pl.DataFrame, name: str, asked: Sequence[str] | None, most: int) -> list[str]:
@@ -171,8 +175,9 @@ def _draw(
         title="log2 fold change", titleFontWeight="normal", gradientLength=120, format=".2~f"
     )
     base = alt.Chart(chart.data(rows)).encode(
-        x=alt.X("feature:N", sort=genes, title=None, axis=axis_x),
-        y=alt.Y("target:N", sort=targets, title=None, axis=axis_y),
+        # The domain, as a list to sort by becomes an expression too deep for thousands.
+        x=alt.X("feature:N", scale=alt.Scale(domain=genes), sort=None, title=None, axis=axis_x),
+        y=alt.Y("target:N", scale=alt.Scale(domain=targets), sort=None, title=None, axis=axis_y),
     )
     tips = [
         alt.Tooltip("target:N"),

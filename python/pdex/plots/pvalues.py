@@ -88,7 +88,7 @@ def pvalues(
         msg = "the frame has no p-values: all of them are missing"
         raise ValueError(msg)
     missing = values.size - known.size
-    text = f"dashed: uniform{f'; {missing:,} missing ones left out' if missing else ''}"
+    text = f"dashed: uniform{f'; {missing:,} missing left out' if missing else ''}"
     heading = chart.title(f"{name}{known.size:,} p-values", text)
     left = _histogram(known, bins, title=heading, **size)
     band = f"grey: {100 * confidence:.4g} % band of uniform p-values"
@@ -103,15 +103,17 @@ def _histogram(
 
     counts = nulls.histogram(neg_log10_p, bins)
     scale = alt.Scale(domain=[0, 1.08 * int(counts.max())], nice=False)
+    ticks = chart.axis(format=",d")
+    if counts.max() < 5:
+        # No halves between whole numbers.
+        ticks.values = list(range(int(counts.max()) + 1))
     edges = np.linspace(0, 1, bins + 1)
     rows = pl.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
     base = alt.Chart(chart.data(rows))
     bars = base.mark_bar(color=chart.DOWN, opacity=0.85, stroke="white", strokeWidth=1).encode(
         x=alt.X("low:Q", title="p-value", scale=alt.Scale(domain=[0, 1]), axis=chart.axis()),
         x2="high:Q",
-        y=alt.Y(
-            "count:Q", title="number", scale=scale, axis=chart.axis(format=",d", tickMinStep=1)
-        ),
+        y=alt.Y("count:Q", title="number", scale=scale, axis=ticks),
         y2=alt.datum(0),
         tooltip=[alt.Tooltip("low:Q"), alt.Tooltip("high:Q"), alt.Tooltip("count:Q", format=",")],
     )
@@ -140,7 +142,9 @@ def _quantiles(
     )
     base = alt.Chart(chart.data(rows))
     scale = alt.Scale(domain=[0, top], nice=False)
-    x = alt.X("expected:Q", title=f"expected {chart.MINUS}log10 p", axis=chart.axis())
+    span = alt.Scale(domain=[0, 1.02 * float(plot.expected[0])], nice=False)
+    title = f"expected {chart.MINUS}log10 p"
+    x = alt.X("expected:Q", title=title, scale=span, axis=chart.axis())
     y = alt.Y("observed:Q", title=observed, scale=scale, axis=chart.axis())
     band = base.mark_area(color=_BAND, opacity=0.7).encode(
         x=x, y=alt.Y("lower:Q", scale=scale, title=observed), y2="upper:Q"

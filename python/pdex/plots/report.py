@@ -8,6 +8,7 @@ import html
 import json
 import os
 import re
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,8 @@ from pdex._pdex import __version__
 from pdex.plots import files, pack, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
     from pdex.plots.table import Frame
@@ -48,9 +51,11 @@ def report(
     ----------
     frame
         Result of :func:`pdex.de`, as a frame of Polars or pandas, or as the path of a ``.parquet``,
-        ``.csv``, ``.tsv`` or ``.ipc`` file; for the columns needed see :func:`pdex.pl.volcano`.
+        ``.csv``, ``.tsv`` (these two also with ``.gz``) or ``.ipc`` file; for the columns needed
+        see :func:`pdex.pl.volcano`.
     output
-        Path of the page. It is replaced in one step once the page is whole.
+        Path of the page, which ends in ``.html``. It is replaced in one step once the page is
+        whole.
     title
         The page's heading.
     calibration
@@ -72,7 +77,8 @@ def report(
     TypeError
         No frame, or a column that does not hold numbers.
     ValueError
-        A missing column, no rows, an unknown kind of file, or a threshold out of its range.
+        A missing column, no rows, an unknown kind of file, or a threshold out of its range. What
+        is wrong with a file names its path.
 
     Examples
     --------
@@ -83,12 +89,15 @@ def report(
     >>> "My screen" in page.read_text(encoding="utf-8")
     True
     """
-    path = _writable(output)
+    path = check_page(output)
     fdr, min_abs_lfc = table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc)
-    rows = table.tidy(_frame(frame), pack.NEEDED, pack.OPTIONAL)
-    meta, packed = pack.pack(rows, fdr, min_abs_lfc)
+    with _naming(frame):
+        rows = table.tidy(_frame(frame), pack.NEEDED, pack.OPTIONAL)
+        meta, packed = pack.pack(rows, fdr, min_abs_lfc)
     if calibration is not None:
-        meta["calibration"] = pack.calibration(table.tidy(_nulls(calibration), ("neg_log10_p",)))
+        with _naming(calibration, "calibration"):
+            nulls = table.tidy(_nulls(calibration), ("neg_log10_p",))
+            meta["calibration"] = pack.calibration(nulls)
     heading = "Differential expression" if title is None else str(title)
     _write(path, _page(heading, meta, packed))
     return path
@@ -105,9 +114,28 @@ def _nulls(calibration: Any) -> Any:
     return rows() if callable(rows) else _frame(calibration)
 
 
-def _writable(output: str | os.PathLike[str]) -> Path:
-    """Return the path to write to, checked before any work is done."""
+@contextmanager
+def _naming(given: Any, name: str = "") -> Iterator[None]:
+    """Let errors begin with the path that the rows are from, or with the argument's name."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        where = os.fspath(given) if isinstance(given, (str, os.PathLike)) else name
+        if not where or str(error).startswith(where):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{where}: {error}") from error
+
+
+def check_page(output: str | os.PathLike[str]) -> Path:
+    """Return the path of a page to write, checked before any work is done.
+
+    Other names than .html are refused: one of them may be the result itself.
+    """
     path = Path(output)
+    if not path.is_dir() and path.suffix.lower() not in (".html", ".htm"):
+        msg = f"{path}: expected a name that ends in .html"
+        raise ValueError(msg)
     if path.is_dir():
         msg = f"{path} is a folder: name a file, such as {path / 'report.html'}"
         raise IsADirectoryError(msg)

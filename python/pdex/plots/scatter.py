@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _DULL_POINTS = 2_000
+#: Characters of a point's label.
+_LABEL = 24
 _NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
 _COUNTS = ("target_mean", "reference_mean", "n_target", "n_reference")
 _COLOURS = dict(zip(table.CHANGES, (chart.UP, chart.DOWN, chart.DULL), strict=True))
@@ -155,7 +157,9 @@ def ma(
     mean = pl.select(pl.when(drawable).then(mean).otherwise(float("nan"))).to_series()
     low, high = _float(mean.fill_nan(None).min()) or 1.0, _float(mean.fill_nan(None).max()) or 1.0
     limit = table.limit_of_fold_changes(genes) * 1.06
-    x = Axis("mean", mean, "mean expression", low / 1.25, high * 1.25, log=True)
+    # Wide enough for two round numbers.
+    room = 1.25 if high > 4 * low else 2.5
+    x = Axis("mean", mean, "mean expression", low / room, high * room, log=True)
     y = Axis("log2_fold_change", genes["log2_fold_change"], "log2 fold change", -limit, limit)
     cuts = Cutoffs(y=[-min_abs_lfc, min_abs_lfc] if min_abs_lfc else [0.0])
     return _draw(genes, x, y, options, (width, height), cuts)
@@ -263,7 +267,7 @@ def _draw(
         pl.Series("outside", (left != x.values.to_numpy()) | (top != y.values.to_numpy())),
     ).filter(pl.col("x").is_not_nan() & pl.col("y").is_not_nan())
     drawn = points[_kept(points, options)]
-    colour = _colour(points)
+    colour = _colour()
     layers = _rules(x, y, cuts)
     layers.append(_circles(drawn.filter(~pl.col("outside")), x, y).encode(color=colour))
     if drawn["outside"].any():
@@ -290,9 +294,10 @@ def _subtitle(
     genes: pl.DataFrame, points: pl.DataFrame, drawn: pl.DataFrame, options: Options
 ) -> list[str]:
     """Return the lines that say what is seen and what is not."""
-    hits = points.filter(pl.col("change") != table.CHANGES[2]).height
+    up, down = (points.filter(pl.col("change") == kind).height for kind in table.CHANGES[:2])
     least = f", |log2 FC| ≥ {options.min_abs_lfc:g}" if options.min_abs_lfc else ""
-    line = f"{hits:,} of {genes.height:,} genes below FDR {options.fdr:.3g}{least}"
+    line = f"{up + down:,} of {genes.height:,} genes below FDR {options.fdr:.3g}{least}"
+    line += f": {up:,} up, {down:,} down"
     if {"n_target", "n_reference"} <= set(genes.columns):
         sizes = genes.select(pl.col("n_target", "n_reference").fill_nan(None).max()).row(0)
         if None not in sizes:
@@ -311,16 +316,17 @@ def _subtitle(
     return [line, "; ".join(notes)]
 
 
-def _colour(points: pl.DataFrame) -> alt.Color:
-    """Return the channel of the change; the legend counts all genes, drawn or not."""
+def _colour() -> alt.Color:
+    """Return the channel of the change.
+
+    The legend has no numbers: charts side by side share one.
+    """
     import altair as alt
 
-    counts = dict(points.group_by("change").len().iter_rows())
-    texts = {kind: f"{text} ({counts.get(kind, 0):,})" for kind, text in _LEGEND.items()}
     scale = alt.Scale(domain=list(table.CHANGES), range=list(_COLOURS.values()))
     look = chart.legend(
         orient="bottom",
-        labelExpr=f"{chart.literal(texts)}[datum.label]",
+        labelExpr=f"{chart.literal(_LEGEND)}[datum.label]",
         labelLimit=0,
         symbolOpacity=1,
         symbolType="circle",
@@ -334,8 +340,9 @@ def _channels(x: Axis, y: Axis, fields: tuple[str, str]) -> dict[str, Any]:
 
     channels = {}
     for kind, axis, field in ((alt.X, x, fields[0]), (alt.Y, y, fields[1])):
-        scale_type: Any = "log" if axis.log else "linear"
-        scale = alt.Scale(type=scale_type, domain=[axis.low, axis.high], nice=False, zero=False)
+        # A logarithmic scale has no zero, and Vega warns of one that is mentioned.
+        look: dict[str, Any] = {"type": "log"} if axis.log else {"type": "linear", "zero": False}
+        scale = alt.Scale(domain=[axis.low, axis.high], nice=False, **look)
         ticks = chart.axis(values=_powers(axis)) if axis.log else chart.axis(tickCount=8)
         channel = kind(f"{field}:Q", title=axis.title, scale=scale, axis=ticks)
         channels["x" if kind is alt.X else "y"] = channel
@@ -413,14 +420,15 @@ def _names(
         return []
     hits = drawn.filter(pl.col("change") != table.CHANGES[2])
     crowd = hits if hits.height else drawn
+    names = [chart.shortened(name, _LABEL) for name in named["feature"]]
     centres = place_labels(
         named.select("px", "py").to_numpy(),
-        named["feature"].to_list(),
+        names,
         crowd.select("px", "py").to_numpy(),
         size,
     )
     rows = named.select(
-        "feature",
+        pl.Series("feature", names),
         "x",
         "y",
         pl.Series("tx", x.values_at(centres[:, 0], size[0])),

@@ -34,9 +34,6 @@ def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> p
     ``p_value`` where it is missing, and ``log2_fold_change`` from the ``fold_change`` of pdex 0.1.
     """
     table = _polars(frame)
-    if not table.height:
-        msg = "the frame has no rows: there is nothing to draw"
-        raise ValueError(msg)
     columns = []
     for name in (*needed, *optional):
         column = _column(table, name)
@@ -45,6 +42,9 @@ def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> p
         elif name in needed:
             msg = f"the frame has no column {name!r}: it has {shorten(table.columns)}"
             raise ValueError(f"{msg}; a result of pdex.de has all that is needed")
+    if not table.height:
+        msg = "the frame has no rows: there is nothing to draw"
+        raise ValueError(msg)
     return pl.DataFrame(columns)
 
 
@@ -97,10 +97,11 @@ def _label(series: pl.Series) -> pl.Series:
 
 
 def _number(series: pl.Series) -> pl.Series:
-    if not (series.dtype.is_numeric() or series.dtype == pl.Null):
+    # A file of text without rows tells no types.
+    if len(series) and not (series.dtype.is_numeric() or series.dtype == pl.Null):
         msg = f"{series.name} holds {series.dtype}: expected numbers"
         raise TypeError(msg)
-    number: pl.Series = series.cast(pl.Float64).fill_null(float("nan"))
+    number: pl.Series = series.cast(pl.Float64, strict=False).fill_null(float("nan"))
     return number
 
 

@@ -21,6 +21,8 @@
 
   // --- numbers ----------------------------------------------------------------------------------
 
+  // A name in the drawing.
+  const brief = (name) => (name.length > 24 ? `${name.slice(0, 23)}\u2026` : name);
   const signed = (value, digits = 2) => value.toFixed(digits).replace("-", "\u2212");
   function short(value) {
     if (!Number.isFinite(value)) return value > 0 ? "\u221e" : value < 0 ? "\u2212\u221e" : "\u2013";
@@ -75,7 +77,8 @@
 
   // Where each target's points and first genes start.
   let points = 0, rows = 0;
-  for (const target of meta.targets) {
+  for (const [place, target] of meta.targets.entries()) {
+    target.place = place;
     target.start = points;
     target.firstRow = rows;
     target.hits = target.up + target.down;
@@ -83,7 +86,8 @@
     rows += target.top;
   }
 
-  function pointsOf(target) {
+  // A target's points; those of `best`, its first genes, have exact numbers, and each row its point.
+  function pointsOf(target, best) {
     const list = [];
     let at = target.start;
     target.points.forEach((count, kind) => {
@@ -96,10 +100,17 @@
         list.push({ gene: meta.genes[gene], x, y, lfc, log, change });
       }
     });
-    const exact = new Map(topOf(target).map((row) => [row.gene, row]));
+    // Two genes may have one name: a row's point is where its numbers are.
+    const exact = new Map(best.map((row) => [row.gene, []]));
+    for (const row of best) exact.get(row.gene).push(row);
+    const near = (value, place, most, step) => Math.abs(Math.max(-most, Math.min(most, value)) - place) <= step;
     for (const point of list) {
-      const row = exact.get(point.gene);
-      if (row) Object.assign(point, { exact: true, lfc: row.log2_fold_change, log: row.neg_log10_p, fdr: row.neg_log10_fdr });
+      const row = exact.get(point.gene)?.find((r) => !r.point &&
+        near(r.log2_fold_change, point.lfc, target.limit, 2 * target.limit / meta.steps) &&
+        near(r.neg_log10_p, point.log, target.height, target.height / meta.steps));
+      if (!row) continue;
+      row.point = point;
+      Object.assign(point, { exact: true, lfc: row.log2_fold_change, log: row.neg_log10_p, fdr: row.neg_log10_fdr });
     }
     return list;
   }
@@ -187,7 +198,7 @@
     const named = hits.filter((point) => point.exact).sort(bySignificance).slice(0, most);
     const { box, w, h } = drawing, placed = [];
     for (const point of named) {
-      const half = point.gene.length * 3.5 + 3;
+      const half = brief(point.gene).length * 3.5 + 3;
       let best = null;
       for (const radius of [9, 15, 24, 36, 50, 68, 90]) {
         for (let k = 0; k < 16; k++) {
@@ -203,7 +214,7 @@
       placed.push({ ...best, point });
     }
     for (const { x, y, point } of placed) root.append(svg("line", { class: "lead", x1: point.px, y1: point.py, x2: x, y2: y }));
-    for (const { x, y, point } of placed) root.append(svg("text", { class: "label", x, y: y + 4, "text-anchor": "middle", text: point.gene }));
+    for (const { x, y, point } of placed) root.append(svg("text", { class: "label", x, y: y + 4, "text-anchor": "middle", text: brief(point.gene) }));
   }
 
   const bySignificance = (a, b) => b.log - a.log || Math.abs(b.lfc) - Math.abs(a.lfc);
@@ -273,15 +284,15 @@
   // --- the target chosen ------------------------------------------------------------------------
 
   function choose(target, show) {
+    const before = chosen;
     chosen = target;
     focus = -1;
-    drawn = pointsOf(target).sort((a, b) => (a.change === "none") - (b.change === "none") || bySignificance(a, b));
-    for (const row of byId("body").children) {
-      const same = row.dataset.place === String(meta.targets.indexOf(target));
-      row.classList.toggle("chosen", same);
-      row.querySelector("button").setAttribute("aria-current", same);
-      if (same && show) row.scrollIntoView({ block: "nearest" });
-    }
+    const best = topOf(target);
+    drawn = pointsOf(target, best).sort((a, b) => (a.change === "none") - (b.change === "none") || bySignificance(a, b));
+    if (before) markRow(before, false);
+    markRow(target, true);
+    keepOneStop();
+    if (show) rowOf(target).scrollIntoView({ block: "nearest" });
     byId("name").textContent = target.name;
     byId("facts").textContent = facts(target).join(" \u00b7 ");
     byId("said").textContent = "";
@@ -289,7 +300,7 @@
     mark(null);
     byId("legend").replaceChildren(...["up", "down", "none"].map((change) => el("span", {},
       el("span", { class: `dot ${change}` }), `${change === "none" ? "not a hit" : change} (${whole.format(change === "none" ? target.dull : target[change])})`)));
-    drawTop(target);
+    drawTop(best);
     if (byId("gene").value) findGene();
   }
 
@@ -303,19 +314,17 @@
     return list;
   }
 
-  function drawTop(target) {
+  function drawTop(list) {
     const heads = ["Gene", "log2 FC", ...(meta.hasMeans ? ["Target mean", "Ref. mean"] : []), "p-value", "FDR"];
     const mean = (i) => (meta.hasMeans && (i === 2 || i === 3) ? "mean" : null);
     byId("top-heads").replaceChildren(...heads.map((text, i) => el("th", { scope: "col", text, class: mean(i) })));
-    const list = topOf(target);
-    const places = new Map(drawn.map((point) => [point.gene, point]));
     byId("top-heading").textContent = list.length ? `Top ${list.length} genes by p-value` : "No gene has a p-value";
     byId("top").replaceChildren(...list.map((row) => {
-      const change = places.get(row.gene)?.change;
+      const change = row.point?.change;
       const cells = [row.gene, fold(row.log2_fold_change)];
       if (meta.hasMeans) cells.push(short(row.target_mean), short(row.reference_mean));
       cells.push(tail(row.neg_log10_p), tail(row.neg_log10_fdr));
-      const place = (on) => () => mark(on ? places.get(row.gene) : null);
+      const place = (on) => () => mark(on ? row.point : null);
       const marked = { onpointerenter: place(true), onpointerleave: place(false) };
       return el("tr", marked, ...cells.map((text, i) => el("td", { text, title: i ? null : text, class: i === 1 ? change : mean(i) })));
     }));
@@ -374,15 +383,36 @@
     }));
   }
 
+  // A target's row is made once, and moved when the table is sorted or filtered.
+  function rowOf(target) {
+    if (!target.row) {
+      target.row = el("tr", { "data-place": target.place }, ...COLUMNS.map((column) => column.cell(target)));
+      target.button = target.row.querySelector("button");
+      target.button.tabIndex = -1;
+    }
+    return target.row;
+  }
+
+  function markRow(target, on) {
+    rowOf(target).classList.toggle("chosen", on);
+    target.button.setAttribute("aria-current", on);
+  }
+
+  // The tab key stops once in the table, at the chosen row or the first one; arrows go on from there.
+  let stop = null;
+  function keepOneStop() {
+    if (stop) stop.tabIndex = -1;
+    const inside = chosen && rowOf(chosen).isConnected;
+    stop = inside ? chosen.button : byId("body").querySelector("button");
+    if (stop) stop.tabIndex = 0;
+  }
+
   function drawTable() {
     const asked = byId("filter").value.trim().toLowerCase();
     const only = byId("only-hits").checked;
     const shown = meta.targets.filter((t) => (!only || t.hits) && t.name.toLowerCase().includes(asked)).sort(compare);
-    byId("body").replaceChildren(...shown.map((target) => {
-      const row = el("tr", { "data-place": meta.targets.indexOf(target), class: target === chosen ? "chosen" : null }, ...COLUMNS.map((column) => column.cell(target)));
-      row.querySelector("button").setAttribute("aria-current", target === chosen);
-      return row;
-    }));
+    byId("body").replaceChildren(...shown.map(rowOf));
+    keepOneStop();
     byId("count").textContent = shown.length === meta.targets.length ? `${whole.format(shown.length)} targets` : `${whole.format(shown.length)} of ${whole.format(meta.targets.length)} targets`;
     return shown;
   }
@@ -399,7 +429,8 @@
   });
   byId("body").addEventListener("keydown", (event) => {
     const row = event.target.closest("tr");
-    const next = { ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling }[event.key];
+    const list = byId("body");
+    const next = { ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling, Home: list.firstElementChild, End: list.lastElementChild }[event.key];
     if (!next) return;
     event.preventDefault();
     next.querySelector("button").focus();
@@ -448,6 +479,13 @@
   const first = drawTable()[0];
   choose(fromAddress() || first, true);
   byId("filter").addEventListener("input", drawTable);
+  byId("filter").addEventListener("keydown", (event) => {
+    const row = byId("body").firstElementChild;
+    if (!row || (event.key !== "Enter" && event.key !== "ArrowDown")) return;
+    event.preventDefault();
+    if (event.key === "ArrowDown") row.querySelector("button").focus();
+    pick(row);
+  });
   byId("only-hits").addEventListener("change", drawTable);
   byId("gene").addEventListener("input", findGene);
   addEventListener("hashchange", () => { const target = fromAddress(); if (target) choose(target, true); });

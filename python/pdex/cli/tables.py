@@ -1,0 +1,120 @@
+"""Tables on stdout that fit the terminal: whole numbers in fewer columns, never folded numbers."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+#: Spaces between columns.
+_GAP = 3
+#: A column of words folds, down to this width.
+_WORDS = 12
+#: The step that breaks headings at their underscores.
+BREAK = ()
+#: What a terminal may take for a command, or for the end of a line.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def print_table(
+    columns: Mapping[str, str],
+    rows: Sequence[Mapping[str, str]],
+    *,
+    width: int,
+    steps: Sequence[tuple[str, ...]],
+    styles: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """Print rows below their headings.
+
+    Parameters
+    ----------
+    columns
+        Headings and their sides: ``"left"`` for words, which may fold, ``"right"`` for numbers.
+    rows
+        The cells by heading.
+    width
+        Of a stdout that is no terminal.
+    steps
+        What to do, one after the other, until the table fits: leave out these columns, or `BREAK`.
+    styles
+        The styles of some cells, for each row.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    out = _console(width)
+    rows = [{name: printable(text) for name, text in row.items()} for row in rows]
+    names, broken = _fitting(columns, rows, out.width, steps)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in names:
+        right = columns[name] == "right"
+        table.add_column(
+            _heading(name, broken),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",
+        )
+    for place, row in enumerate(rows):
+        looks = styles[place] if styles else {}
+        table.add_row(*(Text(row[name], style=looks.get(name, "")) for name in names))
+    # By click: what rich itself writes ends the process where nobody reads it.
+    with out.capture() as text:
+        out.print(table)
+    click.echo(text.get(), nl=False, color=True)
+
+
+def printable(text: str) -> str:
+    r"""Return text without what a terminal would obey: a line break becomes ``\n``.
+
+    Examples
+    --------
+    >>> print(printable("two" + chr(10) + "lines" + chr(27) + "[2J"))
+    two\nlines\x1b[2J
+    """
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def _console(width: int) -> Console:
+    """Return stdout; the markup and numbers of names stay as they are."""
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else width
+    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=wide)
+
+
+def _heading(name: str, broken: bool) -> str:
+    return name.replace("_", "_\n") if broken else name
+
+
+def _fitting(
+    columns: Mapping[str, str],
+    rows: Sequence[Mapping[str, str]],
+    width: int,
+    steps: Sequence[tuple[str, ...]],
+) -> tuple[list[str], bool]:
+    """Return the columns that fit, and whether headings are broken for it."""
+    names, broken = list(columns), False
+    for step in steps:
+        taken = sum(_width(name, columns[name], rows, broken) for name in names)
+        if taken + _GAP * (len(names) - 1) <= width:
+            break
+        broken = broken or step == BREAK
+        names = [name for name in names if name not in step]
+    return names, broken
+
+
+def _width(name: str, side: str, rows: Sequence[Mapping[str, str]], broken: bool) -> int:
+    """Return how many places a column needs."""
+    from rich.cells import cell_len
+
+    heading = max(map(cell_len, _heading(name, broken).split("\n")))
+    cells = max((cell_len(row[name]) for row in rows), default=0)
+    return max(heading, cells if side == "right" else min(cells, _WORDS))
