@@ -299,10 +299,12 @@ fn split<V: Value>(
     groups: usize,
     mut visit: impl FnMut(&Sample<V>, &[u64]),
 ) {
+    // Whole numbers of 32 bits are divided sooner.
+    let divisor = groups as u32;
     // Where each stratum's entries begin; then, as they are placed, where they end.
     let mut ends = vec![0; strata.len() / groups + 1];
     for entry in sample.entries {
-        ends[entry.code as usize / groups + 1] += 1;
+        ends[(entry.code / divisor) as usize + 1] += 1;
     }
     for stratum in 1..ends.len() {
         ends[stratum] += ends[stratum - 1];
@@ -310,8 +312,9 @@ fn split<V: Value>(
     let mut entries = vec![Entry::default(); sample.entries.len()];
     let mut weights = sample.weights.map(|weights| vec![0; weights.len()]);
     for (i, &Entry { value, code }) in sample.entries.iter().enumerate() {
-        let place = &mut ends[code as usize / groups];
-        entries[*place] = Entry { value, code: code % groups as u32 };
+        let stratum = code / divisor;
+        let place = &mut ends[stratum as usize];
+        entries[*place] = Entry { value, code: code - stratum * divisor };
         if let Some(weights) = &mut weights {
             weights[*place] = sample.weight(i);
         }
