@@ -12,6 +12,10 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
+    #: Click's: a context, a parameter and what was typed of its value, to what may follow.
+    Completer: TypeAlias = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 SHELLS = ("bash", "zsh", "fish")
 #: What an option without a value becomes: the shell that runs.
@@ -94,10 +98,12 @@ def _eager(name: str, callback: Callable[..., None], text: str) -> Callable[[Any
     )
 
 
-install_option = _eager(
+install_option: Callable[[Any], Any] = _eager(
     "--install-completion", _install, "Complete pdex's words in bash, zsh or fish from now on."
 )
-show_option = _eager("--show-completion", _show, "Print the script that does so.")
+show_option: Callable[[Any], Any] = _eager(
+    "--show-completion", _show, "Print the script that does so."
+)
 
 
 def _items(names: Iterable[str], begun: str) -> list[CompletionItem]:
@@ -106,7 +112,7 @@ def _items(names: Iterable[str], begun: str) -> list[CompletionItem]:
 
 def _of_file(
     read: Callable[[Any, dict[str, Any]], Iterable[str]],
-) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+) -> Completer:
     """Return a completer that reads names from the file on the line; none where it cannot."""
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -133,6 +139,6 @@ def _labels(file: Any, params: dict[str, Any]) -> Iterable[str]:
 
 
 #: Names of columns of obs, of layers, and of the groups of a categorical column.
-columns = _of_file(_columns)
-layers = _of_file(lambda file, _: list(file["layers"]))
-labels = _of_file(_labels)
+columns: Completer = _of_file(_columns)
+layers: Completer = _of_file(lambda file, _: list(file["layers"]))
+labels: Completer = _of_file(_labels)
