@@ -4,8 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint build rust-test python-test peers accuracy bench bench-k562 bench-kernels \
-  docs clean
+EXTRAS := dev,pandas,plots,docs
+# `make build` puts the module beside its sources; with INSTALL=wheel, the very wheel of `make wheel`
+# is what is installed and tested.
+INSTALL ?= sources
+
+.PHONY: demo test check lint build wheel wheel-test rust-test python-test peers accuracy bench \
+  bench-k562 bench-kernels docs clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
 	$(BIN)/python -m pdex demo demo.parquet
@@ -21,6 +26,7 @@ lint: build  ## formatters, linters, type checkers and the stub test
 	$(BIN)/ruff format --check python tests docs benches
 	$(BIN)/ruff check python tests docs benches
 	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/basedpyright
 	$(BIN)/python -m mypy.stubtest pdex._pdex --ignore-disjoint-bases
 
 rust-test:  ## the suite, and each kernel's bench once: its answer against the definition
@@ -47,16 +53,36 @@ bench-k562: build  ## the last table of docs/benchmarks.md: 10^9 non-zeros, 8 GB
 bench-kernels:  ## the numeric core's kernels by themselves, with criterion
 	cargo bench --features testing --bench kernels
 
+ifeq ($(INSTALL),wheel)
+build: wheel
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/pdex-*.whl
+	$(BIN)/python -m pip install --quiet "$$(ls dist/pdex-*.whl)[$(EXTRAS)]"
+else
 build: $(VENV)/installed
 	$(BIN)/maturin develop --release --quiet
+endif
+
+# Zig links against the glibc of 2014, the oldest that Rust itself supports.
+wheel: $(VENV)/tools  ## dist/pdex-*.whl for every Linux since glibc 2.17 and every Python since 3.10
+	rm -f dist/pdex-*.whl
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --quiet --zig \
+	  --compatibility manylinux_2_17 --out dist
+	$(BIN)/auditwheel show dist/pdex-*.whl
+
+wheel-test: wheel  ## the wheel in environments without Rust, with the newest and oldest packages
+	$(BIN)/python -m pip install --quiet "pytest>=8,<10"
+	$(BIN)/python -m pytest --noconftest tests/wheel
 
 # The environment is made anew when the project's own list of packages changes.
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: $(VENV)/tools
+	$(BIN)/maturin develop --release --quiet --extras $(EXTRAS)
+	touch $@
+
+$(VENV)/tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "maturin>=1.9,<2"
-	$(BIN)/maturin develop --release --quiet --extras dev,pandas,plots,docs
+	$(BIN)/python -m pip install --quiet "maturin[zig]>=1.9,<2" "ziglang==0.17.*" "auditwheel==6.*"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .bench target site demo.parquet
+	rm -rf $(VENV) .bench target dist site demo.parquet

@@ -23,7 +23,7 @@ genes by it favours no p-value.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -32,17 +32,19 @@ from pdex.controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
 from pdex.de import is_rest
 from pdex.io.h5ad import naming
 from pdex.io.source import at_least, limit_of, n_threads, open_source, read_groups
-from pdex.options import Alternative, complete, flag
+from pdex.options import Alternative, Options, Test, complete, flag
 from pdex.progress import Progress
 from pdex.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     import altair as alt
+    from typing_extensions import Unpack
 
     from pdex.controls import Counts, Floats
     from pdex.io.source import Data
+    from pdex.plots.pvalues import PvaluesOptions
 
 Verdict = Literal["calibrated", "too many small p-values", "too few small p-values"]
 
@@ -97,7 +99,7 @@ class Calibration:
         """
         return self.table.filter("judged")
 
-    def plot(self, **options: Any) -> alt.HConcatChart:
+    def plot(self, **options: Unpack[PvaluesOptions]) -> alt.HConcatChart:
         """Draw the judged p-values: a histogram, and quantiles against the uniform distribution's.
 
         Parameters
@@ -143,13 +145,13 @@ def calibrate(
     groupby: str,
     *,
     by: str | None = None,
-    reference: str | Sequence[str] = "non-targeting",
-    test: str = "wilcoxon",
+    reference: str | Iterable[str] = "non-targeting",
+    test: Test = "wilcoxon",
     n_splits: int = 20,
     seed: int = 0,
     min_cells: int = 10,
     min_expected: float = 5.0,
-    genes: Sequence[str] | None = None,
+    genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
     is_log1p: bool | None = None,
@@ -157,7 +159,7 @@ def calibrate(
     threads: int | None = None,
     memory_limit: int | None = None,
     progress: bool | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Calibration:
     """Test controls against controls, where nothing should be found.
 
@@ -222,7 +224,7 @@ def calibrate(
     >>> found.summary["alpha"].to_list(), found.comparisons.height
     ([0.05, 0.01], 20)
     """
-    options = complete(test, options, alternative)
+    full = complete(test, options, alternative)
     n_splits, least = at_least("n_splits", n_splits, 2), at_least("min_cells", min_cells, 1)
     rng = np.random.default_rng(at_least("seed", seed, 0))
     _check_expected(min_expected)
@@ -242,7 +244,7 @@ def calibrate(
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
     scale = "mean_of_expm1" if flag("is_log1p", is_log1p) else "plain"
-    question = (test, options, scale)
+    question = (test, full, scale)
     bar = Progress(
         plan.n_jobs * len(selected), None if progress is None else flag("progress", progress)
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = npt.NDArray[np.float64]
     Counts: TypeAlias = npt.NDArray[np.int64]
 
-logger = logging.getLogger("pdex")
+logger: logging.Logger = logging.getLogger("pdex")
 
 #: The levels that p-values are counted at.
 ALPHAS = (0.05, 0.01)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, get_args, overload
 
 import numpy as np
 
 from pdex.io.h5ad import naming
 from pdex.io.source import at_least, limit_of, n_threads, names_of, open_source, read_groups
-from pdex.options import Alternative, check_stratified, choose, complete, flag
+from pdex.options import (
+    Alternative,
+    Mean,
+    Options,
+    Scope,
+    Test,
+    check_stratified,
+    choose,
+    complete,
+    flag,
+)
 from pdex.output import check_output, scan
 from pdex.progress import Progress
 from pdex.strata import read_strata
@@ -18,14 +28,14 @@ from pdex.work import Work
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     import numpy.typing as npt
     import polars as pl
+    from typing_extensions import Unpack
 
     from pdex.io.source import Data, Groups
 
-logger = logging.getLogger("pdex")
+logger: logging.Logger = logging.getLogger("pdex")
 
 #: (mean, is_log1p) to the engine's scale.
 _SCALES = {
@@ -41,77 +51,103 @@ def de(
     data: Data,
     groupby: str,
     *,
-    reference: str | Sequence[str] = "non-targeting",
-    test: str = "wilcoxon",
-    groups: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
+    reference: str | Iterable[str] = "non-targeting",
+    test: Test = "wilcoxon",
+    groups: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
     min_cells: int | None = None,
     strata: str | None = None,
-    genes: Sequence[str] | None = None,
+    genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
     is_log1p: bool | None = None,
-    mean: str = "arithmetic",
+    mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
-    fdr: str = "target",
+    fdr: Scope = "target",
     alternative: Alternative = "two-sided",
     auroc: bool = False,
     threads: int | None = None,
     memory_limit: int | None = None,
     output: None = None,
     progress: bool | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> pl.DataFrame: ...
 @overload
 def de(
     data: Data,
     groupby: str,
     *,
-    reference: str | Sequence[str] = "non-targeting",
-    test: str = "wilcoxon",
-    groups: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
+    reference: str | Iterable[str] = "non-targeting",
+    test: Test = "wilcoxon",
+    groups: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
     min_cells: int | None = None,
     strata: str | None = None,
-    genes: Sequence[str] | None = None,
+    genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
     is_log1p: bool | None = None,
-    mean: str = "arithmetic",
+    mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
-    fdr: str = "target",
+    fdr: Scope = "target",
     alternative: Alternative = "two-sided",
     auroc: bool = False,
     threads: int | None = None,
     memory_limit: int | None = None,
     output: str | os.PathLike[str],
     progress: bool | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> pl.LazyFrame: ...
+@overload
 def de(
     data: Data,
     groupby: str,
     *,
-    reference: str | Sequence[str] = "non-targeting",
-    test: str = "wilcoxon",
-    groups: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
+    reference: str | Iterable[str] = "non-targeting",
+    test: Test = "wilcoxon",
+    groups: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
     min_cells: int | None = None,
     strata: str | None = None,
-    genes: Sequence[str] | None = None,
+    genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
     is_log1p: bool | None = None,
-    mean: str = "arithmetic",
+    mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
-    fdr: str = "target",
+    fdr: Scope = "target",
+    alternative: Alternative = "two-sided",
+    auroc: bool = False,
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    output: str | os.PathLike[str] | None,
+    progress: bool | None = None,
+    **options: Unpack[Options],
+) -> pl.DataFrame | pl.LazyFrame: ...
+def de(
+    data: Data,
+    groupby: str,
+    *,
+    reference: str | Iterable[str] = "non-targeting",
+    test: Test = "wilcoxon",
+    groups: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
+    min_cells: int | None = None,
+    strata: str | None = None,
+    genes: Iterable[str] | None = None,
+    layer: str | None = None,
+    use_raw: bool = False,
+    is_log1p: bool | None = None,
+    mean: Mean = "arithmetic",
+    pseudocount: float = 1e-9,
+    fdr: Scope = "target",
     alternative: Alternative = "two-sided",
     auroc: bool = False,
     threads: int | None = None,
     memory_limit: int | None = None,
     output: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> pl.DataFrame | pl.LazyFrame:
     """Test every gene of every target against the reference, or against the rest.
 
@@ -217,11 +253,11 @@ def de(
     >>> result.shape
     (60, 14)
     """
-    options = complete(test, options, alternative)
+    full = complete(test, options, alternative)
     if strata is not None:
-        check_stratified(test, options)
-    choose("mean", mean, ("arithmetic", "geometric"))
-    choose("fdr", fdr, ("target", "all"))
+        check_stratified(test, full)
+    choose("mean", mean, get_args(Mean))
+    choose("fdr", fdr, get_args(Scope))
     number = isinstance(pseudocount, (int, float, np.integer, np.floating))
     if not number or isinstance(pseudocount, bool) or not 0 <= pseudocount < np.inf:
         msg = f"pseudocount={pseudocount!r}: expected a finite number of at least 0"
@@ -243,7 +279,7 @@ def de(
     scale = _SCALES[mean, flag("is_log1p", is_log1p)]
     design = (codes, len(targets), rest)
     limit = limit_of(memory_limit)
-    question = (test, options, scale)
+    question = (test, full, scale)
     wanted = flag("auroc", auroc)
     work = Work(source, selected, design, question, threads, limit, within, wanted)
     bar = Progress(len(selected), None if progress is None else flag("progress", progress))
@@ -265,8 +301,8 @@ def is_rest(reference: object) -> bool:
 def _codes(
     found: Groups,
     reference: object,
-    groups: Sequence[str] | None,
-    exclude: Sequence[str] | None,
+    groups: Iterable[str] | None,
+    exclude: Iterable[str] | None,
     min_cells: int | None,
 ) -> tuple[npt.NDArray[np.uint32], list[str]]:
     """Return a code for each cell and the targets; no group has two roles."""

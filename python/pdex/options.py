@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 
 Alternative = Literal["two-sided", "less", "greater"]
 Method = Literal["asymptotic", "exact", "auto"]
 PValue = Literal["asymptotic", "scipy"]
+Test = Literal["wilcoxon", "anderson", "ttest"]
+Mean = Literal["arithmetic", "geometric"]
+Scope = Literal["target", "all"]
+Zeros = Literal["counted", "rows"]
+
+
+class Options(TypedDict, total=False):
+    """The tests' own options in a call of the whole job; each belongs to one test."""
+
+    method: Method
+    continuity: bool
+    tie_correct: bool
+    midrank: bool
+    p_value: PValue
+    equal_var: bool
+    overestim_var: bool
+
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "wilcoxon": {
@@ -55,7 +73,7 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def complete(test: str, options: dict[str, Any], alternative: str) -> dict[str, Any]:
+def complete(test: str, options: Mapping[str, object], alternative: str) -> dict[str, Any]:
     """Return the options of `test` with defaults filled in; an unknown one is a TypeError."""
     choose("test", test, tuple(DEFAULTS))
     choose("alternative", alternative, _WORDS["alternative"])
@@ -64,17 +82,17 @@ def complete(test: str, options: dict[str, Any], alternative: str) -> dict[str, 
         if name not in defaults:
             msg = f"{test} has no option {name!r}: it has {', '.join(map(repr, defaults))}"
             raise TypeError(msg)
-    options = {**defaults, **options}
+    full = {**defaults, **options}
     if "alternative" in defaults:
-        options["alternative"] = alternative
+        full["alternative"] = alternative
     elif alternative != "two-sided":
         msg = f"alternative={alternative!r}: {test} sees any difference, and is two-sided only"
         raise ValueError(msg)
-    check_options(options)
-    if options.get("equal_var") and options.get("overestim_var"):
+    check_options(full)
+    if full.get("equal_var") and full.get("overestim_var"):
         msg = "overestim_var=True is a version of Welch's test: it needs equal_var=False"
         raise ValueError(msg)
-    return options
+    return full
 
 
 def check_stratified(test: str, options: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ class Progress:
         self._start = time.monotonic()
         self._bar: Any = None
         #: Those that are done, in whole pieces.
-        self.genes = 0
+        self.genes: int = 0
         self._read = self._before = 0
 
     def __call__(self, done: int) -> None:

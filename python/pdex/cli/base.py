@@ -43,7 +43,7 @@ class Option(click.Option):
 
     def __init__(self, *args: Any, panel: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.panel = panel
+        self.panel: str = panel
 
 
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
@@ -57,7 +57,7 @@ class _Help(click.Command):
     def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
         kwargs["context_settings"] = _SETTINGS | kwargs.get("context_settings", {})
         super().__init__(*args, **kwargs)
-        self.examples = examples.strip().splitlines()
+        self.examples: list[str] = examples.strip().splitlines()
         # `main` looks for it among all words, so that a wrong one shows its traceback, too.
         debug = Option(
             ["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."

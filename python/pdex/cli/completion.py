@@ -12,6 +12,10 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
+    #: Click's: a context, a parameter and what was typed of its value, to what may follow.
+    Completer: TypeAlias = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 SHELLS = ("bash", "zsh", "fish")
 #: What an option without a value becomes: the shell that runs.
@@ -96,10 +100,12 @@ def _eager(name: str, callback: Callable[..., None], text: str) -> Callable[[Any
     )
 
 
-install_option = _eager(
+install_option: Callable[[Any], Any] = _eager(
     "--install-completion", _install, "Complete pdex's words in bash, zsh or fish from now on."
 )
-show_option = _eager("--show-completion", _show, "Print the script that does so.")
+show_option: Callable[[Any], Any] = _eager(
+    "--show-completion", _show, "Print the script that does so."
+)
 
 
 def _items(names: Iterable[str], begun: str, listed: bool) -> list[CompletionItem]:
@@ -119,7 +125,7 @@ def _items(names: Iterable[str], begun: str, listed: bool) -> list[CompletionIte
 
 def _of_file(
     read: Callable[[Any, dict[str, Any]], Iterable[str]], listed: bool = False
-) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+) -> Completer:
     """Return a completer that reads names from the file on the line; none where it cannot.
 
     `listed` says that the option takes names with commas between them.
@@ -149,6 +155,7 @@ def _labels(file: Any, params: dict[str, Any]) -> Iterable[str]:
 
 
 #: Names of columns of obs, of layers, and of the groups of a categorical column.
-columns = _of_file(_columns)
-layers = _of_file(lambda file, _: list(file["layers"]))
-labels, label_lists = _of_file(_labels), _of_file(_labels, listed=True)
+columns: Completer = _of_file(_columns)
+layers: Completer = _of_file(lambda file, _: list(file["layers"]))
+labels: Completer = _of_file(_labels)
+label_lists: Completer = _of_file(_labels, listed=True)

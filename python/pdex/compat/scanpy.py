@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     Change: TypeAlias = Callable[[Matrix], Matrix]
     Table: TypeAlias = npt.NDArray[np.float64]
 
-logger = logging.getLogger("pdex")
+logger: logging.Logger = logging.getLogger("pdex")
 
 Method = Literal["wilcoxon", "t-test", "t-test_overestim_var", "anderson"]
 Correction = Literal["benjamini-hochberg", "bonferroni"]
@@ -64,6 +64,63 @@ _FEW_CELLS = 25
 _TYPES = {"names": "O", "scores": "f4", "pvals": "f8", "pvals_adj": "f8", "logfoldchanges": "f4"}
 
 
+@overload
+def rank_genes_groups(
+    adata: AnnData,
+    groupby: str,
+    *,
+    groups: Literal["all"] | Iterable[str] = "all",
+    reference: str = "rest",
+    method: Method = "wilcoxon",
+    n_genes: int | None = None,
+    rankby_abs: bool = False,
+    pts: bool = False,
+    tie_correct: bool = False,
+    corr_method: Correction = "benjamini-hochberg",
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    key_added: str | None = "rank_genes_groups",
+    mask_var: npt.NDArray[np.bool_] | str | None = None,
+    copy: Literal[False] = False,
+) -> None: ...
+@overload
+def rank_genes_groups(
+    adata: AnnData,
+    groupby: str,
+    *,
+    groups: Literal["all"] | Iterable[str] = "all",
+    reference: str = "rest",
+    method: Method = "wilcoxon",
+    n_genes: int | None = None,
+    rankby_abs: bool = False,
+    pts: bool = False,
+    tie_correct: bool = False,
+    corr_method: Correction = "benjamini-hochberg",
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    key_added: str | None = "rank_genes_groups",
+    mask_var: npt.NDArray[np.bool_] | str | None = None,
+    copy: Literal[True],
+) -> AnnData: ...
+@overload
+def rank_genes_groups(
+    adata: AnnData,
+    groupby: str,
+    *,
+    groups: Literal["all"] | Iterable[str] = "all",
+    reference: str = "rest",
+    method: Method = "wilcoxon",
+    n_genes: int | None = None,
+    rankby_abs: bool = False,
+    pts: bool = False,
+    tie_correct: bool = False,
+    corr_method: Correction = "benjamini-hochberg",
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    key_added: str | None = "rank_genes_groups",
+    mask_var: npt.NDArray[np.bool_] | str | None = None,
+    copy: bool,
+) -> AnnData | None: ...
 def rank_genes_groups(
     adata: AnnData,
     groupby: str,

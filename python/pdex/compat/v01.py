@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 import numpy as np
 import polars as pl
@@ -12,21 +12,23 @@ from pdex import _pdex
 from pdex.compat.labels import labels_of
 from pdex.io.h5ad import naming
 from pdex.io.source import limit_of, n_threads, names_of, open_source, read_groups
-from pdex.options import DEFAULTS, check_options, flag
+from pdex.options import DEFAULTS, Alternative, Method, check_options, flag
 from pdex.progress import Progress
 from pdex.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
     import pandas as pd
     from anndata import AnnData
+    from typing_extensions import Unpack
 
     from pdex.io.source import Source
 
-logger = logging.getLogger("pdex")
+logger: logging.Logger = logging.getLogger("pdex")
 
+Metric = Literal["wilcoxon", "anderson", "t-test"]
 #: metric to (test, the SciPy options that may be given).
 _METRICS = {
     "wilcoxon": ("wilcoxon", ("alternative", "method")),
@@ -35,15 +37,86 @@ _METRICS = {
 }
 
 
+class Keywords(TypedDict, total=False):
+    """SciPy's options of the tests; each metric has some of them."""
+
+    alternative: Alternative
+    method: Method
+    midrank: bool
+    equal_var: bool
+
+
+@overload
 def parallel_differential_expression(
     adata: AnnData,
-    groups: Sequence[str] | None = None,
+    groups: Iterable[str] | None = None,
     reference: str = "non-targeting",
     groupby_key: str = "target_gene",
     num_workers: int | None = None,
     batch_size: int = 100,
     num_threads: int | None = None,
-    metric: str = "wilcoxon",
+    metric: Metric = "wilcoxon",
+    tie_correct: bool = True,
+    is_log1p: bool | None = None,
+    exp_post_agg: bool = True,
+    clip_value: float | None = 20.0,
+    as_polars: Literal[False] = False,
+    low_memory: bool | None = None,
+    gene_chunk_size: int = 1000,
+    show_progress: bool = True,
+    **kwargs: Unpack[Keywords],
+) -> pd.DataFrame: ...
+@overload
+def parallel_differential_expression(
+    adata: AnnData,
+    groups: Iterable[str] | None = None,
+    reference: str = "non-targeting",
+    groupby_key: str = "target_gene",
+    num_workers: int | None = None,
+    batch_size: int = 100,
+    num_threads: int | None = None,
+    metric: Metric = "wilcoxon",
+    tie_correct: bool = True,
+    is_log1p: bool | None = None,
+    exp_post_agg: bool = True,
+    clip_value: float | None = 20.0,
+    *,
+    as_polars: Literal[True],
+    low_memory: bool | None = None,
+    gene_chunk_size: int = 1000,
+    show_progress: bool = True,
+    **kwargs: Unpack[Keywords],
+) -> pl.DataFrame: ...
+@overload
+def parallel_differential_expression(
+    adata: AnnData,
+    groups: Iterable[str] | None,
+    reference: str,
+    groupby_key: str,
+    num_workers: int | None,
+    batch_size: int,
+    num_threads: int | None,
+    metric: Metric,
+    tie_correct: bool,
+    is_log1p: bool | None,
+    exp_post_agg: bool,
+    clip_value: float | None,
+    as_polars: Literal[True],
+    low_memory: bool | None = None,
+    gene_chunk_size: int = 1000,
+    show_progress: bool = True,
+    **kwargs: Unpack[Keywords],
+) -> pl.DataFrame: ...
+@overload
+def parallel_differential_expression(
+    adata: AnnData,
+    groups: Iterable[str] | None = None,
+    reference: str = "non-targeting",
+    groupby_key: str = "target_gene",
+    num_workers: int | None = None,
+    batch_size: int = 100,
+    num_threads: int | None = None,
+    metric: Metric = "wilcoxon",
     tie_correct: bool = True,
     is_log1p: bool | None = None,
     exp_post_agg: bool = True,
@@ -52,7 +125,26 @@ def parallel_differential_expression(
     low_memory: bool | None = None,
     gene_chunk_size: int = 1000,
     show_progress: bool = True,
-    **kwargs: Any,
+    **kwargs: Unpack[Keywords],
+) -> pd.DataFrame | pl.DataFrame: ...
+def parallel_differential_expression(
+    adata: AnnData,
+    groups: Iterable[str] | None = None,
+    reference: str = "non-targeting",
+    groupby_key: str = "target_gene",
+    num_workers: int | None = None,
+    batch_size: int = 100,
+    num_threads: int | None = None,
+    metric: Metric = "wilcoxon",
+    tie_correct: bool = True,
+    is_log1p: bool | None = None,
+    exp_post_agg: bool = True,
+    clip_value: float | None = 20.0,
+    as_polars: bool = False,
+    low_memory: bool | None = None,
+    gene_chunk_size: int = 1000,
+    show_progress: bool = True,
+    **kwargs: Unpack[Keywords],
 ) -> pd.DataFrame | pl.DataFrame:
     """Test every gene of every group against the reference, as pdex 0.1 did.
 
@@ -187,7 +279,7 @@ def _labelled(table: pl.DataFrame, labels: pl.Series, n_genes: int) -> pl.DataFr
 
 
 def _options(
-    test: str, allowed: tuple[str, ...], kwargs: dict[str, Any], tie_correct: bool
+    test: str, allowed: tuple[str, ...], kwargs: Mapping[str, object], tie_correct: bool
 ) -> dict[str, Any]:
     for name in kwargs:
         if name not in allowed:

@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
 
 import numpy as np
 import polars as pl
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
     from anndata import AnnData
+    from typing_extensions import Unpack
 
     from pdex.io.source import Piece
 
-logger = logging.getLogger("pdex")
+logger: logging.Logger = logging.getLogger("pdex")
 
 PDEX_MODES = Literal["ref", "all", "on_target"]
-DEFAULT_REFERENCE = "non-targeting"
+DEFAULT_REFERENCE: str = "non-targeting"
 
 #: Cells that are looked at to guess whether values are log1p-transformed, and the guess's bound.
 _HEAD, _LOG1P_BELOW = 500, 20.0
@@ -43,6 +44,54 @@ _HEAD, _LOG1P_BELOW = 500, 20.0
 _GENES = 256
 
 
+class Keywords(TypedDict, total=False):
+    """The keywords of :func:`pdex` that only some modes have."""
+
+    reference: str
+    gene_col: str
+
+
+@overload
+def pdex(
+    adata: AnnData,
+    groupby: str,
+    mode: PDEX_MODES = "ref",
+    threads: int = 0,
+    is_log1p: bool | None = None,
+    geometric_mean: bool = True,
+    as_pandas: Literal[False] = False,
+    epsilon: float = 1e-9,
+    cpm_filter: float | None = None,
+    **kwargs: Unpack[Keywords],
+) -> pl.DataFrame: ...
+@overload
+def pdex(
+    adata: AnnData,
+    groupby: str,
+    mode: PDEX_MODES = "ref",
+    threads: int = 0,
+    is_log1p: bool | None = None,
+    geometric_mean: bool = True,
+    *,
+    as_pandas: Literal[True],
+    epsilon: float = 1e-9,
+    cpm_filter: float | None = None,
+    **kwargs: Unpack[Keywords],
+) -> pd.DataFrame: ...
+@overload
+def pdex(
+    adata: AnnData,
+    groupby: str,
+    mode: PDEX_MODES,
+    threads: int,
+    is_log1p: bool | None,
+    geometric_mean: bool,
+    as_pandas: Literal[True],
+    epsilon: float = 1e-9,
+    cpm_filter: float | None = None,
+    **kwargs: Unpack[Keywords],
+) -> pd.DataFrame: ...
+@overload
 def pdex(
     adata: AnnData,
     groupby: str,
@@ -53,7 +102,19 @@ def pdex(
     as_pandas: bool = False,
     epsilon: float = 1e-9,
     cpm_filter: float | None = None,
-    **kwargs: Any,
+    **kwargs: Unpack[Keywords],
+) -> pl.DataFrame | pd.DataFrame: ...
+def pdex(
+    adata: AnnData,
+    groupby: str,
+    mode: PDEX_MODES = "ref",
+    threads: int = 0,
+    is_log1p: bool | None = None,
+    geometric_mean: bool = True,
+    as_pandas: bool = False,
+    epsilon: float = 1e-9,
+    cpm_filter: float | None = None,
+    **kwargs: Unpack[Keywords],
 ) -> pl.DataFrame | pd.DataFrame:
     """Test genes by the Wilcoxon rank-sum, as pdex 0.3 did.
 

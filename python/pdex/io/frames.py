@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import polars as pl
@@ -12,10 +12,10 @@ from polars.io.plugins import register_io_source
 from pdex import _pdex
 from pdex.io.h5ad import naming
 from pdex.io.source import SKIP, n_threads, open_source, piece_size, read_groups
-from pdex.options import choose
+from pdex.options import Zeros, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -31,10 +31,10 @@ def scan_anndata(
     *,
     layer: str | None = None,
     use_raw: bool = False,
-    genes: Sequence[str] | None = None,
-    groups: Sequence[str] | None = None,
+    genes: Iterable[str] | None = None,
+    groups: Iterable[str] | None = None,
     strata: str | None = None,
-    zeros: str = "counted",
+    zeros: Zeros = "counted",
 ) -> pl.LazyFrame:
     """Scan an AnnData matrix as a long lazy frame, one gene after the other.
 
@@ -96,7 +96,7 @@ def scan_anndata(
     >>> tests.height
     60
     """
-    choose("zeros", zeros, ("counted", "rows"))
+    choose("zeros", zeros, get_args(Zeros))
     source = open_source(data, layer, use_raw)
     names = _unique(source.var_names)
     with naming(source.path):

@@ -127,7 +127,8 @@ class Array:
             The numbers are indices below this. Else they are values: whole numbers from 0 on are
             read as unsigned integers of 8 or 16 bits where they fit.
         """
-        self._dataset, self.threads, self._progress = dataset, threads, progress
+        self._dataset, self._progress = dataset, progress
+        self.threads: int = threads
         self._check_chunk()
         self._chunks = _layout(dataset)
         # Bytes of the file: fewer later, and HDF5 reads zeros behind its end.

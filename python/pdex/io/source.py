@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Data: TypeAlias = AnnData | str | os.PathLike[str]
     Piece: TypeAlias = tuple[int, memory.Matrix, npt.NDArray[np.uint32]]
 
-logger = logging.getLogger("pdex")
+logger: logging.Logger = logging.getLogger("pdex")
 
 #: The least memory that reading a file takes.
 _LEAST_MEMORY = 100_000_000
@@ -153,7 +153,7 @@ class Source:
                 if b > a:
                     yield start, matrix, genes[a:b] - np.uint32(start)
 
-    def select_genes(self, genes: Sequence[str] | None) -> npt.NDArray[np.uint32]:
+    def select_genes(self, genes: Iterable[str] | None) -> npt.NDArray[np.uint32]:
         """Return the places of the genes asked for, ascending; all of them where None."""
         if genes is None:
             return np.arange(len(self.var_names), dtype=np.uint32)
@@ -393,7 +393,7 @@ class Groups:
         return wanted.difference(small)
 
     def codes_alone(
-        self, groups: Sequence[object] | None
+        self, groups: Iterable[object] | None
     ) -> tuple[npt.NDArray[np.uint32], list[str]]:
         """Return codes (from 1) and labels of the groups asked for; other cells take no part."""
         asked = self.labels if groups is None else names_of("groups", groups)

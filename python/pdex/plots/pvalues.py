@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from pdex.plots.table import Frame
 
 _BAND = "#c9ccd1"
+
+
+class PvaluesOptions(TypedDict, total=False):
+    """What :func:`pvalues` takes beside the frame."""
+
+    target: str | None
+    bins: int
+    confidence: float
+    width: int
+    height: int
 
 
 def pvalues(

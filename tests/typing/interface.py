@@ -1,0 +1,364 @@
+"""Every public name, parameter and option, as a caller with a strict type checker writes them.
+
+mypy and pyright check this file: what `assert_type` says of each result, and that each line under
+`wrong` is an error, since a comment that ignores none is one itself. test_interface.py runs all but
+these, holds each result to what is said of its type, and finds what is public and not named here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pdex
+import polars as pl
+from anndata import AnnData
+from typing_extensions import assert_type
+
+
+def simulated() -> AnnData:
+    assert_type(pdex.__version__, str)
+    assert_type(pdex.DEFAULT_REFERENCE, str)
+    screen = pdex.datasets.simulate_screen(
+        n_cells=600,
+        n_genes=40,
+        n_targets=4,
+        n_effects=6,
+        fold_change=2.0,
+        reference=pdex.DEFAULT_REFERENCE,
+        reference_fraction=0.3,
+        umis_per_cell=2_000.0,
+        seed=1,
+    )
+    assert_type(screen, AnnData)
+    return screen
+
+
+def expressions(frame: pl.LazyFrame) -> None:
+    tests = [
+        pdex.wilcoxon("value", "target", reference="rest"),
+        pdex.wilcoxon(pl.col("value"), pl.col("target"), reference="rest", count=pl.col("count")),
+        pdex.wilcoxon("value", "target", reference="rest", alternative="two-sided"),
+        pdex.wilcoxon("value", "target", reference="rest", alternative="less"),
+        pdex.wilcoxon("value", "target", reference="rest", alternative="greater"),
+        pdex.wilcoxon("value", "target", reference="rest", method="asymptotic"),
+        pdex.wilcoxon("value", "target", reference="rest", method="auto"),
+        pdex.wilcoxon("value", "target", reference="rest", method="exact"),
+        pdex.wilcoxon("value", "target", reference="rest", continuity=False, tie_correct=False),
+        pdex.wilcoxon("value", "target", reference="rest", count="count", strata="stratum"),
+        pdex.anderson("value", "target", reference="rest", count="count", midrank=False),
+        pdex.anderson("value", "target", reference="rest", p_value="asymptotic", auroc=True),
+        pdex.anderson("value", "target", reference="rest", p_value="scipy"),
+        pdex.ttest("value", "target", reference="rest", count="count", equal_var=False),
+        pdex.ttest("value", "target", reference="rest", alternative="two-sided"),
+        pdex.ttest("value", "target", reference="rest", alternative="less"),
+        pdex.ttest("value", "target", reference="rest", alternative="greater", auroc=True),
+    ]
+    assert_type(tests[0], pl.Expr)
+    assert_type(pdex.anderson(pl.lit(1), "target", reference=3), pl.Expr)
+    assert_type(pdex.ttest(pl.lit(1), "target", reference=True), pl.Expr)
+    for test in tests:
+        assert_type(frame.group_by("gene").agg(test).collect(), pl.DataFrame)
+
+
+def namespace(frame: pl.LazyFrame) -> None:
+    space = pdex.PdexNamespace(pl.col("value"))
+    tests = [
+        space.wilcoxon("target", reference="rest", count="count", continuity=False),
+        space.wilcoxon("target", reference="rest", alternative="two-sided", tie_correct=False),
+        space.wilcoxon("target", reference="rest", alternative="less", method="asymptotic"),
+        space.wilcoxon("target", reference="rest", alternative="greater", method="auto"),
+        space.wilcoxon("target", reference="rest", method="exact"),
+        space.wilcoxon("target", reference="rest", count="count", strata=pl.col("stratum")),
+        space.anderson("target", reference="rest", count="count", p_value="scipy"),
+        space.anderson("target", reference="rest", midrank=False, p_value="asymptotic"),
+        space.anderson("target", reference="rest", auroc=True),
+        space.ttest("target", reference="rest", count="count", alternative="two-sided"),
+        space.ttest("target", reference="rest", equal_var=False, alternative="less"),
+        space.ttest("target", reference="rest", alternative="greater", auroc=True),
+    ]
+    assert_type(tests[0], pl.Expr)
+    assert_type(space.anderson("target", reference="rest"), pl.Expr)
+    assert_type(space.ttest("target", reference="rest"), pl.Expr)
+    for test in tests:
+        assert_type(frame.group_by("gene").agg(test).collect(), pl.DataFrame)
+
+
+def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
+    assert_type(pdex.scan_anndata(path, "target", layer="log", zeros="rows"), pl.LazyFrame)
+    assert_type(pdex.scan_anndata(str(path), "target", use_raw=True), pl.LazyFrame)
+    frame = pdex.scan_anndata(
+        screen,
+        groupby="target",
+        genes=screen.var_names,
+        groups=np.array(["T000"]),
+        strata="guide",
+        zeros="counted",
+    )
+    assert_type(frame, pl.LazyFrame)
+    return frame
+
+
+def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
+    result = pdex.de(
+        screen,
+        "target",
+        reference=pdex.DEFAULT_REFERENCE,
+        test="wilcoxon",
+        groups=["T000", "T001"],
+        exclude=("T003",),
+        min_cells=2,
+        strata="guide",
+        genes=np.array(["g0", "g1"]),
+        layer="log",
+        use_raw=False,
+        is_log1p=True,
+        mean="arithmetic",
+        pseudocount=1e-6,
+        fdr="target",
+        alternative="two-sided",
+        auroc=True,
+        threads=2,
+        memory_limit=200_000_000,
+        output=None,
+        progress=False,
+    )
+    assert_type(result, pl.DataFrame)
+    assert_type(pdex.de(path, "target", output=output), pl.LazyFrame)
+    assert_type(pdex.de(path, "target", output=str(output)), pl.LazyFrame)
+    perhaps: list[Path | None] = [None, output]
+    for somewhere in perhaps:
+        found = pdex.de(path, "target", output=somewhere)
+        assert_type(found, pl.DataFrame | pl.LazyFrame)
+    pdex.de(screen, "target", method="asymptotic", continuity=False, tie_correct=False)
+    pdex.de(screen, "target", method="auto", alternative="less")
+    pdex.de(screen, "target", method="exact", alternative="greater", groups=["T000"])
+    pdex.de(screen, "target", test="anderson", midrank=False, p_value="asymptotic", fdr="all")
+    pdex.de(screen, "target", test="anderson", p_value="scipy", mean="geometric")
+    pdex.de(screen, "target", test="ttest", equal_var=False, overestim_var=True)
+    return pdex.de(data=screen, groupby="target", reference=["T003", "non-targeting"])
+
+
+def calibrated(screen: AnnData) -> pdex.Calibration:
+    pdex.calibrate(screen, "target", method="asymptotic", continuity=False, tie_correct=False)
+    pdex.calibrate(screen, "target", method="auto", alternative="less")
+    pdex.calibrate(screen, "target", method="exact", layer="noise", alternative="greater")
+    pdex.calibrate(screen, "target", test="anderson", midrank=False, p_value="asymptotic")
+    pdex.calibrate(screen, "target", test="anderson", p_value="scipy", layer="log")
+    pdex.calibrate(screen, "target", test="ttest", equal_var=False, overestim_var=True)
+    found = pdex.calibrate(
+        data=screen,
+        groupby="target",
+        by="guide",
+        reference=["non-targeting"],
+        test="wilcoxon",
+        n_splits=3,
+        seed=2,
+        min_cells=5,
+        min_expected=0.0,
+        genes=None,
+        layer=None,
+        use_raw=True,
+        is_log1p=False,
+        alternative="two-sided",
+        threads=1,
+        memory_limit=200_000_000,
+        progress=False,
+    )
+    assert_type(found, pdex.Calibration)
+    assert_type(found.table, pl.DataFrame)
+    assert_type(found.summary, pl.DataFrame)
+    assert_type(found.comparisons, pl.DataFrame)
+    assert_type(found.ks_statistic, float)
+    assert_type(found.ks_p_value, float)
+    assert_type(
+        found.verdict,
+        Literal["calibrated", "too many small p-values", "too few small p-values"],
+    )
+    assert_type(found.judged_rows(), pl.DataFrame)
+    assert_type(found.plot(), alt.HConcatChart)
+    found.plot(target="guide 1", bins=10, confidence=0.9, width=200, height=200)
+    return found
+
+
+def pictures(result: pl.DataFrame) -> None:
+    points = pdex.pl.volcano(
+        result, "T000", fdr=0.1, min_abs_lfc=0.5, n_labels=3, labels=["g0"], width=300, height=300
+    )
+    assert_type(points, alt.LayerChart)
+    means = pdex.pl.ma(
+        result, "T000", fdr=0.1, min_abs_lfc=0.5, n_labels=3, labels=["g0"], width=300, height=300
+    )
+    assert_type(means, alt.LayerChart)
+    top = pdex.pl.top_genes(result.lazy(), "T000", n=5, fdr=0.1, min_abs_lfc=0.5, width=300)
+    assert_type(top, alt.LayerChart)
+    heat = pdex.pl.effects(
+        result.to_pandas(),
+        genes=["g0", "g1"],
+        targets=["T000", "T001"],
+        n_genes=10,
+        n_targets=5,
+        fdr=0.1,
+        min_abs_lfc=0.5,
+        cluster=False,
+    )
+    assert_type(heat, alt.LayerChart)
+    uniform = pdex.pl.pvalues(result, "T000", bins=10, confidence=0.9, width=200, height=200)
+    assert_type(uniform, alt.HConcatChart)
+
+
+def pages(result: pl.DataFrame, found: pdex.Calibration, folder: Path) -> None:
+    page = pdex.report(
+        result,
+        folder / "report.html",
+        title="Mine",
+        calibration=found,
+        fdr=0.1,
+        min_abs_lfc=0.5,
+    )
+    assert_type(page, Path)
+    assert_type(pdex.report(frame=result, output=str(folder / "plain.html")), Path)
+
+
+def as_in_03(screen: AnnData, pandas: bool) -> None:
+    mode: pdex.PDEX_MODES = "ref"
+    table = pdex.pdex(
+        screen,
+        "target",
+        mode=mode,
+        threads=0,
+        is_log1p=False,
+        geometric_mean=True,
+        as_pandas=False,
+        epsilon=1e-9,
+        cpm_filter=1.0,
+        reference="non-targeting",
+    )
+    assert_type(table, pl.DataFrame)
+    assert_type(pdex.pdex(screen, "target", "ref", 1, False), pl.DataFrame)
+    assert_type(pdex.pdex(screen, "target", mode="all", as_pandas=True), pd.DataFrame)
+    assert_type(pdex.pdex(screen, "target", "ref", 1, False, True, True), pd.DataFrame)
+    either = pdex.pdex(
+        adata=screen,
+        groupby="target",
+        mode="on_target",
+        gene_col="target gene",
+        as_pandas=pandas,
+        reference="T003",
+    )
+    assert_type(either, pl.DataFrame | pd.DataFrame)
+    pdex.pdex(screen, "target", mode="ref", is_log1p=False)
+
+
+def as_in_01(screen: AnnData, polars: bool) -> None:
+    table = pdex.parallel_differential_expression(
+        screen,
+        groups=["T000"],
+        reference="non-targeting",
+        groupby_key="target",
+        num_workers=1,
+        batch_size=100,
+        num_threads=1,
+        metric="wilcoxon",
+        tie_correct=True,
+        is_log1p=False,
+        exp_post_agg=True,
+        clip_value=None,
+        as_polars=False,
+        low_memory=None,
+        gene_chunk_size=1000,
+        show_progress=False,
+        method="asymptotic",
+        alternative="two-sided",
+    )
+    assert_type(table, pd.DataFrame)
+    plain = pdex.parallel_differential_expression(screen, groupby_key="target", method="auto")
+    assert_type(plain, pd.DataFrame)
+    frame = pdex.parallel_differential_expression(
+        screen, groupby_key="target", metric="anderson", as_polars=True, midrank=False
+    )
+    assert_type(frame, pl.DataFrame)
+    # fmt: off
+    places = pdex.parallel_differential_expression(
+        screen, None, "non-targeting", "target", None, 100, None, "t-test", True, None, True, 20.0,
+        True, equal_var=False, alternative="less",
+    )
+    # fmt: on
+    assert_type(places, pl.DataFrame)
+    either = pdex.parallel_differential_expression(
+        adata=screen, groupby_key="target", as_polars=polars, method="exact", alternative="greater"
+    )
+    assert_type(either, pd.DataFrame | pl.DataFrame)
+
+
+def as_in_scanpy(screen: AnnData, copy: bool) -> None:
+    pdex.tl.rank_genes_groups(
+        screen,
+        "target",
+        groups=["T000"],
+        reference="rest",
+        method="wilcoxon",
+        n_genes=5,
+        rankby_abs=True,
+        pts=True,
+        tie_correct=True,
+        corr_method="bonferroni",
+        layer="log",
+        use_raw=False,
+        key_added="found",
+        mask_var=np.array(screen.var_names != "g3"),
+        copy=False,
+    )
+    ranked = pdex.tl.rank_genes_groups(screen, "target", method="t-test", copy=True)
+    assert_type(ranked, AnnData)
+    perhaps = pdex.tl.rank_genes_groups(
+        adata=screen, groupby="target", groups="all", method="anderson", copy=copy
+    )
+    assert_type(perhaps, AnnData | None)
+    pdex.tl.rank_genes_groups(
+        screen, "target", method="t-test_overestim_var", corr_method="benjamini-hochberg"
+    )
+
+
+def wrong(screen: AnnData, folder: Path) -> None:
+    pdex.wilcoxon("value", "target")  # type: ignore[call-arg]
+    pdex.wilcoxon("value", "target", reference="c", alternative="bigger")  # type: ignore[arg-type]
+    pdex.wilcoxon("value", "target", reference="c", method="exakt")  # type: ignore[arg-type]
+    pdex.wilcoxon("value", "target", reference="c", continuity="yes")  # type: ignore[arg-type]
+    pdex.wilcoxon("value", "target", reference=None)  # type: ignore[arg-type]
+    pdex.anderson("value", "target", reference="c", p_value="exact")  # type: ignore[arg-type]
+    pdex.anderson("value", "target", reference="c", alternative="less")  # type: ignore[call-arg]
+    pdex.ttest("value", "target", reference="c", method="exact")  # type: ignore[call-arg]
+    space = pdex.PdexNamespace(pl.col("value"))
+    space.wilcoxon("target", reference="c", alternative="bigger")  # type: ignore[arg-type]
+    pdex.scan_anndata(screen, "target", zeros="none")  # type: ignore[arg-type]
+    pdex.de(screen)  # type: ignore[call-overload]
+    pdex.de(screen, "target", test="wilcox")  # type: ignore[call-overload]
+    pdex.de(screen, "target", alternative="bigger")  # type: ignore[call-overload]
+    pdex.de(screen, "target", mean="median")  # type: ignore[call-overload]
+    pdex.de(screen, "target", fdr="both")  # type: ignore[call-overload]
+    pdex.de(screen, "target", auroc="yes")  # type: ignore[call-overload]
+    pdex.anderson("value", "target", reference="c", strata="batch")  # type: ignore[call-arg]
+    pdex.de(screen, "target", threads="4")  # type: ignore[call-overload]
+    pdex.de(screen, "target", methd="exact")  # type: ignore[call-overload]
+    pdex.de(screen, "target", equal_var="no")  # type: ignore[call-overload]
+    pdex.de(screen, "target", "non-targeting")  # type: ignore[call-overload]
+    lazy = pdex.de(screen, "target", output=folder / "de.csv")
+    print(lazy.height)  # type: ignore[attr-defined]
+    pdex.calibrate(screen, "target", test="wilcox")  # type: ignore[arg-type]
+    pdex.calibrate(screen, "target", n_split=3)  # type: ignore[call-arg]
+    found = pdex.calibrate(screen, "target")
+    found.verdict = "calibrated"  # type: ignore[misc]
+    found.plot(bin=3)  # type: ignore[call-arg]
+    pdex.report("de.parquet")  # type: ignore[call-arg]
+    pdex.pdex(screen, "target", mode="pairs")  # type: ignore[call-overload]
+    pdex.pdex(screen, "target", refrence="c")  # type: ignore[call-overload]
+    pdex.parallel_differential_expression(screen, metric="ttest")  # type: ignore[call-overload]
+    pdex.parallel_differential_expression(screen, n_jobs=3)  # type: ignore[call-overload]
+    frame = pdex.parallel_differential_expression(screen, groupby_key="target", as_polars=True)
+    print(frame.iloc)  # type: ignore[attr-defined]
+    pdex.tl.rank_genes_groups(screen, "target", method="logreg")  # type: ignore[call-overload]
+    pdex.tl.rank_genes_groups(screen, "target", corr_method="none")  # type: ignore[call-overload]
