@@ -125,6 +125,7 @@ def test_layouts_files_and_pieces(tmp_path, monkeypatch, layout, log):
     memory.write_h5ad(tmp_path / "screen.h5ad")
     backed = ad.read_h5ad(tmp_path / "screen.h5ad", backed="r")
     equal(backed, memory, is_log1p=log)
+    equal(tmp_path / "screen.h5ad", memory, is_log1p=log)
     # A file in many pieces, and on target one gene after the other.
     monkeypatch.setattr(v03, "piece_size", lambda _: 700)
     equal(backed, memory, is_log1p=log)

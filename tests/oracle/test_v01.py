@@ -277,6 +277,8 @@ def test_backed_equals_memory(rng, tmp_path, metric, make):
     for options in ({}, {"low_memory": True, "gene_chunk_size": 2}, {"is_log1p": None}):
         expected = run(data, metric, is_log1p=False)
         pd.testing.assert_frame_equal(run(backed, metric, **options), expected, check_exact=True)
+        by_path = run(tmp_path / "screen.h5ad", metric, **options)
+        pd.testing.assert_frame_equal(by_path, expected, check_exact=True)
     backed.file.close()
 
 

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
-    from anndata import AnnData
     from typing_extensions import Unpack
 
-    from pdex.io.source import Source
+    from pdex.io.source import Data, Source
 
 logger: logging.Logger = logging.getLogger("pdex")
 
@@ -48,7 +47,7 @@ class Keywords(TypedDict, total=False):
 
 @overload
 def parallel_differential_expression(
-    adata: AnnData,
+    adata: Data,
     groups: Iterable[str] | None = None,
     reference: str = "non-targeting",
     groupby_key: str = "target_gene",
@@ -68,7 +67,7 @@ def parallel_differential_expression(
 ) -> pd.DataFrame: ...
 @overload
 def parallel_differential_expression(
-    adata: AnnData,
+    adata: Data,
     groups: Iterable[str] | None = None,
     reference: str = "non-targeting",
     groupby_key: str = "target_gene",
@@ -89,7 +88,7 @@ def parallel_differential_expression(
 ) -> pl.DataFrame: ...
 @overload
 def parallel_differential_expression(
-    adata: AnnData,
+    adata: Data,
     groups: Iterable[str] | None,
     reference: str,
     groupby_key: str,
@@ -109,7 +108,7 @@ def parallel_differential_expression(
 ) -> pl.DataFrame: ...
 @overload
 def parallel_differential_expression(
-    adata: AnnData,
+    adata: Data,
     groups: Iterable[str] | None = None,
     reference: str = "non-targeting",
     groupby_key: str = "target_gene",
@@ -128,7 +127,7 @@ def parallel_differential_expression(
     **kwargs: Unpack[Keywords],
 ) -> pd.DataFrame | pl.DataFrame: ...
 def parallel_differential_expression(
-    adata: AnnData,
+    adata: Data,
     groups: Iterable[str] | None = None,
     reference: str = "non-targeting",
     groupby_key: str = "target_gene",
@@ -153,7 +152,7 @@ def parallel_differential_expression(
     Parameters
     ----------
     adata
-        Cells x genes, in memory or backed.
+        Cells x genes, in memory or backed, or the path of an ``.h5ad`` file.
     groups
         Groups to test; all but the reference where None.
     reference
@@ -252,7 +251,7 @@ def _columns(work: Work, show_progress: bool) -> list[pl.Series]:
         bar.close()
 
 
-def _open(adata: AnnData, low_memory: bool | None) -> Source:
+def _open(adata: Data, low_memory: bool | None) -> Source:
     """Return the matrix; TypeError where a file is not to be read in pieces."""
     source = open_source(adata, None)
     if source.is_backed and low_memory is not None and not flag("low_memory", low_memory):

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
-    from anndata import AnnData
     from typing_extensions import Unpack
 
-    from pdex.io.source import Piece
+    from pdex.io.source import Data, Piece
 
 logger: logging.Logger = logging.getLogger("pdex")
 
@@ -53,7 +52,7 @@ class Keywords(TypedDict, total=False):
 
 @overload
 def pdex(
-    adata: AnnData,
+    adata: Data,
     groupby: str,
     mode: PDEX_MODES = "ref",
     threads: int = 0,
@@ -66,7 +65,7 @@ def pdex(
 ) -> pl.DataFrame: ...
 @overload
 def pdex(
-    adata: AnnData,
+    adata: Data,
     groupby: str,
     mode: PDEX_MODES = "ref",
     threads: int = 0,
@@ -80,7 +79,7 @@ def pdex(
 ) -> pd.DataFrame: ...
 @overload
 def pdex(
-    adata: AnnData,
+    adata: Data,
     groupby: str,
     mode: PDEX_MODES,
     threads: int,
@@ -93,7 +92,7 @@ def pdex(
 ) -> pd.DataFrame: ...
 @overload
 def pdex(
-    adata: AnnData,
+    adata: Data,
     groupby: str,
     mode: PDEX_MODES = "ref",
     threads: int = 0,
@@ -105,7 +104,7 @@ def pdex(
     **kwargs: Unpack[Keywords],
 ) -> pl.DataFrame | pd.DataFrame: ...
 def pdex(
-    adata: AnnData,
+    adata: Data,
     groupby: str,
     mode: PDEX_MODES = "ref",
     threads: int = 0,
@@ -123,7 +122,7 @@ def pdex(
     Parameters
     ----------
     adata
-        Cells x genes, in memory or backed.
+        Cells x genes, in memory or backed, or the path of an ``.h5ad`` file.
     groupby
         Column of ``adata.obs`` with each cell's group. Cells without a label (missing or empty)
         are left out.
@@ -280,7 +279,7 @@ class _Screen:
 
 
 def _read(
-    adata: AnnData, groupby: str, threads: int, is_log1p: bool | None, geometric: bool
+    adata: Data, groupby: str, threads: int, is_log1p: bool | None, geometric: bool
 ) -> _Screen:
     """Return the screen; its errors are those of pdex 0.3."""
     if isinstance(threads, int) and threads < 0:
