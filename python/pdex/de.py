@@ -23,7 +23,7 @@ from pdex.options import (
 )
 from pdex.output import check_output, scan
 from pdex.progress import Progress
-from pdex.strata import read_strata
+from pdex.strata import place_cells, read_strata
 from pdex.work import Work
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def de(
         Groups that take no part, neither as targets nor in the rest: with ``reference="rest"`` and
         ``exclude=["non-targeting"]`` each target is compared with all other perturbed cells.
     min_cells
-        Leave out targets with fewer labelled cells, which the logger ``pdex`` names; they still
-        belong to the rest.
+        Leave out targets with fewer labelled cells (with `strata`, that have a stratum, too), which
+        the logger ``pdex`` names; they still belong to the rest.
     strata
         Column of ``obs`` with each cell's batch or replicate: wilcoxon then compares cells within
         each and adds the comparisons up (van Elteren's test), so that differences between batches
@@ -232,10 +232,11 @@ def de(
         Unknown column or layer.
     ValueError
         Unknown reference, group, gene or option; a group with two roles; no target that has
-        `min_cells`; strata of another test, or that no target shares with its reference; NaN in the
-        matrix (with the first cell and gene); broken sparse arrays; no cells; no raw.
+        `min_cells`; strata of another test, too many, or that no target shares with its reference;
+        NaN in the matrix (with the first cell and gene); broken sparse arrays; no cells; no raw.
     TypeError
-        A matrix that does not hold real numbers, or an option that the test does not have.
+        A matrix that does not hold real numbers; an option that the test does not have; several
+        columns of strata.
     OSError
         A file that cannot be read, or whose bytes are not what it says of them: every error of a
         file names its path. Or a result that cannot be written: nothing is left of it.
@@ -267,12 +268,14 @@ def de(
     source = open_source(data, layer, use_raw)
     rest = is_rest(reference)
     with naming(source.path):
-        found = read_groups(source.adata, groupby)
+        found, within = read_groups(source.adata, groupby), None
+        strata_found = None if strata is None else read_strata(source.adata, strata)
+        if strata_found is not None:
+            found = found.only(strata_found.places >= 0)
         codes, targets = _codes(found, reference, groups, exclude, min_cells)
         selected = source.select_genes(genes)
-        within = None
-        if strata is not None:
-            within = read_strata(source.adata, strata, (codes, targets, rest))
+        if strata_found is not None:
+            within = place_cells(strata_found, (codes, targets, rest))
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")

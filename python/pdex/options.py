@@ -102,7 +102,7 @@ def check_stratified(test: str, options: dict[str, Any]) -> None:
         raise ValueError(msg)
     if options["method"] != "asymptotic":
         msg = (
-            f"method={options['method']!r} has no distribution within strata: use 'asymptotic', or "
+            f"method={options['method']!r} is not computed within strata: use 'asymptotic', or "
             "leave strata out"
         )
         raise ValueError(msg)

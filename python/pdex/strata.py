@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,57 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pdex.io.source import Groups
+
     #: A stratum for each cell (SKIP where it has none), and their number.
     Strata = tuple[npt.NDArray[np.uint32], int]
 
+logger: logging.Logger = logging.getLogger("pdex")
 
-def read_strata(
-    adata: Any, column: str, design: tuple[npt.NDArray[np.uint32], Sequence[str], bool]
+#: Strata times groups that the engine counts apart.
+_MOST = 1 << 24
+
+
+def read_strata(adata: Any, column: object) -> Groups:
+    """Return the strata of ``adata.obs[column]``.
+
+    Raises
+    ------
+    KeyError
+        No such column.
+    TypeError
+        Not the name of one column.
+    ValueError
+        No cell has a stratum.
+    """
+    if not isinstance(column, str):
+        msg = (
+            f"strata={column!r}: expected the name of a column of obs; join several columns into "
+            "one first"
+        )
+        raise TypeError(msg)
+    return read_groups(adata, column)
+
+
+def check_number(strata: Groups, n_groups: int) -> None:
+    """Raise ValueError for strata that are too many to be counted apart in `n_groups` groups."""
+    n_strata = len(strata.labels)
+    if n_strata * n_groups > _MOST:
+        msg = (
+            f"strata={strata.column!r} has {n_strata:,} values, and there are {n_groups:,} groups: "
+            f"at most {_MOST:,} pairs of both are counted apart; choose a column of few values, "
+            "such as batches or replicates"
+        )
+        raise ValueError(msg)
+
+
+def place_cells(
+    strata: Groups, design: tuple[npt.NDArray[np.uint32], Sequence[str], bool]
 ) -> Strata:
-    """Return the stratum of each cell by ``adata.obs[column]``.
+    """Return the stratum of each cell.
 
     `design` is a code for each cell (0 the background, then the targets), the targets, and whether
-    they are compared with the rest.
+    they are compared with the rest. The log says how many cells have none to be compared with.
 
     Warns
     -----
@@ -33,26 +74,50 @@ def read_strata(
 
     Raises
     ------
-    KeyError
-        No such column.
     ValueError
-        No cell has a stratum, or no target shares one with what it is compared with.
+        Too many strata; no cell of the reference has a stratum, or no target shares one with what
+        it is compared with.
     """
-    found = read_groups(adata, column)
     codes, targets, rest = design
-    strata = np.where(found.places < 0, SKIP, found.places.astype(np.uint32))
-    table = _sizes(codes, strata, len(targets) + 1, len(found.labels))
+    check_number(strata, len(targets) + 1)
+    places = np.where(strata.places < 0, SKIP, strata.places.astype(np.uint32))
+    table = _sizes(codes, places, len(targets) + 1, len(strata.labels))
     other = table.sum(axis=1, keepdims=True) - table if rest else table[:, :1]
-    shared = np.any((table > 0) & (other > 0), axis=0).tolist()[1:]
+    if not rest and not other.any():
+        msg = (
+            f"strata={strata.column!r}: no cell of the reference has a value: choose a column "
+            "where it does"
+        )
+        raise ValueError(msg)
+    apart = np.where(other > 0, 0, table)[:, 1:]
+    shared = table[:, 1:].sum(axis=0) > apart.sum(axis=0)
+    _name_lonely(strata.column, targets, shared, rest)
+    if n_apart := int(apart[:, shared].sum()):
+        logger.info(
+            "strata=%r: %d cells of targets are in strata without %s: only means take them in",
+            strata.column,
+            n_apart,
+            _what(rest),
+        )
+    return places, len(strata.labels)
+
+
+def _what(rest: bool) -> str:
+    return "other cells" if rest else "cells of the reference"
+
+
+def _name_lonely(
+    column: str, targets: Sequence[str], shared: npt.NDArray[np.bool_], rest: bool
+) -> None:
+    """Warn of targets that share no stratum; ValueError where none does."""
     lonely = [target for target, is_shared in zip(targets, shared, strict=True) if not is_shared]
-    if lonely:
-        names = ", ".join(map(repr, lonely[:8])) + ", …" * (len(lonely) > 8)
-        what = "other cells" if rest else "the reference"
-        msg = f"strata={column!r}: no stratum holds cells of {what} and of {names}"
-        if len(lonely) == len(targets):
-            raise ValueError(msg + ": choose a column whose values both have")
-        warnings.warn(msg + ", whose tests are NaN", UserWarning, stacklevel=3)
-    return strata, len(found.labels)
+    if not lonely:
+        return
+    names = ", ".join(map(repr, lonely[:8])) + ", …" * (len(lonely) > 8)
+    msg = f"strata={column!r}: no cell of {names} is in a stratum with {_what(rest)}"
+    if len(lonely) == len(targets):
+        raise ValueError(msg + ": choose a column whose values they share")
+    warnings.warn(msg + ", whose tests are NaN", UserWarning, stacklevel=4)
 
 
 def _sizes(

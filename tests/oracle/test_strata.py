@@ -313,7 +313,9 @@ def test_cells_without_a_stratum_are_left_out(screen, rng):
 
 def test_a_target_that_shares_no_stratum_is_nan_and_said(screen):
     screen.obs.loc[screen.obs["target"] == "T3", "batch"] = "its own"
-    with pytest.warns(UserWarning, match=r"no stratum holds cells of the reference and of 'T3'"):
+    with pytest.warns(
+        UserWarning, match=r"no cell of 'T3' is in a stratum with cells of the reference"
+    ):
         got = pdex.de(screen, "target", reference="ctrl", strata="batch")
     lonely = got.filter(pl.col("target") == "T3")
     assert lonely.select("statistic", "p_value", "z_score", "auroc", "fdr").to_numpy() == (
@@ -350,10 +352,15 @@ def test_a_nan_makes_its_group_nan_whatever_the_stratum():
         ({"strata": "bach"}, KeyError, "'bach' is no column of obs: it has"),
         ({"strata": "batch", "test": "ttest"}, ValueError, "ttest has none; use test='wilcoxon'"),
         ({"strata": "batch", "test": "anderson"}, ValueError, "anderson has none"),
-        ({"strata": "batch", "method": "exact"}, ValueError, "method='exact' has no distribution"),
+        ({"strata": "batch", "method": "exact"}, ValueError, "method='exact' is not computed"),
         ({"strata": "batch", "method": "auto"}, ValueError, "use 'asymptotic'"),
-        ({"strata": "alone"}, ValueError, "strata='alone': no stratum holds cells of the refere"),
-        ({"strata": "alone", "reference": "rest"}, ValueError, "no stratum holds cells of other"),
+        (
+            {"strata": "alone"},
+            ValueError,
+            "strata='alone': no cell of 'T1', 'T2', 'T3' is in a stratum with cells of the refere",
+        ),
+        ({"strata": "alone", "reference": "rest"}, ValueError, "is in a stratum with other cells"),
+        ({"strata": ["batch"]}, TypeError, r"strata=\['batch'\]: expected the name of a column"),
         ({"strata": "empty"}, ValueError, "obs\\['empty'\\] has no cell with a label"),
     ],
 )
@@ -368,7 +375,7 @@ def test_wrong_strata_of_an_expression_are_named():
     frame = pl.DataFrame({"value": [1, 2], "target": ["a", "ref"], "batch": [0.5, 1.5]})
     with pytest.raises(pl.exceptions.ComputeError, match='column "batch" has dtype f64'):
         frame.select(pdex.wilcoxon("value", "target", reference="ref", strata="batch"))
-    with pytest.raises(ValueError, match="method='auto' has no distribution within strata"):
+    with pytest.raises(ValueError, match="method='auto' is not computed within strata"):
         pdex.wilcoxon("value", "target", reference="ref", strata="batch", method="auto")
     with pytest.raises(TypeError, match="strata"):
         pdex.ttest("value", "target", reference="ref", strata="batch")
@@ -411,3 +418,66 @@ def test_nothing_is_logged_where_all_share_strata(screen, caplog):
     with caplog.at_level(logging.WARNING):
         pdex.de(screen, "target", reference="ctrl", strata="batch")
     assert caplog.records == []
+
+
+def test_min_cells_counts_cells_that_have_a_stratum(screen, caplog):
+    """A target of which most cells have no stratum is as small as those that have one."""
+    of_t3 = np.flatnonzero(screen.obs["target"] == "T3")
+    screen.obs["batch"] = screen.obs["batch"].astype(object)
+    screen.obs.iloc[of_t3[5:], 1] = None
+    kept = screen[screen.obs["batch"].notna()].copy()
+    least = {"reference": "ctrl", "strata": "batch", "min_cells": 6}
+    with caplog.at_level(logging.INFO, logger="pdex"):
+        got = pdex.de(screen, "target", **least)
+    assert_frame_equal(got, pdex.de(kept, "target", **least), check_exact=True)
+    assert got["target"].unique(maintain_order=True).to_list() == ["T1", "T2"]
+    assert "left out 1 groups of obs['target'] with fewer than 6 cells: 'T3'" in caplog.text
+    all_kept = pdex.de(screen, "target", **{**least, "min_cells": 5})
+    assert all_kept.filter(pl.col("target") == "T3")["n_target"].unique().to_list() == [5]
+
+
+def test_a_reference_without_a_stratum_is_named(screen):
+    screen.obs.loc[screen.obs["target"] == "ctrl", "batch"] = None
+    with pytest.raises(ValueError, match="strata='batch': no cell of the reference has a value"):
+        pdex.de(screen, "target", reference="ctrl", strata="batch")
+
+
+def test_cells_that_are_compared_with_none_are_counted_in_the_log(screen, caplog):
+    # The fourth batch holds no control.
+    n = ((screen.obs["batch"] == "b4") & (screen.obs["target"] != "ctrl")).sum()
+    with caplog.at_level(logging.INFO, logger="pdex"):
+        pdex.de(screen, "target", reference="ctrl", strata="batch")
+    assert f"'batch': {n} cells of targets are in strata without cells of the refer" in caplog.text
+    caplog.clear()
+    screen.obs["batch"] = np.where(screen.obs["target"] == "T3", "own", screen.obs["batch"])
+    screen.obs.iloc[np.flatnonzero(screen.obs["target"] == "T3")[0], 1] = "b1"
+    with caplog.at_level(logging.INFO, logger="pdex"):
+        pdex.de(screen, "target", reference="rest", strata="batch")
+    n = (screen.obs["batch"] == "own").sum()
+    assert f"{n} cells of targets are in strata without other cells" in caplog.text
+
+
+@pytest.mark.parametrize("call", [pdex.de, pdex.scan_anndata])
+def test_too_many_strata_are_refused_before_memory_is_taken(call):
+    """A column of names of cells: 4,200 values of 4,200 groups are 17.6 million pairs."""
+    n = 4200
+    names = [f"c{i}" for i in range(n)]
+    obs = pd.DataFrame({"target": names, "cell": names}, names)
+    data = ad.AnnData(sp.csr_matrix((n, 1), dtype=np.float32), obs)
+    text = "strata='cell' has 4,200 values, and there are 4,200 groups: at most 16,777,216 pairs"
+    options = {"reference": "c0"} if call is pdex.de else {}
+    with pytest.raises(ValueError, match=text):
+        call(data, "target", strata="cell", **options)
+
+
+def test_fold_changes_are_of_all_cells_and_may_point_the_other_way(rng):
+    """Lower in each batch, and commoner in the deep one: Simpson's paradox."""
+    batch = np.repeat(["deep", "shallow"], 200)
+    target = np.where(np.arange(400) % 200 < np.where(batch == "deep", 160, 40), "T", "ctrl")
+    mean = np.where(batch == "deep", 50, 5) * np.where(target == "T", 0.8, 1.0)
+    obs = pd.DataFrame({"target": target, "batch": batch}, [f"c{i}" for i in range(400)])
+    data = ad.AnnData(rng.poisson(mean)[:, None].astype(np.float32), obs)
+    row = pdex.de(data, "target", reference="ctrl", strata="batch").row(0, named=True)
+    assert row["log2_fold_change"] > 1
+    assert row["z_score"] < -5
+    assert row["auroc"] < 0.3

@@ -13,6 +13,7 @@ from pdex import _pdex
 from pdex.io.h5ad import naming
 from pdex.io.source import SKIP, n_threads, open_source, piece_size, read_groups
 from pdex.options import Zeros, choose
+from pdex.strata import check_number, read_strata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,9 +75,9 @@ def scan_anndata(
     KeyError
         Unknown column or layer.
     ValueError
-        Unknown gene, group or option; no raw.
+        Unknown gene, group or option; too many strata; no raw.
     TypeError
-        A matrix that does not hold real numbers.
+        A matrix that does not hold real numbers, or several columns of strata.
     OSError
         A file that cannot be read. Every error of a file names its path; what is found as the query
         runs is Polars' ComputeError.
@@ -103,10 +104,11 @@ def scan_anndata(
         found = read_groups(source.adata, groupby)
         selected = source.select_genes(genes)
         codes, groups_found = found.codes_alone(groups)
-        within = None if strata is None else read_groups(source.adata, strata)
+        within = None if strata is None else read_strata(source.adata, strata)
     n_strata = 1
     if within is not None:
         # Groups of groups: a code for each group and stratum.
+        check_number(within, len(groups_found))
         n_strata = len(within.labels)
         inside = (codes != SKIP) & (within.places >= 0)
         both = (codes.astype(np.int64) - 1) * n_strata + within.places + 1

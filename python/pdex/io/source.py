@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -290,6 +290,10 @@ class Groups:
     labels: list[str]
     #: One a cell; -1 where the cell has no label.
     places: npt.NDArray[np.int64]
+
+    def only(self, cells: npt.NDArray[np.bool_]) -> Groups:
+        """Return the same groups of some cells; the others have no label."""
+        return replace(self, places=np.where(cells, self.places, -1))
 
     def require(self, label: object, what: str) -> int:
         """Return the place of a label; ValueError names it and those there are."""
