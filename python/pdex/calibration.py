@@ -32,8 +32,9 @@ from pdex.controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
 from pdex.de import is_rest
 from pdex.io.h5ad import naming
 from pdex.io.source import at_least, limit_of, n_threads, open_source, read_groups
-from pdex.options import Alternative, Options, Test, complete, flag
+from pdex.options import Alternative, Options, Test, check_stratified, complete, flag
 from pdex.progress import Progress
+from pdex.strata import codes_of, place_cells, read_strata
 from pdex.work import Work
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def calibrate(
     *,
     by: str | None = None,
     reference: str | Iterable[str] = "non-targeting",
+    strata: str | None = None,
     test: Test = "wilcoxon",
     n_splits: int = 20,
     seed: int = 0,
@@ -178,6 +180,9 @@ def calibrate(
         out. None: random splits.
     reference
         The control group, or several, whose cells are pooled.
+    strata
+        Test within the strata of this column of ``obs``, as :func:`pdex.de` does. Splits then have
+        as many cells in each as a real group has, and guides are permuted within them.
     n_splits
         Number of random splits. With `by` they only tell how far fractions stray: the guides are
         so many times permuted among the control cells.
@@ -210,6 +215,11 @@ def calibrate(
     TypeError
         A matrix that does not hold real numbers, or an option that the test does not have.
 
+    Warns
+    -----
+    UserWarning
+        Guides that share no stratum with another: their tests are NaN, and not judged.
+
     Notes
     -----
     A split takes at most half of the control cells, however large the groups are.
@@ -225,6 +235,8 @@ def calibrate(
     ([0.05, 0.01], 20)
     """
     full = complete(test, options, alternative)
+    if strata is not None:
+        check_stratified(test, full)
     n_splits, least = at_least("n_splits", n_splits, 2), at_least("min_cells", min_cells, 1)
     rng = np.random.default_rng(at_least("seed", seed, 0))
     _check_expected(min_expected)
@@ -236,10 +248,17 @@ def calibrate(
     with naming(source.path):
         found = read_groups(source.adata, groupby)
         is_control = np.isin(found.places, found.references(reference))
+        batches = None if strata is None else read_strata(source.adata, strata)
+        within = None if batches is None else codes_of(batches)
+        if batches is not None:
+            is_control &= batches.places >= 0
         if by is None:
-            plan = splits(found, is_control, n_splits, least, rng)
+            plan = splits(found, is_control, n_splits, least, rng, within)
         else:
-            plan = guides_of(read_groups(source.adata, by), is_control, n_splits, least, rng)
+            guides = read_groups(source.adata, by)
+            plan = guides_of(guides, is_control, n_splits, least, rng, within)
+        if batches is not None:
+            place_cells(batches, (plan.codes[0], plan.names[: plan.n_targets], True))
         selected = source.select_genes(genes)
     if is_log1p is None:
         is_log1p = source.looks_log1p(threads)
@@ -248,13 +267,13 @@ def calibrate(
     bar = Progress(
         plan.n_jobs * len(selected), None if progress is None else flag("progress", progress)
     )
-    run = Run(source, selected, question, threads, limit)
+    run = Run(source, selected, question, threads, limit, plan.strata)
     try:
         columns, nonzero, counts = run.all(plan, float(min_expected), bar)
     finally:
         bar.close()
     design = (plan.codes[0], plan.n_targets, True)
-    work = Work(source, selected, design, question, threads, limit)
+    work = Work(source, selected, design, question, threads, limit, plan.strata)
     return _judge(
         work.table(plan.names, plan.categories, columns), plan, nonzero, counts, min_expected
     )

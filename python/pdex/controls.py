@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pdex.io.memory import Matrix
     from pdex.io.source import Groups, Piece, Source
     from pdex.progress import Progress
+    from pdex.strata import Strata
 
     Codes: TypeAlias = npt.NDArray[np.uint32]
     Floats: TypeAlias = npt.NDArray[np.float64]
@@ -54,6 +55,8 @@ class Plan:
         The comparisons in order, and all names that their column knows.
     sizes
         The number of each comparison's target cells.
+    strata
+        A stratum for each cell, and their number, where cells are compared within strata.
     """
 
     codes: list[Codes]
@@ -61,6 +64,7 @@ class Plan:
     names: list[str]
     categories: list[str]
     sizes: Counts
+    strata: Strata | None = None
 
     @property
     def n_targets(self) -> int:
@@ -84,8 +88,13 @@ def splits(
     n_splits: int,
     min_cells: int,
     rng: np.random.Generator,
+    strata: Strata | None = None,
 ) -> Plan:
-    """Return independent random samples of the control cells, of the sizes of the real groups."""
+    """Return independent random samples of the control cells, of the sizes of the real groups.
+
+    A sample has at most half of the control cells; with strata, as many cells in each stratum as a
+    real group has, and at most half of those there.
+    """
     cells = np.flatnonzero(is_control)
     if cells.size < 2 * min_cells:
         msg = (
@@ -93,23 +102,38 @@ def splits(
             f"min_cells={min_cells} take {2 * min_cells}"
         )
         raise ValueError(msg)
-    sizes = np.delete(found.sizes(), np.unique(found.places[cells]))
-    sizes = sizes[sizes >= min_cells]
-    if not sizes.size:
+    of_cell, n_strata = strata or (np.zeros(is_control.size, dtype=np.uint32), 1)
+    inside = [cells[of_cell[cells] == stratum] for stratum in range(n_strata)]
+    halves = [some.size // 2 for some in inside]
+    sizes = np.minimum(_sizes(found, is_control, of_cell, n_strata), halves)
+    sizes = sizes[sizes.sum(axis=1) >= min_cells]
+    if not len(sizes):
         msg = (
             f"obs[{found.column!r}] has no group of min_cells={min_cells} besides the reference "
             "that gives a split its size: lower min_cells, or name a column of guides with by="
         )
         raise ValueError(msg)
-    drawn = np.minimum(rng.choice(sizes, n_splits), cells.size // 2)
+    drawn = sizes[rng.choice(len(sizes), n_splits)]
     all_codes = []
-    for size in drawn:
+    for of_strata in drawn:
         codes = np.full(is_control.size, SKIP, dtype=np.uint32)
         codes[cells] = 0
-        codes[rng.choice(cells, size, replace=False)] = 1
+        for some, size in zip(inside, of_strata, strict=True):
+            codes[rng.choice(some, size, replace=False)] = 1
         all_codes.append(codes)
     names = [f"split {i + 1}" for i in range(n_splits)]
-    return Plan(all_codes, [], names, names, drawn)
+    return Plan(all_codes, [], names, names, drawn.sum(axis=1), strata)
+
+
+def _sizes(
+    found: Groups, is_control: npt.NDArray[np.bool_], of_cell: Codes, n_strata: int
+) -> Counts:
+    """Return, groups without control cells x strata, how many cells there are."""
+    labelled = (found.places >= 0) & (of_cell != SKIP)
+    places = found.places[labelled] * n_strata + of_cell[labelled]
+    shape = (len(found.labels), n_strata)
+    sizes = np.bincount(places, minlength=shape[0] * n_strata).reshape(shape)
+    return np.delete(sizes, np.unique(found.places[is_control]), axis=0)
 
 
 def guides_of(
@@ -118,8 +142,9 @@ def guides_of(
     n_splits: int,
     min_cells: int,
     rng: np.random.Generator,
+    strata: Strata | None = None,
 ) -> Plan:
-    """Return the control guides, and random permutations of them."""
+    """Return the control guides, and random permutations of them (within strata)."""
     places = np.where(is_control, guides.places, -1)
     sizes = np.bincount(places[places >= 0], minlength=len(guides.labels))
     wanted = np.flatnonzero(sizes >= min_cells)
@@ -142,15 +167,17 @@ def guides_of(
     table[-1] = SKIP
     codes = table[places]
     cells = np.flatnonzero(codes != SKIP)
+    of_cell, n_strata = strata or (np.zeros(codes.size, dtype=np.uint32), 1)
+    inside = [cells[of_cell[cells] == stratum] for stratum in range(n_strata)]
     shuffled = []
     for _ in range(n_splits):
         mixed = codes.copy()
-        mixed[cells] = rng.permutation(codes[cells])
+        for some in inside:
+            mixed[some] = rng.permutation(codes[some])
         shuffled.append(mixed)
     names = [guides.labels[i] for i in wanted]
-    return Plan(
-        [codes], shuffled, names, [guides.labels[i] for i in np.flatnonzero(sizes)], sizes[wanted]
-    )
+    categories = [guides.labels[i] for i in np.flatnonzero(sizes)]
+    return Plan([codes], shuffled, names, categories, sizes[wanted], strata)
 
 
 # --- the engine's part --------------------------------------------------------------------------
@@ -165,6 +192,7 @@ class Run:
     question: tuple[str, dict[str, Any], str]
     threads: int
     memory: int
+    strata: Strata | None = None
 
     def all(
         self, plan: Plan, min_expected: float, bar: Progress
@@ -232,7 +260,7 @@ class Run:
         return count
 
     def _job(self, codes: Codes, n_targets: int, n_genes: int) -> _pdex.Job:
-        return _pdex.Job(codes, n_targets, True, n_genes, *self.question, self.threads)
+        return _pdex.Job(codes, n_targets, True, n_genes, *self.question, self.threads, self.strata)
 
 
 def _presence(matrix: Matrix) -> Matrix:

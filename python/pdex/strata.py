@@ -80,7 +80,7 @@ def place_cells(
     """
     codes, targets, rest = design
     check_number(strata, len(targets) + 1)
-    places = np.where(strata.places < 0, SKIP, strata.places.astype(np.uint32))
+    places, _ = within = codes_of(strata)
     table = _sizes(codes, places, len(targets) + 1, len(strata.labels))
     other = table.sum(axis=1, keepdims=True) - table if rest else table[:, :1]
     if not rest and not other.any():
@@ -99,6 +99,12 @@ def place_cells(
             n_apart,
             _what(rest),
         )
+    return within
+
+
+def codes_of(strata: Groups) -> Strata:
+    """Return a code for each cell's stratum, and their number."""
+    places = np.where(strata.places < 0, SKIP, strata.places.astype(np.uint32))
     return places, len(strata.labels)
 
 

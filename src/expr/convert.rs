@@ -373,15 +373,6 @@ impl<V: Value> Rows<V> {
         Ok(())
     }
 
-    /// Whether a stratum holds cells of target `t` and of what it is compared with.
-    fn share_a_stratum(&self, t: usize, reference: Reference) -> bool {
-        let strata = self.strata.as_deref().unwrap_or(&self.sizes);
-        strata.chunks_exact(self.sizes.len()).any(|sizes| {
-            let (n1, n2) = pair(sizes, sizes.iter().sum(), reference, t);
-            n1 > 0 && n2 > 0
-        })
-    }
-
     /// The comparisons of all targets.
     fn compare(&self, labels: &Labels, Asked { test, auroc }: Asked) -> Vec<Row> {
         thread_local! {
@@ -412,7 +403,8 @@ impl<V: Value> Rows<V> {
                     reference_mean: mean(n_reference, undefined.1, cell.reference_mean),
                     comparison: match cell.comparison {
                         _ if n_target == 0 || n_reference == 0 => None,
-                        _ if strata.is_some_and(|_| !self.share_a_stratum(t, reference)) => None,
+                        // No stratum holds both samples: else U is a number.
+                        of if strata.is_some() && of.statistic.is_nan() => None,
                         _ if undefined.0 || undefined.1 => Some(Comparison::NAN),
                         comparison => Some(comparison),
                     },

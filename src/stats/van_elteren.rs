@@ -32,8 +32,11 @@
 
 use super::Alternative;
 use super::special::{Tail, normal};
-use super::two::Two;
+use super::two::{Two, divide};
 use super::wilcoxon::{RankSum, Wilcoxon, tail};
+
+/// Less of the weighted pairs than this is no difference: sums have some 100 bits.
+const CANCELLED: f64 = 1e-25;
 
 /// The sufficient statistics of one comparison: weighted sums over the strata so far, in two words,
 /// so that the order of strata does not matter.
@@ -56,11 +59,15 @@ impl StratifiedSum {
         if n_target == 0 || n_reference == 0 {
             return;
         }
-        let weight = 1.0 / (n_target + n_reference + 1) as f64;
+        let above = (n_target + n_reference + 1) as f64;
+        let weight = 1.0 / above;
         let pairs = n_target * n_reference;
         let twice_excess = twice_u.cast_signed() - pairs.cast_signed();
         self.statistic.add(weight * (twice_u as f64 / 2.0));
-        self.twice_excess.add(weight * twice_excess as f64);
+        // In two words, so that what cancels between strata leaves nothing.
+        let (excess, rest) = divide(1.0, twice_excess as f64, above);
+        self.twice_excess.add(excess);
+        self.twice_excess.add(rest);
         self.pairs.add(weight * pairs as f64);
         self.variance.add(weight * weight * stratum.variance(tie_correct));
     }
@@ -100,6 +107,8 @@ impl StratifiedSum {
             return None;
         }
         let constant = variance == 0.0;
+        // What is left of fractions that cancel.
+        let twice_excess = if twice_excess.abs() < CANCELLED * pairs { 0.0 } else { twice_excess };
         let z_score = if constant { 0.0 } else { twice_excess / 2.0 / variance.sqrt() };
         let p = match alternative {
             Alternative::TwoSided => Tail::NAN,
@@ -107,7 +116,10 @@ impl StratifiedSum {
             Alternative::Greater => tail(z_score, Alternative::Greater),
             Alternative::Less => tail(-z_score, Alternative::Less),
         };
-        Some(Wilcoxon { statistic, p, z_score, auroc: statistic / pairs })
+        // Near ½ its distance from there, so that it has the sign of the score.
+        let distance = twice_excess / pairs / 2.0;
+        let auroc = if distance.abs() < 0.25 { 0.5 + distance } else { statistic / pairs };
+        Some(Wilcoxon { statistic, p, z_score, auroc })
     }
 }
 
@@ -129,6 +141,28 @@ mod tests {
             sum.push(&naive::rank_sum(x, y), tie_correct);
         }
         sum
+    }
+
+    /// Excesses 2 U - n1 n2 that cancel as fractions: -4/12 + 22/30 - 4/10 = 0.
+    #[test]
+    fn strata_that_cancel_leave_no_difference() {
+        for (n_reference, excess) in [
+            ([10u64, 28, 8], [-4i64, 22, -4]),
+            ([58, 13, 7], [-8, -3, 3]),
+            ([46, 38, 22], [4, 10, -8]),
+            ([34, 18, 7], [10, 10, -7]),
+        ] {
+            let mut sum = StratifiedSum::default();
+            for (n, e) in n_reference.into_iter().zip(excess) {
+                let twice_u = (n.cast_signed() + e).cast_unsigned();
+                sum.push(&RankSum { n_target: 1, n_reference: n, twice_u, ties: 0 }, true);
+            }
+            let test = sum.test(Alternative::TwoSided).unwrap();
+            assert_eq!(
+                (test.z_score, test.auroc, test.p.p, test.p.neg_log10),
+                (0.0, 0.5, 1.0, 0.0)
+            );
+        }
     }
 
     proptest! {

@@ -5,11 +5,12 @@ import logging
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from pdex import controls
+from pdex import controls, strata
 from pdex.io.source import open_source, read_groups
 from polars.testing import assert_frame_equal
 from scipy import stats
@@ -414,3 +415,108 @@ def test_dense_and_raw_are_read(data):
     raw.raw = data
     assert run(raw, by="guide", use_raw=True).table.equals(expected.table)
     assert open_source(raw, None, True).where == "raw.X"
+
+
+# --- strata -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def batches():
+    """Null counts of three batches of other depths; groups and guides are spread unevenly."""
+    rng = np.random.default_rng(7)
+    n = 2_400
+    batch = rng.integers(0, 3, n)
+    control = rng.random(n) < 0.5
+    group = np.where(rng.random(n) < np.array([0.1, 0.5, 0.9])[batch], "A", "B")
+    guide = np.where(rng.random(n) < np.array([0.8, 0.5, 0.2])[batch], "nt0", "nt1")
+    x = rng.poisson(np.array([1, 2, 4])[batch][:, None] * rng.gamma(3, 0.4, 300))
+    obs = pd.DataFrame(
+        {
+            "target": np.where(control, "non-targeting", group),
+            "guide": guide,
+            "batch": np.array(["x", "y", "z"])[batch],
+        },
+        [f"c{i}" for i in range(n)],
+    )
+    obs.iloc[:40, 2] = None
+    return ad.AnnData(sp.csr_matrix(x.astype(np.float32)), obs)
+
+
+def test_guides_of_other_batches_are_alike_within_them(batches):
+    plain = run(batches, by="guide")
+    assert plain.verdict == "too many small p-values"
+    assert plain.summary["fraction"][0] > 0.9
+    found = run(batches, by="guide", strata="batch")
+    assert found.verdict == "calibrated"
+    assert abs(found.summary["fraction"][0] - 0.05) < 0.03
+    control = batches[(batches.obs["target"] == "non-targeting") & batches.obs["batch"].notna()]
+    same(found.table, pdex.de(control.copy(), "guide", reference="rest", strata="batch"))
+
+
+def test_splits_are_spread_over_strata_as_real_groups_are(batches):
+    found = run(batches, strata="batch")
+    assert found.verdict == "calibrated"
+    label, batch = batches.obs["target"].to_numpy(), batches.obs["batch"].to_numpy()
+    names = ["x", "y", "z"]
+    real = {
+        tuple(
+            min(
+                ((label == group) & (batch == name)).sum(),
+                ((label == "non-targeting") & (batch == name)).sum() // 2,
+            )
+            for name in names
+        )
+        for group in "AB"
+    }
+    is_control = (label == "non-targeting") & pd.notna(batch)
+    within = strata.codes_of(strata.read_strata(batches, "batch"))
+    how = (is_control, SPLITS, 10, np.random.default_rng(0), within)
+    plan = controls.splits(read_groups(batches, "target"), *how)
+    made = [tuple(((codes == 1) & (batch == name)).sum() for name in names) for codes in plan.codes]
+    assert set(made) == real
+    assert found.comparisons["n_target"].to_list() == [sum(sizes) for sizes in made]
+    for i, codes in enumerate(plan.codes):
+        rows = found.table.filter(pl.col("target") == f"split {i + 1}")
+        same(rows, by_codes(batches, codes, [f"split {i + 1}"], strata="batch"))
+
+
+def test_guides_are_permuted_within_strata(batches):
+    is_control = (batches.obs["target"] == "non-targeting").to_numpy()
+    is_control &= batches.obs["batch"].notna().to_numpy()
+    within = strata.codes_of(strata.read_strata(batches, "batch"))
+    how = (is_control, SPLITS, 10, np.random.default_rng(0), within)
+    plan = controls.guides_of(read_groups(batches, "guide"), *how)
+    for codes in plan.shuffled:
+        assert (codes != plan.codes[0]).sum() > 100
+        for stratum in range(3):
+            here = within[0] == stratum
+            assert (np.bincount(codes[here & is_control])).tolist() == (
+                np.bincount(plan.codes[0][here & is_control]).tolist()
+            )
+
+
+def test_a_guide_of_its_own_stratum_is_not_judged(batches):
+    alone = batches.copy()
+    own = (alone.obs["target"] == "non-targeting") & (np.arange(alone.n_obs) % 7 == 0)
+    alone.obs.loc[own, ["guide", "batch"]] = ["nt2", "its own"]
+    with pytest.warns(UserWarning, match="no cell of 'nt2' is in a stratum with other cells"):
+        found = run(alone, by="guide", strata="batch")
+    rows = found.comparisons.filter(pl.col("target") == "nt2")
+    assert rows["n"].to_list() == [0]
+    assert found.verdict == "calibrated"
+    assert not found.table.filter(pl.col("target") == "nt2")["judged"].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"strata": "batches"}, KeyError, "'batches' is no column of obs"),
+        ({"strata": "batch", "test": "ttest"}, ValueError, "ttest has none"),
+        ({"strata": "batch", "method": "auto"}, ValueError, "method='auto' is not computed"),
+        ({"strata": "guide", "by": "guide"}, ValueError, "'nt0', 'nt1' is in a stratum with other"),
+        ({"strata": "target"}, ValueError, "has no group of min_cells=10 besides the reference"),
+    ],
+)
+def test_wrong_strata(batches, options, error, text):
+    with pytest.raises(error, match=text):
+        run(batches, **options)

@@ -154,6 +154,7 @@ def calibrated(screen: AnnData) -> pdex.Calibration:
         groupby="target",
         by="guide",
         reference=["non-targeting"],
+        strata="batch",
         test="wilcoxon",
         n_splits=3,
         seed=2,

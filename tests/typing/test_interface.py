@@ -150,6 +150,7 @@ def interface():
 def screen(interface):
     screen = interface.simulated()
     screen.obs["guide"] = [f"guide {i % 5}" for i in range(screen.n_obs)]
+    screen.obs["batch"] = [f"batch {i % 2}" for i in range(screen.n_obs)]
     screen.obs["target gene"] = [f"g{code}" for code in screen.obs["target"].cat.codes]
     screen.layers["log"] = screen.X.log1p()
     screen.layers["noise"] = np.random.default_rng(0).normal(size=screen.shape)

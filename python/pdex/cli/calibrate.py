@@ -67,6 +67,14 @@ _DATA, _RESULT = "What is compared", "The result"
     help="Column of obs with the guide of each control cell; random splits where not given.",
 )
 @option(
+    "--strata",
+    metavar="COLUMN",
+    panel=_DATA,
+    shell_complete=completion.columns,
+    help="wilcoxon: column of obs with each cell's batch or replicate, within which cells are "
+    "compared, split and permuted.",
+)
+@option(
     "--min-cells",
     type=click.IntRange(min=1),
     metavar="N",
