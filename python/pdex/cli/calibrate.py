@@ -11,8 +11,6 @@ from pdex.cli import completion
 from pdex.cli.base import (
     FILE,
     Command,
-    Memory,
-    Names,
     Number,
     check_result,
     check_screen,
@@ -20,7 +18,13 @@ from pdex.cli.base import (
     option,
     size,
 )
-from pdex.cli.question import given_of, options_of_tests
+from pdex.cli.question import (
+    DATA,
+    given_of,
+    options_of_data,
+    options_of_tests,
+    options_of_work,
+)
 from pdex.output import save
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ pdex calibrate screen.h5ad -g target --by guide -o controls.parquet
 pdex report de.parquet --calibration controls.parquet
 """
 
-_DATA, _RESULT = "What is compared", "The result"
+_RESULT = "The result"
 
 
 @click.command(
@@ -44,7 +48,7 @@ _DATA, _RESULT = "What is compared", "The result"
     "--groupby",
     required=True,
     metavar="COLUMN",
-    panel=_DATA,
+    panel=DATA,
     shell_complete=completion.columns,
     help="Column of obs with each cell's group.",
 )
@@ -55,24 +59,16 @@ _DATA, _RESULT = "What is compared", "The result"
     show_default=True,
     multiple=True,
     metavar="LABEL",
-    panel=_DATA,
+    panel=DATA,
     shell_complete=completion.labels,
     help="The control group, or several, each after its own -r.",
 )
 @option(
     "--by",
     metavar="COLUMN",
-    panel=_DATA,
+    panel=DATA,
     shell_complete=completion.columns,
     help="Column of obs with the guide of each control cell; random splits where not given.",
-)
-@option(
-    "--strata",
-    metavar="COLUMN",
-    panel=_DATA,
-    shell_complete=completion.columns,
-    help="wilcoxon: column of obs with each cell's batch or replicate, within which cells are "
-    "compared, split and permuted.",
 )
 @option(
     "--min-cells",
@@ -80,31 +76,10 @@ _DATA, _RESULT = "What is compared", "The result"
     metavar="N",
     default=10,
     show_default=True,
-    panel=_DATA,
+    panel=DATA,
     help="Guides of fewer cells are not tested; groups of fewer give no size of splits.",
 )
-@option(
-    "--genes",
-    type=Names(),
-    multiple=True,
-    metavar="NAMES",
-    panel=_DATA,
-    help="Test only these genes: names with commas between them, or @FILE with one name a line.",
-)
-@option(
-    "--layer",
-    metavar="NAME",
-    panel=_DATA,
-    shell_complete=completion.layers,
-    help="Layer to read instead of X.",
-)
-@option("--use-raw", is_flag=True, panel=_DATA, help="Read raw/X with its genes instead.")
-@option(
-    "--is-log1p/--counts",
-    default=None,
-    panel=_DATA,
-    help="What the values are; guessed where neither is given. Decides the means of --output.",
-)
+@options_of_data
 @options_of_tests
 @option(
     "--n-splits",
@@ -140,9 +115,7 @@ _DATA, _RESULT = "What is compared", "The result"
     panel=_RESULT,
     help="Write the p-values that are judged, as 'pdex report --calibration' takes them.",
 )
-@option("--threads", type=click.IntRange(min=1), metavar="N", help="How many threads work.")
-@option("--memory-limit", type=Memory(), metavar="SIZE", help="Such as 800MB or 2GB.")
-@option("--progress/--no-progress", default=None, help="Show a bar on stderr.")
+@options_of_work
 def calibrate(path: Path, output: Path | None, **options: Any) -> None:
     """Test control guides, or random splits of the control cells, against the other controls.
 

@@ -13,7 +13,6 @@ from pdex.cli import completion
 from pdex.cli.base import (
     FILE,
     Command,
-    Memory,
     Names,
     Number,
     check_result,
@@ -22,7 +21,13 @@ from pdex.cli.base import (
     option,
     size,
 )
-from pdex.cli.question import given_of, options_of_tests
+from pdex.cli.question import (
+    DATA,
+    given_of,
+    options_of_data,
+    options_of_tests,
+    options_of_work,
+)
 from pdex.cli.show import FORMATS, show
 
 EXAMPLES = """
@@ -35,7 +40,7 @@ pdex de screen.h5ad -g target --strata bio_rep -o de.parquet   # within replicat
 pdex de large.h5ad -g target --memory-limit 2GB --threads 8 -o de.parquet
 """
 
-_DATA, _RESULT = "What is compared", "The result"
+_RESULT = "The result"
 
 
 @click.command("de", cls=Command, examples=EXAMPLES, short_help="Test every gene of every target.")
@@ -45,7 +50,7 @@ _DATA, _RESULT = "What is compared", "The result"
     "--groupby",
     required=True,
     metavar="COLUMN",
-    panel=_DATA,
+    panel=DATA,
     shell_complete=completion.columns,
     help="Column of obs with each cell's group; 'pdex info FILE' lists them.",
 )
@@ -56,7 +61,7 @@ _DATA, _RESULT = "What is compared", "The result"
     show_default=True,
     multiple=True,
     metavar="LABEL",
-    panel=_DATA,
+    panel=DATA,
     shell_complete=completion.labels,
     help="The group that all others are compared with, or several, each after its own -r, whose "
     "cells are pooled; or 'rest': each with all other cells.",
@@ -66,7 +71,7 @@ _DATA, _RESULT = "What is compared", "The result"
     type=Names(),
     multiple=True,
     metavar="NAMES",
-    panel=_DATA,
+    panel=DATA,
     shell_complete=completion.label_lists,
     help="Test only these groups: names with commas between them, or @FILE with one name a line.",
 )
@@ -75,7 +80,7 @@ _DATA, _RESULT = "What is compared", "The result"
     type=Names(),
     multiple=True,
     metavar="NAMES",
-    panel=_DATA,
+    panel=DATA,
     shell_complete=completion.label_lists,
     help="These groups take no part, neither as targets nor in the rest.",
 )
@@ -83,44 +88,10 @@ _DATA, _RESULT = "What is compared", "The result"
     "--min-cells",
     type=click.IntRange(min=1),
     metavar="N",
-    panel=_DATA,
+    panel=DATA,
     help="Leave out targets of fewer cells; they still belong to the rest.",
 )
-@option(
-    "--strata",
-    metavar="COLUMN",
-    panel=_DATA,
-    shell_complete=completion.columns,
-    help="wilcoxon: column of obs with each cell's batch or replicate, within which cells are "
-    "compared (van Elteren's test).",
-)
-@option(
-    "--genes",
-    type=Names(),
-    multiple=True,
-    metavar="NAMES",
-    panel=_DATA,
-    help="Test only these genes, given as --groups are.",
-)
-@option(
-    "--layer",
-    metavar="NAME",
-    panel=_DATA,
-    shell_complete=completion.layers,
-    help="Layer to read instead of X.",
-)
-@option(
-    "--use-raw",
-    is_flag=True,
-    panel=_DATA,
-    help="Read raw/X with its genes instead.",
-)
-@option(
-    "--is-log1p/--counts",
-    default=None,
-    panel=_DATA,
-    help="What the values are; guessed where neither is given. Decides means and fold changes.",
-)
+@options_of_data
 @options_of_tests
 @option(
     "--auroc",
@@ -174,23 +145,7 @@ _DATA, _RESULT = "What is compared", "The result"
     panel=_RESULT,
     help="How rows are printed: a table on a terminal, else CSV, where not given.",
 )
-@option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="How many threads work; all cores where not given. It changes no number.",
-)
-@option(
-    "--memory-limit",
-    type=Memory(),
-    metavar="SIZE",
-    help="Memory beyond the result, such as 800MB or 2GB; 1GB where not given.",
-)
-@option(
-    "--progress/--no-progress",
-    default=None,
-    help="Show a bar on stderr; on a terminal only where neither is given.",
-)
+@options_of_work
 def de(path: Path, output: Path | None, head: int | None, form: str | None, **options: Any) -> None:
     """Test every gene of every target in FILE (.h5ad) against the reference.
 

@@ -1,4 +1,4 @@
-"""The options of the tests, which ``pdex de`` and ``pdex calibrate`` share."""
+"""The options that ``pdex de`` and ``pdex calibrate`` share: data, tests and work."""
 
 from __future__ import annotations
 
@@ -6,15 +6,72 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from pdex.cli.base import option
+from pdex.cli import completion
+from pdex.cli.base import Memory, Names, option
 from pdex.options import DEFAULTS, Alternative, Method, PValue, check_stratified, complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+#: The panel of the options that say what is compared.
+DATA = "What is compared"
 _PANEL = "The test"
 
-_OPTIONS = (
+_OF_DATA = (
+    option(
+        "--strata",
+        metavar="COLUMN",
+        panel=DATA,
+        shell_complete=completion.columns,
+        help="wilcoxon: column of obs with each cell's batch or replicate, within which cells are "
+        "compared (van Elteren's test).",
+    ),
+    option(
+        "--genes",
+        type=Names(),
+        multiple=True,
+        metavar="NAMES",
+        panel=DATA,
+        help="Test only these genes: names with commas between them, or @FILE with one name a "
+        "line.",
+    ),
+    option(
+        "--layer",
+        metavar="NAME",
+        panel=DATA,
+        shell_complete=completion.layers,
+        help="Layer to read instead of X.",
+    ),
+    option("--use-raw", is_flag=True, panel=DATA, help="Read raw/X with its genes instead."),
+    option(
+        "--is-log1p/--counts",
+        default=None,
+        panel=DATA,
+        help="What the values are; guessed where neither is given. Decides means and fold changes.",
+    ),
+)
+
+_OF_WORK = (
+    option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="How many threads work; all cores where not given. It changes no number.",
+    ),
+    option(
+        "--memory-limit",
+        type=Memory(),
+        metavar="SIZE",
+        help="Memory beyond the result, such as 800MB or 2GB; 1GB where not given.",
+    ),
+    option(
+        "--progress/--no-progress",
+        default=None,
+        help="Show a bar on stderr; on a terminal only where neither is given.",
+    ),
+)
+
+_OF_TESTS = (
     option(
         "-t",
         "--test",
@@ -77,11 +134,20 @@ _OPTIONS = (
 )
 
 
-def options_of_tests(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of all tests to a command, in the order of its help."""
-    for add in reversed(_OPTIONS):
-        command = add(command)
-    return command
+def _all_of(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Return what adds options to a command, in the order of its help."""
+
+    def add(command: Any) -> Any:
+        for one in reversed(options):
+            command = one(command)
+        return command
+
+    return add
+
+
+options_of_data = _all_of(_OF_DATA)
+options_of_tests = _all_of(_OF_TESTS)
+options_of_work = _all_of(_OF_WORK)
 
 
 def given_of(options: dict[str, Any]) -> dict[str, Any]:
