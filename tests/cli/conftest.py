@@ -37,10 +37,13 @@ def path(screen, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def slow_path(tmp_path_factory):
-    """A screen whose Anderson-Darling tests against the rest take many seconds."""
+    """A screen of many distinct values, whose Anderson-Darling tests against the rest take long.
+
+    Measured: 12 s on two cores; a bar comes after one.
+    """
     rng = np.random.default_rng(1)
     labels = np.repeat([f"t{i}" for i in range(300)] + ["non-targeting"], 4)
-    screen = ad.AnnData(rng.poisson(0.3, (len(labels), 30_000)).astype(np.float32))
+    screen = ad.AnnData(rng.poisson(300, (len(labels), 30_000)).astype(np.float32))
     screen.obs["target"] = pd.Categorical(labels)
     path = tmp_path_factory.mktemp("slow") / "slow.h5ad"
     screen.write_h5ad(path)
