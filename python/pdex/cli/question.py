@@ -145,9 +145,9 @@ def _all_of(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
     return add
 
 
-options_of_data = _all_of(_OF_DATA)
-options_of_tests = _all_of(_OF_TESTS)
-options_of_work = _all_of(_OF_WORK)
+options_of_data: Callable[[Any], Any] = _all_of(_OF_DATA)
+options_of_tests: Callable[[Any], Any] = _all_of(_OF_TESTS)
+options_of_work: Callable[[Any], Any] = _all_of(_OF_WORK)
 
 
 def given_of(options: dict[str, Any]) -> dict[str, Any]:
