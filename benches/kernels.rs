@@ -10,19 +10,30 @@
 //! fixed seeds.  One gene: 30,000 cells, 200 targets and 1,020 control cells, two fifths of them
 //! not zero.  The engine: 4,000 cells x 256 genes, 40 targets.
 #![allow(clippy::unwrap_used, missing_docs)]
+// Inputs are made as a bench likes.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
 
 #[path = "kernels/inputs.rs"]
 mod inputs;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inputs::{Gene, Random, Screen, golden, near};
-use pdex::engine::bins::{Background, Sums, background};
+use pdex::engine::column::{Column, Record};
 use pdex::engine::design::{Design, Reference, pair};
-use pdex::engine::question::{Question, Scale, Test};
-use pdex::engine::run::{Monitor, Plan, run};
-use pdex::engine::sorted::{Ranks, Sample, Sorted};
+use pdex::engine::gene::GeneKernel;
+use pdex::engine::plan::Limits;
+use pdex::engine::pool::Monitor;
+use pdex::engine::request::{GeneRequest, Request, Scale};
+use pdex::engine::run::{Run, Workspace};
+use pdex::engine::source::sorted::{Ranks, Sample, Sorted};
 use pdex::engine::table::Table;
-use pdex::matrix::Csr;
+use pdex::engine::test::Test;
+use pdex::matrix::{Csr, View};
 use pdex::stats::adjust::benjamini_hochberg;
 use pdex::stats::anderson::{self, AndersonSum};
 use pdex::stats::exact::NullTables;
@@ -34,7 +45,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 const REFERENCES: [(&str, Reference); 2] =
-    [("reference", Reference::Background), ("rest", Reference::Rest)];
+    [("reference", Reference::Group), ("rest", Reference::Rest)];
 
 fn tests() -> [(&'static str, Test); 3] {
     [
@@ -89,7 +100,7 @@ fn sorted(criterion: &mut Criterion) {
         let mut call = || {
             sorted.sort(black_box(&sample));
             match reference {
-                Reference::Background => sorted.rank::<false>(&zeros, &sizes, &mut ranks),
+                Reference::Group => sorted.rank::<false>(&zeros, &sizes, &mut ranks),
                 Reference::Rest => sorted.rank::<true>(&zeros, &sizes, &mut ranks),
             }
         };
@@ -130,51 +141,46 @@ fn check_pair(test: Test, x: &[f64], y: &[f64], statistic: f64, p: f64) {
     near(p, want, 1e-9);
 }
 
-fn histograms(criterion: &mut Criterion) {
-    let gene = Gene::of_counts();
-    let (_, _, sizes) = gene.sparse();
-    let targets: Vec<Vec<u16>> =
-        (1..sizes.len()).map(|code| gene.bins(|c| c as usize == code)).collect();
-    let weights: Vec<f64> = (0..Gene::BINS).map(|v| v as f64).collect();
-    let mut group = criterion.benchmark_group("one gene's histograms compared");
-    group.throughput(Throughput::Elements(targets.len() as u64));
-    for (name, reference) in REFERENCES {
-        let rest = reference == Reference::Rest;
-        let own: Vec<u32> = gene.bins(|code| rest || code == 0);
-        let cells = own.iter().map(|&n| u64::from(n)).sum();
-        let mut ranks = vec![0; own.len()];
-        let ties = background(&own, &mut ranks);
-        let sums = Sums::of::<_, true>(&own);
-        let own = Background { own: &own, ranks: &ranks, ties, sums, cells, rest };
-        for (test_name, test) in tests() {
-            let tables = NullTables::default();
-            let scale = Scale::Plain;
-            let all = sizes.iter().sum();
-            let question = Question {
-                sizes: &sizes,
-                strata: None,
-                cells: all,
-                reference,
-                test,
-                auroc: false,
-                scale,
-                tables: &tables,
-            };
-            let compare =
-                |t: usize| own.cell(&targets[t], question.pair(t), &weights, &question).comparison;
-            for t in 0..2 {
-                let (x, y) = gene.samples(t as u32 + 1, reference);
-                let got = compare(t);
-                check_statistic(test, &x, &y, got.statistic);
-                if let Test::Wilcoxon(options) = test {
-                    // The score holds the ties; p-values are made of many scores at once.
-                    let want = naive::rank_sum(&x, &y).test(&options, &tables).unwrap();
-                    assert_eq!(got.extra[0], want.z_score);
+/// One gene through the source that suits it: a table of small counts, or a sort.
+fn genes(criterion: &mut Criterion) {
+    for (kind, gene) in [("counts", Gene::of_counts()), ("log", Gene::of_log_values())] {
+        let (entries, zeros, sizes) = gene.sparse();
+        let sample = Sample { entries: &entries, weights: None, zeros: &zeros };
+        let (cells, tables) = (sizes.iter().sum(), NullTables::default());
+        let mut group = criterion.benchmark_group(format!("one gene measured, {kind}"));
+        group.throughput(Throughput::Elements(sizes.len() as u64 - 1));
+        for (name, reference) in REFERENCES {
+            for (test_name, test) in tests() {
+                let request = GeneRequest {
+                    sizes: &sizes,
+                    strata: None,
+                    cells,
+                    reference,
+                    test,
+                    auroc: false,
+                    scale: Scale::Plain,
+                    tables: &tables,
+                };
+                let mut kernel = GeneKernel::default();
+                let mut records = vec![Record::EMPTY; sizes.len() - 1];
+                let mut call = || {
+                    kernel.compare(black_box(&sample), &request, |t, record| records[t] = record);
+                    records[0][Column::Statistic]
+                };
+                call();
+                group.bench_function(BenchmarkId::new(test_name, name), |bencher| {
+                    bencher.iter(&mut call);
+                });
+                for (t, record) in records.iter().enumerate().take(2) {
+                    let (x, y) = gene.samples(t as u32 + 1, reference);
+                    check_statistic(test, &x, &y, record[Column::Statistic]);
+                    if let Test::Wilcoxon(options) = test {
+                        // The score holds the ties; p-values are made of many scores at once.
+                        let want = naive::rank_sum(&x, &y).test(&options, &tables).unwrap();
+                        assert_eq!(record[Column::ZScore], want.z_score);
+                    }
                 }
             }
-            group.bench_function(BenchmarkId::new(test_name, name), |bencher| {
-                bencher.iter(|| (0..targets.len()).map(|t| compare(t).statistic).sum::<f64>());
-            });
         }
     }
 }
@@ -183,35 +189,36 @@ fn engine(criterion: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     for (kind, screen) in [("counts", Screen::of_counts()), ("log", Screen::of_log_values())] {
         let (values, indices, indptr) = screen.csr();
-        let (csr, _) =
-            Csr::new((Screen::CELLS, Screen::GENES), &values, &indices, &indptr).unwrap();
+        let csr = Csr::new((Screen::CELLS, Screen::GENES), &values, &indices, &indptr).unwrap();
+        let view = View::cells(csr);
         let genes: Vec<u32> = (0..Screen::GENES as u32).collect();
         let mut group = criterion.benchmark_group(format!("run on CSR, {kind}"));
         group.throughput(Throughput::Elements(values.len() as u64));
         for (name, reference) in REFERENCES {
             let design = Design::new(screen.codes.clone(), Screen::TARGETS, reference).unwrap();
             for (test_name, test) in tests() {
-                let plan = Plan {
-                    design: &design,
-                    test,
-                    auroc: false,
-                    scale: Scale::Plain,
-                    genes: &genes,
-                };
-                let call = || {
-                    let mut table = Table::new(Screen::TARGETS, Screen::GENES, 2);
+                let (auroc, scale) = (false, Scale::Plain);
+                let request = Request { design: &design, test, auroc, scale, genes: &genes };
+                let mut workspace = Workspace::new(1);
+                let mut call = || {
+                    let mut table =
+                        Table::new(Screen::TARGETS, Screen::GENES, request.own_columns());
                     let (tables, monitor) = (NullTables::default(), Monitor::default());
-                    run(&csr, &plan, &tables, &monitor, &mut table, 0).unwrap();
+                    let limits = Limits::default();
+                    let run = Run { request: &request, tables: &tables, limits, monitor: &monitor };
+                    run.run(&view, &mut workspace, (&mut table, 0)).unwrap();
+                    table.complete(test);
                     table
                 };
-                let table = pool.install(call);
+                let table = pool.install(&mut call);
                 for (t, gene) in [(0, 0), (7, 40), (39, Screen::GENES - 1)] {
                     let (x, y) = screen.gene(gene).samples(t as u32 + 1, reference);
                     let i = t * Screen::GENES + gene;
-                    check_pair(test, &x, &y, table.statistic[i], table.p_value[i]);
+                    let (statistic, p) = (table[Column::Statistic][i], table[Column::PValue][i]);
+                    check_pair(test, &x, &y, statistic, p);
                 }
                 group.bench_function(BenchmarkId::new(test_name, name), |bencher| {
-                    pool.install(|| bencher.iter(call));
+                    pool.install(|| bencher.iter(&mut call));
                 });
             }
         }
@@ -294,6 +301,6 @@ fn configured() -> Criterion {
 criterion_group! {
     name = kernels;
     config = configured();
-    targets = radix, sorted, histograms, engine, tails, adjust
+    targets = radix, sorted, genes, engine, tails, adjust
 }
 criterion_main!(kernels);

@@ -1,55 +1,107 @@
-//! The crate's one error.
+//! The error of this crate.
 //!
-//! A kind holds the data of what went wrong; text is made only when it is displayed, so that
-//! a caller can match, count or translate it.  IMPORTS std only.
+//! [`Error`] is opaque. [`Error::kind`] is the data of what went wrong: a caller can match it, count
+//! it or translate it, and each kind has one meaning. [`std::error::Error::source`] is the error that
+//! caused it, where there is one. Text is made only when an error is displayed: `{}` is the error's own
+//! message, `{:#}` adds its causes.
+//!
+//! IMPORTS std only.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a request could not be answered.
+///
+/// Errors are equal if their kinds are: causes are not compared.
 ///
 /// # Examples
 /// ```
 /// use pdex::error::{Error, ErrorKind};
 /// let error = Error::from(ErrorKind::UnknownOption {
 ///     option: "alternative",
-///     got: "bigger".into(),
+///     got: "sideways".into(),
 ///     valid: &["two-sided", "less", "greater"],
 /// });
 /// assert_eq!(
 ///     error.to_string(),
-///     "alternative=\"bigger\" is not known: use one of \"two-sided\", \"less\", \"greater\""
+///     "alternative must be one of 'two-sided', 'less', 'greater'; got 'sideways'"
 /// );
 /// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Error(Box<ErrorKind>);
+#[derive(Debug, Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    kind: ErrorKind,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
 
 impl Error {
     /// The data of what went wrong.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
-        &self.0
+        &self.0.kind
+    }
+
+    /// The same error with another kind; it keeps its cause.
+    #[must_use]
+    pub(crate) fn map_kind(mut self, change: impl FnOnce(ErrorKind) -> ErrorKind) -> Self {
+        self.0.kind = change(self.0.kind);
+        self
+    }
+}
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind() == other.kind()
     }
 }
 
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
-        Self(Box::new(kind))
+        Self(Box::new(Inner { kind, cause: None }))
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind())?;
+        if f.alternate() {
+            let mut cause = self.source();
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
+        }
+        Ok(())
     }
 }
 
 /// The ways in which a request can fail.
+///
+/// Cells, genes, rows and positions count from 0.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// Two lengths that must agree do not.
     ShapeMismatch { what: &'static str, expected: usize, got: usize },
-    /// An option's value that is none of the valid ones.
+    /// An option has an unknown value.
     UnknownOption { option: &'static str, got: String, valid: &'static [&'static str] },
-    /// The reference names no group of the data; `known` holds the first few labels there are.
-    /// Text is quoted, numbers are not.
+    /// A dataset went through an HDF5 filter that cannot be undone here; `valid` holds those that
+    /// can.
+    UnknownFilter { number: u32, valid: &'static [&'static str] },
+    /// The reference is not a group of the data; `known` holds some of the `n_known` groups. Labels
+    /// are as they are shown: text is quoted, numbers are not.
     UnknownReference {
         reference: String,
         column: String,
@@ -57,131 +109,410 @@ pub enum ErrorKind {
         known: Vec<String>,
         n_known: usize,
     },
-    /// Samples whose exact distribution is not tabulated.
+    /// The group code of a cell is neither below `n_groups` nor the mark of cells left out.
+    UnknownCode { cell: usize, code: u32, n_groups: usize },
+    /// The stratum of a cell is neither below `n_strata` nor the mark of cells left out.
+    UnknownStratum { cell: usize, stratum: u32, n_strata: usize },
+    /// A gene was asked for that the matrix does not have.
+    UnknownGene { gene: usize, n_genes: usize },
+    /// The genes asked for do not ascend strictly: the one at `position` is not above the one before.
+    UnsortedGenes { position: usize },
+    /// A test, or one of its methods, that is not computed within strata; `valid` holds the values of
+    /// the option that are.
+    StrataUnsupported { option: &'static str, got: String, valid: &'static [&'static str] },
+    /// The exact distribution for samples of these sizes is not tabulated.
     ExactTooLarge { n1: u64, n2: u64 },
     /// The reference (or the rest) has no cells.
     EmptyReference { reference: String, column: String },
-    /// There is nothing to test: no rows with both a value and a label.
+    /// No row has both a value and a label.
     NoCells { column: String },
-    /// A column's dtype that has no meaning here.
+    /// A column or an array has a dtype that cannot be used.
     UnsupportedDtype { column: String, dtype: String, expected: &'static str },
-    /// A frequency weight that is null or negative.
+    /// A frequency weight is null (`got` is `None`) or negative.
     InvalidCount { column: String, row: usize, got: Option<String> },
-    /// More cells in one test than integers are kept exact for.
+    /// One test has more cells than are counted exactly.
     TooManyCells { got: u128, limit: u64 },
-    /// More strata of more groups than are counted apart.
+    /// Strata times groups exceed what is counted separately.
     TooManyStrata { groups: usize, strata: usize, limit: usize },
-    /// A matrix entry that is not a number.
-    NotANumber { row: usize, gene: usize },
-    /// A stored index outside the matrix; `outer` is the row (CSR) or column (CSC) it stands in.
+    /// A matrix entry is NaN.
+    NotANumber { cell: usize, gene: usize },
+    /// An index that a sparse matrix stores is not from 0 to `limit - 1`; `outer` is the row (CSR)
+    /// or column (CSC) that stores it.
     IndexOutOfRange { outer: usize, index: i64, limit: usize },
-    /// Row or column pointers that do not describe the stored entries.
+    /// The indices of a row (CSR) or column (CSC) are not sorted, or one occurs twice.
+    Unsorted { outer: usize },
+    /// Row or column pointers do not describe the stored entries.
     BrokenIndptr { position: usize, reason: &'static str },
-    /// The matrix was changed by another thread while it was read.
-    Changed { row: usize },
-    /// A dataset's chunk whose bytes are not what the file says of them.
+    /// A row (CSR) or column (CSC) was changed by another thread while it was read.
+    Changed { outer: usize },
+    /// The bytes of a dataset's chunk are not what the file says.
     BrokenChunk { chunk: usize, reason: &'static str },
-    /// The operating system could not read a dataset's chunk.
-    Unreadable { chunk: usize, cause: String },
+    /// The operating system could not read a dataset's chunk; its error is the source.
+    Unreadable { chunk: usize },
     /// The work was cancelled.
     Interrupted,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+impl ErrorKind {
+    /// An error of this kind that keeps its cause.
+    #[must_use]
+    pub(crate) fn caused_by(self, cause: impl StdError + Send + Sync + 'static) -> Error {
+        Error(Box::new(Inner { kind: self, cause: Some(Arc::new(cause)) }))
     }
 }
-
-impl std::error::Error for Error {}
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ShapeMismatch { what, expected, got } => {
-                write!(f, "{what}: expected a length of {expected}, got {got}")
-            }
-            Self::UnknownOption { option, got, valid } => {
-                write!(f, "{option}={got:?} is not known: use one of {}", Quoted(valid))
-            }
-            Self::UnknownReference { reference, column, dtype, known, n_known } => {
-                write!(f, "reference {reference} is no value of column {column:?} ({dtype}): ")?;
-                write!(f, "it has {}", known.join(", "))?;
-                if *n_known > known.len() {
-                    write!(f, " and {} more", n_known - known.len())?;
-                }
-                write!(f, "; give one of them, or \"rest\"")
-            }
-            Self::ExactTooLarge { n1, n2 } => write!(
-                f,
-                "method=\"exact\" cannot tabulate samples of {n1} and {n2} cells: \
-                 use \"auto\" or \"asymptotic\""
-            ),
-            Self::EmptyReference { reference, column } => write!(
-                f,
-                "reference {reference:?} of column {column:?} has no cells with a value: \
-                 give a group that has some, or \"rest\""
-            ),
-            Self::NoCells { column } => write!(
-                f,
-                "column {column:?} has no rows with both a value and a label: there is nothing to test"
-            ),
-            Self::UnsupportedDtype { column, dtype, expected } => {
-                write!(f, "column {column:?} has dtype {dtype}: expected {expected}; cast it first")
-            }
-            Self::InvalidCount { column, row, got } => {
-                let got = got.as_deref().unwrap_or("null");
-                write!(
-                    f,
-                    "count column {column:?} is {got} in row {row}: a count is a number of cells, \
-                     a non-negative integer; drop or fill that row"
-                )
-            }
-            Self::TooManyStrata { groups, strata, limit } => write!(
-                f,
-                "{strata} strata of {groups} groups: at most {limit} are counted apart; strata are \
-                 few, such as batches or replicates"
-            ),
-            Self::TooManyCells { got, limit } => {
-                write!(f, "{got} cells in one test: at most {limit} are counted exactly")
-            }
-            Self::NotANumber { row, gene } => {
-                write!(f, "the matrix is NaN at cell {row}, gene {gene}")
-            }
-            Self::IndexOutOfRange { outer, index, limit } => write!(
-                f,
-                "the sparse matrix holds index {index} in row or column {outer}: \
-                 valid ones are 0 to {}",
-                limit.saturating_sub(1)
-            ),
-            Self::BrokenIndptr { position, reason } => {
-                write!(f, "the sparse matrix's indptr is broken at position {position}: {reason}")
-            }
-            Self::Changed { row } => write!(
-                f,
-                "the matrix changed at row {row} while it was read: \
-                 do not modify it from another thread during a call"
-            ),
-            Self::BrokenChunk { chunk, reason } => {
-                write!(f, "chunk {chunk} of the dataset is broken: {reason}")
-            }
-            Self::Unreadable { chunk, cause } => {
-                write!(f, "chunk {chunk} of the dataset cannot be read: {cause}")
-            }
-            Self::Interrupted => write!(f, "interrupted"),
+            Self::ShapeMismatch { .. }
+            | Self::TooManyCells { .. }
+            | Self::TooManyStrata { .. }
+            | Self::ExactTooLarge { .. } => self.fmt_size(f),
+            Self::UnknownOption { .. }
+            | Self::UnknownFilter { .. }
+            | Self::UnknownReference { .. }
+            | Self::UnknownCode { .. }
+            | Self::UnknownStratum { .. }
+            | Self::UnknownGene { .. }
+            | Self::UnsortedGenes { .. }
+            | Self::StrataUnsupported { .. } => self.fmt_request(f),
+            Self::EmptyReference { .. }
+            | Self::NoCells { .. }
+            | Self::UnsupportedDtype { .. }
+            | Self::InvalidCount { .. } => self.fmt_column(f),
+            Self::NotANumber { .. }
+            | Self::IndexOutOfRange { .. }
+            | Self::Unsorted { .. }
+            | Self::BrokenIndptr { .. }
+            | Self::Changed { .. }
+            | Self::BrokenChunk { .. }
+            | Self::Unreadable { .. }
+            | Self::Interrupted => self.fmt_data(f),
         }
     }
 }
 
-/// A list of words for an error's text: quoted, comma-separated.
-struct Quoted<'a, T>(&'a [T]);
-
-impl<T: AsRef<str>> fmt::Display for Quoted<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, word) in self.0.iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{:?}", word.as_ref())?;
+/// The messages, by what they are about; each function knows the kinds that `fmt` gives it.
+impl ErrorKind {
+    fn fmt_size(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShapeMismatch { what, expected, got } => {
+                write!(f, "{what}: expected length {expected}, got {got}")
+            }
+            Self::TooManyCells { got, limit } => {
+                write!(f, "one test has {got} cells; at most {limit} are supported")
+            }
+            Self::TooManyStrata { groups, strata, limit } => write!(
+                f,
+                "{strata} strata of {groups} groups: at most {limit} pairs of a stratum and a group \
+                 are supported; strata should be few, for example batches or replicates"
+            ),
+            Self::ExactTooLarge { n1, n2 } => write!(
+                f,
+                "method='exact' is not available for samples of {n1} and {n2} cells; use 'auto' or \
+                 'asymptotic'"
+            ),
+            _ => write!(f, "{self:?}"),
         }
-        Ok(())
+    }
+
+    fn fmt_request(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownOption { option, got, valid } => {
+                write!(f, "{option} must be one of {}; got {}", list(valid), quote(got))
+            }
+            Self::UnknownFilter { number, valid } => write!(
+                f,
+                "the dataset is compressed with HDF5 filter {number}, which is not supported; \
+                 supported filters: {}",
+                valid.join(", ")
+            ),
+            Self::UnknownReference { reference, column, dtype, known, n_known } => {
+                write!(f, "column {} has no group {reference}. ", quote(column))?;
+                write!(f, "Groups (dtype {dtype}): {}", known.join(", "))?;
+                if *n_known > known.len() {
+                    write!(f, " and {} more", n_known - known.len())?;
+                }
+                write!(f, ". Choose one of them, or 'rest'")
+            }
+            Self::UnknownCode { cell, code, n_groups } => {
+                write!(f, "cell {cell} has group code {code}; {}", below("codes", *n_groups))
+            }
+            Self::UnknownStratum { cell, stratum, n_strata } => {
+                write!(f, "cell {cell} has stratum {stratum}; {}", below("strata", *n_strata))
+            }
+            Self::UnknownGene { gene, n_genes } => {
+                write!(f, "the matrix has no gene {gene}; {}", below("genes", *n_genes))
+            }
+            Self::UnsortedGenes { position } => write!(
+                f,
+                "genes must be sorted without duplicates; the one at position {position} is not \
+                 above the one before"
+            ),
+            Self::StrataUnsupported { option, got, valid } => write!(
+                f,
+                "{option}={} is not available with strata; use {}, or leave strata out",
+                quote(got),
+                list(valid)
+            ),
+            _ => write!(f, "{self:?}"),
+        }
+    }
+
+    fn fmt_column(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyReference { reference, column } => write!(
+                f,
+                "reference {} of column {} has no cells with a value; choose a group that has some, \
+                 or 'rest'",
+                quote(reference),
+                quote(column)
+            ),
+            Self::NoCells { column } => write!(
+                f,
+                "column {} has no rows with both a value and a label; there is nothing to test",
+                quote(column)
+            ),
+            Self::UnsupportedDtype { column, dtype, expected } => write!(
+                f,
+                "column {} has dtype {dtype}; expected {expected}. Cast it first",
+                quote(column)
+            ),
+            Self::InvalidCount { column, row, got } => write!(
+                f,
+                "count column {} has {} in row {row}; a count is a number of cells (a non-negative \
+                 integer). Drop or fill that row",
+                quote(column),
+                got.as_deref().unwrap_or("null")
+            ),
+            _ => write!(f, "{self:?}"),
+        }
+    }
+
+    fn fmt_data(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotANumber { cell, gene } => write!(
+                f,
+                "the matrix contains NaN (cell {cell}, gene {gene}). Fill or drop missing values \
+                 first"
+            ),
+            Self::IndexOutOfRange { outer, index, limit } => write!(
+                f,
+                "the sparse matrix has index {index} in row or column {outer}; {}",
+                below("indices", *limit)
+            ),
+            Self::Unsorted { outer } => write!(
+                f,
+                "the sparse matrix has unsorted or duplicate indices in row or column {outer}; sort \
+                 them and sum duplicates first"
+            ),
+            Self::BrokenIndptr { position, reason } => {
+                write!(f, "the sparse matrix's indptr is broken at position {position}: {reason}")
+            }
+            Self::Changed { outer } => write!(
+                f,
+                "the matrix changed at row or column {outer} while it was read; do not modify it \
+                 from another thread during a call"
+            ),
+            Self::BrokenChunk { chunk, reason } => {
+                write!(f, "chunk {chunk} of the dataset is broken: {reason}")
+            }
+            Self::Unreadable { chunk } => write!(f, "chunk {chunk} of the dataset cannot be read"),
+            Self::Interrupted => write!(f, "interrupted"),
+            _ => write!(f, "{self:?}"),
+        }
+    }
+}
+
+/// A text in quotes, as Python shows it.
+#[must_use]
+pub(crate) fn quote(text: &str) -> String {
+    if text.contains('\'') && !text.contains('"') {
+        return format!("{text:?}");
+    }
+    let escaped = text.chars().map(|c| match c {
+        '"' => String::from(c),
+        _ => c.escape_debug().to_string(),
+    });
+    format!("'{}'", escaped.collect::<String>())
+}
+
+/// Words in quotes, separated by commas.
+fn list(words: &[&str]) -> String {
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(", ")
+}
+
+/// What numbers are valid where `n` of them count from 0.
+fn below(what: &str, n: usize) -> String {
+    match n.checked_sub(1) {
+        Some(last) => format!("valid {what} are 0 to {last}"),
+        None => format!("there are no valid {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// Errors about what was asked for, and their messages.
+    fn of_requests() -> Vec<(ErrorKind, &'static str)> {
+        use ErrorKind as E;
+        let text = String::from;
+        let (option, valid) = ("method", &["exact", "auto"][..]);
+        vec![
+            (
+                E::ShapeMismatch { what: "labels", expected: 3, got: 2 },
+                "labels: expected length 3, got 2",
+            ),
+            (
+                E::UnknownOption { option, got: text("it's"), valid },
+                "method must be one of 'exact', 'auto'; got \"it's\"",
+            ),
+            (
+                E::UnknownFilter { number: 32015, valid: &["1 (deflate)", "2 (shuffle)"] },
+                "the dataset is compressed with HDF5 filter 32015, which is not supported; \
+                 supported filters: 1 (deflate), 2 (shuffle)",
+            ),
+            (
+                E::UnknownReference {
+                    reference: text("'x'"),
+                    column: text("target"),
+                    dtype: text("str"),
+                    known: vec![text("'a'"), text("'b'")],
+                    n_known: 5,
+                },
+                "column 'target' has no group 'x'. Groups (dtype str): 'a', 'b' and 3 more. Choose \
+                 one of them, or 'rest'",
+            ),
+            (
+                E::UnknownCode { cell: 7, code: 3, n_groups: 3 },
+                "cell 7 has group code 3; valid codes are 0 to 2",
+            ),
+            (
+                E::UnknownStratum { cell: 7, stratum: 3, n_strata: 0 },
+                "cell 7 has stratum 3; there are no valid strata",
+            ),
+            (
+                E::UnknownGene { gene: 9, n_genes: 9 },
+                "the matrix has no gene 9; valid genes are 0 to 8",
+            ),
+            (
+                E::UnsortedGenes { position: 4 },
+                "genes must be sorted without duplicates; the one at position 4 is not above the one \
+                 before",
+            ),
+            (
+                E::StrataUnsupported { option, got: text("exact"), valid: &["asymptotic"] },
+                "method='exact' is not available with strata; use 'asymptotic', or leave strata out",
+            ),
+            (
+                E::ExactTooLarge { n1: 3000, n2: 4000 },
+                "method='exact' is not available for samples of 3000 and 4000 cells; use 'auto' or \
+                 'asymptotic'",
+            ),
+        ]
+    }
+
+    /// Errors about the data.
+    fn of_data() -> Vec<(ErrorKind, &'static str)> {
+        use ErrorKind as E;
+        let text = String::from;
+        vec![
+            (
+                E::EmptyReference { reference: text("x"), column: text("target") },
+                "reference 'x' of column 'target' has no cells with a value; choose a group that has \
+                 some, or 'rest'",
+            ),
+            (
+                E::NoCells { column: text("target") },
+                "column 'target' has no rows with both a value and a label; there is nothing to test",
+            ),
+            (
+                E::UnsupportedDtype { column: text("n"), dtype: text("f64"), expected: "integers" },
+                "column 'n' has dtype f64; expected integers. Cast it first",
+            ),
+            (
+                E::InvalidCount { column: text("n"), row: 3, got: None },
+                "count column 'n' has null in row 3; a count is a number of cells (a non-negative \
+                 integer). Drop or fill that row",
+            ),
+            (
+                E::TooManyCells { got: 1 << 31, limit: 1 << 30 },
+                "one test has 2147483648 cells; at most 1073741824 are supported",
+            ),
+            (
+                E::TooManyStrata { groups: 3, strata: 5, limit: 9 },
+                "5 strata of 3 groups: at most 9 pairs of a stratum and a group are supported; \
+                 strata should be few, for example batches or replicates",
+            ),
+            (
+                E::NotANumber { cell: 3, gene: 7 },
+                "the matrix contains NaN (cell 3, gene 7). Fill or drop missing values first",
+            ),
+            (
+                E::IndexOutOfRange { outer: 2, index: -1, limit: 8 },
+                "the sparse matrix has index -1 in row or column 2; valid indices are 0 to 7",
+            ),
+            (
+                E::Unsorted { outer: 2 },
+                "the sparse matrix has unsorted or duplicate indices in row or column 2; sort them \
+                 and sum duplicates first",
+            ),
+            (
+                E::BrokenIndptr { position: 1, reason: "it decreases" },
+                "the sparse matrix's indptr is broken at position 1: it decreases",
+            ),
+            (
+                E::Changed { outer: 2 },
+                "the matrix changed at row or column 2 while it was read; do not modify it from \
+                 another thread during a call",
+            ),
+            (
+                E::BrokenChunk { chunk: 1, reason: "its checksum does not agree" },
+                "chunk 1 of the dataset is broken: its checksum does not agree",
+            ),
+            (E::Unreadable { chunk: 1 }, "chunk 1 of the dataset cannot be read"),
+            (E::Interrupted, "interrupted"),
+        ]
+    }
+
+    #[test]
+    fn every_kind_says_what_was_found_and_what_is_valid() {
+        for (kind, text) in of_requests().into_iter().chain(of_data()) {
+            let error = Error::from(kind.clone());
+            assert_eq!((error.to_string(), error.kind()), (text.to_owned(), &kind));
+            assert!(error.source().is_none());
+        }
+    }
+
+    #[test]
+    fn the_cause_is_kept_and_not_compared() {
+        let cause = || io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends");
+        let error = ErrorKind::Unreadable { chunk: 4 }.caused_by(cause());
+        let moved = error.clone().map_kind(|_| ErrorKind::Unreadable { chunk: 5 });
+        for (error, chunk) in [(&error, 4), (&moved, 5)] {
+            let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+            assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::UnexpectedEof));
+            let own = format!("chunk {chunk} of the dataset cannot be read");
+            assert_eq!(error.to_string(), own);
+            assert_eq!(format!("{error:#}"), format!("{own}: the file ends"));
+        }
+        assert_eq!(error, Error::from(ErrorKind::Unreadable { chunk: 4 }));
+        assert_ne!(error, moved);
+    }
+
+    #[test]
+    fn text_is_quoted_as_python_quotes_it() {
+        for (text, quoted) in [
+            ("a", "'a'"),
+            ("it's", "\"it's\""),
+            ("say \"a\"", "'say \"a\"'"),
+            ("'\"", "'\\'\"'"),
+            ("a\nb\\", "'a\\nb\\\\'"),
+            ("é", "'é'"),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
     }
 }

@@ -26,11 +26,11 @@ impl Random {
     }
 }
 
-/// One code a cell: a share of the background, else a target; the first targets are small.
-fn codes(cells: usize, targets: usize, background: f64) -> Vec<u32> {
+/// One code a cell: a share of the control, else a target; the first targets are small.
+fn codes(cells: usize, targets: usize, control: f64) -> Vec<u32> {
     let mut random = Random(2);
     let mut code = || {
-        if random.unit() < background {
+        if random.unit() < control {
             return 0;
         }
         let place = random.unit().powf(0.7);
@@ -54,13 +54,13 @@ pub struct Gene {
 impl Gene {
     const CELLS: usize = 30_000;
     const TARGETS: usize = 200;
-    /// Bins of a histogram of its counts; larger counts are cut.
-    pub const BINS: usize = 32;
+    /// Counts are below it; larger ones are cut.
+    const LARGEST: f64 = 31.0;
 
     pub fn of_counts() -> Self {
         let mut random = Random(3);
-        let largest = (Self::BINS - 1) as f64;
-        let values = (0..Self::CELLS).map(|_| random.count(0.65).min(largest) as f32).collect();
+        let values =
+            (0..Self::CELLS).map(|_| random.count(0.65).min(Self::LARGEST) as f32).collect();
         Self { values, codes: codes(Self::CELLS, Self::TARGETS, 0.034) }
     }
 
@@ -86,18 +86,6 @@ impl Gene {
         (entries, zeros, sizes)
     }
 
-    /// How many cells of the groups that `keep` takes have each value.
-    pub fn bins<T: Copy + From<u8> + std::ops::AddAssign>(
-        &self,
-        keep: impl Fn(u32) -> bool,
-    ) -> Vec<T> {
-        let mut bins = vec![T::from(0); Self::BINS];
-        for (&value, _) in self.values.iter().zip(&self.codes).filter(|(_, code)| keep(**code)) {
-            bins[value as usize] += T::from(1);
-        }
-        bins
-    }
-
     /// The plain samples of a target and of what it is compared with.
     pub fn samples(&self, code: u32, reference: Reference) -> (Vec<f64>, Vec<f64>) {
         let of = |keep: &dyn Fn(u32) -> bool| {
@@ -105,7 +93,7 @@ impl Gene {
             cells.filter(|(_, code)| keep(**code)).map(|(&value, _)| f64::from(value)).collect()
         };
         let other = |of_cell: u32| match reference {
-            Reference::Background => of_cell == 0,
+            Reference::Group => of_cell == 0,
             Reference::Rest => of_cell != code,
         };
         (of(&|of_cell| of_cell == code), of(&other))

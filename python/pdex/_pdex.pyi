@@ -10,10 +10,11 @@ import polars as pl
 __all__ = [
     "Chunks",
     "Job",
+    "Matrix",
     "NotANumberError",
     "__version__",
     "benjamini_hochberg",
-    "canonical_copy",
+    "column_names",
     "long",
     "looks_fractional",
     "pick",
@@ -22,7 +23,6 @@ __version__: str
 
 _Codes: TypeAlias = npt.NDArray[np.uint32]
 _Places: TypeAlias = npt.NDArray[np.uint64]
-_Matrix: TypeAlias = tuple[Any, ...]
 
 class NotANumberError(ValueError): ...
 
@@ -49,6 +49,28 @@ class Chunks:
     ) -> npt.NDArray[Any] | None: ...
 
 @final
+class Matrix:
+    def __new__(
+        cls,
+        layout: str,
+        shape: tuple[int, int],
+        values: npt.NDArray[Any],
+        indices: npt.NDArray[Any] | None = None,
+        indptr: npt.NDArray[Any] | None = None,
+        threads: int = 1,
+    ) -> Matrix: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def values(self) -> npt.NDArray[Any]: ...
+    @property
+    def indices(self) -> npt.NDArray[Any] | None: ...
+    @property
+    def indptr(self) -> npt.NDArray[Any] | None: ...
+
+@final
 class Job:
     def __new__(
         cls,
@@ -64,9 +86,10 @@ class Job:
         auroc: bool = False,
     ) -> Job: ...
     def add(
-        self, matrix: _Matrix, genes: _Codes, progress: Callable[[int], object] | None = None
+        self, matrix: Matrix, genes: _Codes, progress: Callable[[int], object] | None = None
     ) -> None: ...
     def finish(self, pseudocount: float, fdr: str) -> list[pl.Series]: ...
+    def measured(self) -> list[str]: ...
     def numbers(self) -> list[pl.Series]: ...
     def complete(
         self,
@@ -75,9 +98,7 @@ class Job:
         pseudocount: float,
     ) -> list[pl.Series]: ...
 
-def canonical_copy(
-    matrix: _Matrix,
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64]] | None: ...
+def column_names() -> list[str]: ...
 def pick(
     values: npt.NDArray[Any],
     indices: npt.NDArray[Any],
@@ -89,13 +110,13 @@ def pick(
     indices_out: npt.NDArray[Any],
     threads: int,
 ) -> int: ...
-def looks_fractional(matrix: _Matrix, threads: int) -> bool: ...
+def looks_fractional(matrix: Matrix, threads: int) -> bool: ...
 def long(
-    matrix: _Matrix,
+    matrix: Matrix,
     codes: _Codes,
     n_groups: int,
     genes: _Codes,
     zero_rows: bool,
     threads: int,
 ) -> list[pl.Series]: ...
-def benjamini_hochberg(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
+def benjamini_hochberg(p: npt.NDArray[np.float64], threads: int = 1) -> npt.NDArray[np.float64]: ...

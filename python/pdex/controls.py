@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._pdex import Matrix
 from pdex.io.source import SKIP, piece_size
 from pdex.options import complete
 from pdex.work import feed
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pdex.io.memory import Matrix
     from pdex.io.source import Groups, Piece, Source
     from pdex.progress import Progress
     from pdex.strata import Strata
@@ -265,8 +265,8 @@ class Run:
 
 def _presence(matrix: Matrix) -> Matrix:
     """Return the matrix with 1 for every value that is not 0."""
-    layout, shape, values, *places = matrix
-    return (layout, shape, (values != 0).view(np.uint8), *places)
+    present = (matrix.values != 0).view(np.uint8)
+    return Matrix(matrix.layout, matrix.shape, present, matrix.indices, matrix.indptr)
 
 
 def is_judged(plan: Plan, nonzero: Counts, min_expected: float) -> npt.NDArray[np.bool_]:

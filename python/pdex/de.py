@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args, overload
 
 import numpy as np
 
+from pdex._stages import stage
 from pdex.io.h5ad import naming
 from pdex.io.source import at_least, limit_of, n_threads, names_of, open_source, read_groups
 from pdex.options import (
@@ -267,7 +268,7 @@ def de(
     path = None if output is None else check_output(output)
     source = open_source(data, layer, use_raw)
     rest = is_rest(reference)
-    with naming(source.path):
+    with naming(source.path), stage("labels"):
         found, within = read_groups(source.adata, groupby), None
         strata_found = None if strata is None else read_strata(source.adata, strata)
         if strata_found is not None:
@@ -277,7 +278,8 @@ def de(
         if strata_found is not None:
             within = place_cells(strata_found, (codes, targets, rest))
     if is_log1p is None:
-        is_log1p = source.looks_log1p(threads)
+        with stage("guess is_log1p"):
+            is_log1p = source.looks_log1p(threads)
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")
     scale = _SCALES[mean, flag("is_log1p", is_log1p)]
     design = (codes, len(targets), rest)
@@ -290,10 +292,9 @@ def de(
         if path is not None:
             names = (targets, found.labels)
             return scan(path, work.to_file(path, names, bar, (float(pseudocount), fdr)))
-        columns = work.columns(bar, float(pseudocount), fdr)
+        return work.frame((targets, found.labels), bar, (float(pseudocount), fdr))
     finally:
         bar.close()
-    return work.table(targets, found.labels, columns)
 
 
 def is_rest(reference: object) -> bool:

@@ -74,7 +74,8 @@ def wilcoxon(
         An option that is not known, or another method than ``"asymptotic"`` with strata.
     polars.exceptions.ComputeError
         When the query runs: an unknown or empty reference, a dtype that has no meaning, a null or
-        negative count, no rows.
+        negative count, rows of which none has both a value and a label. A frame without rows has a
+        result without rows.
 
     Notes
     -----

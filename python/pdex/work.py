@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._stages import stage
 from pdex.io.source import piece_size
 from pdex.output import ROWS, Spill, write
 from pdex.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Bytes of numbers of one target and gene, at most.
 _CELL = 8 * 7
-#: The place of the p-values among a job's numbers.
-_P_VALUE = 3
 
 
 @dataclass
@@ -58,10 +58,24 @@ class Work:
     strata: tuple[npt.NDArray[np.uint32], int] | None = None
     auroc: bool = False
 
-    def columns(self, bar: Progress, pseudocount: float, fdr: str) -> list[pl.Series]:
-        """Return the columns of all targets and genes."""
-        job = self._job(len(self.genes))
-        return feed(job, self.source, self._pieces(bar), bar).finish(pseudocount, fdr)
+    def frame(
+        self, names: tuple[list[str], list[str]], bar: Progress, finish: tuple[float, str]
+    ) -> pl.DataFrame:
+        """Return the table of all targets and genes; `names` are the targets and all groups.
+
+        `finish` is the pseudocount and what p-values are adjusted over.
+        """
+        with stage("test"):
+            job = self._job(len(self.genes))
+            feed(job, self.source, self._pieces(bar), bar)
+        with stage("finish"):
+            if self.threads == 1:
+                return self.table(*names, job.finish(*finish))
+            # The columns of the labels are made while those of numbers are.
+            with ThreadPoolExecutor(2) as others:
+                labels = [others.submit(label) for label in self._labels(*names)]
+                numbers = job.finish(*finish)
+                return pl.DataFrame([*(label.result() for label in labels), *numbers])
 
     def to_file(
         self,
@@ -75,7 +89,7 @@ class Work:
         `finish` is the pseudocount and what p-values are adjusted over.
         """
         n_targets = self.design[1]
-        with Spill(path.parent, n_targets) as spill:
+        with Spill(path.parent, n_targets) as spill, stage("test and write"):
             for first, matrix, local in self._pieces(bar):
                 # A fifth of the memory for numbers; most is the source's.
                 step = max(1, self.memory // 5 // (_CELL * n_targets))
@@ -99,10 +113,10 @@ class Work:
     ) -> Iterator[pl.DataFrame]:
         """Yield the table, `step` targets at a time."""
         pseudocount, fdr = finish
-        adjusted = None
+        adjusted, job = None, self._job(0)
         if fdr == "all":
-            adjusted = _pdex.benjamini_hochberg(spill.column(_P_VALUE))
-        job = self._job(0)
+            p_values = spill.column(job.measured().index("p_value"))
+            adjusted = _pdex.benjamini_hochberg(p_values, self.threads)
         targets, groups = names
         for first in range(0, len(targets), step):
             last = min(first + step, len(targets))
@@ -124,7 +138,11 @@ class Work:
     def table(
         self, targets: list[str], groups: list[str], columns: list[pl.Series]
     ) -> pl.DataFrame:
-        """Return columns with those of the labels before them: each target with every gene.
+        """Return columns with those of the labels before them."""
+        return pl.DataFrame([*(label() for label in self._labels(targets, groups)), *columns])
+
+    def _labels(self, targets: list[str], groups: list[str]) -> list[Callable[[], pl.Series]]:
+        """Return what makes the columns of the labels: each target with every gene.
 
         The categories are all groups and all genes, as in :func:`pdex.scan_anndata`, so that tables
         join and stack whatever was asked for.
@@ -137,11 +155,10 @@ class Work:
         target = pl.Series("target", targets, dtype=pl.Enum(groups))
         feature = pl.Series("feature", names, dtype=pl.Enum(names))
         target_codes = np.arange(len(targets), dtype=np.uint32)
-        labels = (
-            target.gather(pl.Series(np.repeat(target_codes, len(genes)))),
-            feature.gather(pl.Series(np.tile(genes, len(targets)))),
-        )
-        return pl.DataFrame([*labels, *columns])
+        return [
+            lambda: target.gather(pl.Series(np.repeat(target_codes, len(genes)))),
+            lambda: feature.gather(pl.Series(np.tile(genes, len(targets)))),
+        ]
 
     def _pieces(self, bar: Progress) -> Iterator[Piece]:
         return self.source.pieces(self.genes, self.threads, piece_size(self.memory), bar.read)

@@ -1,12 +1,13 @@
 //! Which cells are compared with which.
 //!
 //! Every cell carries a *code*: 0 is the background, 1 ..= k are the targets that are reported,
-//! [`SKIP`] takes no part.  Against a reference the background is the reference; against the rest
-//! it is every labelled cell that is not reported by itself.
+//! [`SKIP`] takes no part.  Against the rest code 0
+//! holds every labelled cell that is not reported by itself.
 //!
 //! Cells may be in strata, and are compared within theirs.  Then code c of stratum h counts as
 //! h (k + 1) + c, so that a strip of k + 1 codes is one stratum's groups.
 
+use crate::cast::{narrow, place};
 use crate::error::{ErrorKind, Result};
 use crate::matrix::SKIP;
 use crate::stats::MAX_CELLS;
@@ -15,7 +16,7 @@ use crate::stats::MAX_CELLS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference {
     /// The cells of code 0.
-    Background,
+    Group,
     /// All cells of other codes.
     Rest,
 }
@@ -41,19 +42,19 @@ impl Design {
     /// # Examples
     /// ```
     /// use pdex::{engine::design::{Design, Reference}, matrix::SKIP};
-    /// let design = Design::new(vec![0, 1, SKIP, 1], 1, Reference::Background)?;
+    /// let design = Design::new(vec![0, 1, SKIP, 1], 1, Reference::Group)?;
     /// assert_eq!(design.sizes(), [1, 2]);
     /// # Ok::<(), pdex::error::Error>(())
     /// ```
     pub fn new(codes: Vec<u32>, n_targets: usize, reference: Reference) -> Result<Self> {
         let mut sizes = vec![0; n_targets + 1];
-        for (row, &code) in codes.iter().enumerate() {
-            match sizes.get_mut(code as usize) {
+        for (cell, &code) in codes.iter().enumerate() {
+            match sizes.get_mut(place(code)) {
                 Some(size) => *size += 1,
                 None if code == SKIP => {}
                 None => {
-                    let (index, limit) = (i64::from(code), n_targets + 1);
-                    return Err(ErrorKind::IndexOutOfRange { outer: row, index, limit }.into());
+                    let n_groups = n_targets + 1;
+                    return Err(ErrorKind::UnknownCode { cell, code, n_groups }.into());
                 }
             }
         }
@@ -67,13 +68,12 @@ impl Design {
     /// The design with one stratum a cell; a cell of stratum [`SKIP`] takes no part.
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`] for another number of cells, [`ErrorKind::IndexOutOfRange`] for
-    /// a stratum beyond `n_strata`, [`ErrorKind::TooManyStrata`].
+    /// [`ErrorKind::ShapeMismatch`] for another number of cells, [`ErrorKind::UnknownStratum`], [`ErrorKind::TooManyStrata`].
     ///
     /// # Examples
     /// ```
     /// use pdex::{engine::design::{Design, Reference}, matrix::SKIP};
-    /// let design = Design::new(vec![0, 1, 1, 0], 1, Reference::Background)?;
+    /// let design = Design::new(vec![0, 1, 1, 0], 1, Reference::Group)?;
     /// let design = design.stratified(&[0, 0, 1, SKIP], 2)?;
     /// assert_eq!(design.codes(), [0, 1, 3, SKIP]);
     /// assert_eq!((design.sizes(), design.strata()), (&[1, 2][..], Some(&[1, 1, 0, 1][..])));
@@ -88,18 +88,17 @@ impl Design {
         check_strata(groups, n_strata)?;
         let mut sizes = vec![0; groups * n_strata];
         self.sizes.fill(0);
-        for (row, (code, &stratum)) in self.codes.iter_mut().zip(strata).enumerate() {
+        for (cell, (code, &stratum)) in self.codes.iter_mut().zip(strata).enumerate() {
             if *code == SKIP || stratum == SKIP {
                 *code = SKIP;
                 continue;
             }
-            if stratum as usize >= n_strata {
-                let (index, limit) = (i64::from(stratum), n_strata);
-                return Err(ErrorKind::IndexOutOfRange { outer: row, index, limit }.into());
+            if place(stratum) >= n_strata {
+                return Err(ErrorKind::UnknownStratum { cell, stratum, n_strata }.into());
             }
-            self.sizes[*code as usize] += 1;
-            *code += stratum * groups as u32;
-            sizes[*code as usize] += 1;
+            self.sizes[place(*code)] += 1;
+            *code += stratum * narrow(groups);
+            sizes[place(*code)] += 1;
         }
         self.cells = self.sizes.iter().sum();
         self.strata = Some(sizes);
@@ -112,7 +111,7 @@ impl Design {
         &self.codes
     }
 
-    /// The number of cells of each group; the background first.
+    /// The number of cells of each group; the reference first.
     #[must_use]
     pub fn sizes(&self) -> &[u64] {
         &self.sizes
@@ -149,7 +148,7 @@ impl Design {
         self.sizes.len() - 1
     }
 
-    /// The sizes of target `t` (0-based) and of what it is compared with.
+    /// Numbers of cells in target `t` (0-based) and in the group it is compared with.
     #[must_use]
     pub fn pair(&self, t: usize) -> (u64, u64) {
         pair(&self.sizes, self.cells, self.reference, t)
@@ -168,13 +167,13 @@ pub fn check_strata(groups: usize, strata: usize) -> Result<()> {
     Ok(())
 }
 
-/// The sizes of target `t` (0-based) and of what it is compared with, of groups of `cells` cells
-/// together.
+/// Numbers of cells in target `t` (0-based) and in the group it is compared with, of groups of `cells`
+/// cells together.
 #[must_use]
 pub fn pair(sizes: &[u64], cells: u64, reference: Reference, t: usize) -> (u64, u64) {
     let target = sizes[t + 1];
     match reference {
-        Reference::Background => (target, sizes[0]),
+        Reference::Group => (target, sizes[0]),
         Reference::Rest => (target, cells - target),
     }
 }
@@ -186,27 +185,27 @@ mod tests {
     #[test]
     fn pairs_of_both_references() {
         let codes = vec![0, 0, 1, 2, 2, 2, SKIP];
-        let design = Design::new(codes.clone(), 2, Reference::Background).unwrap();
+        let design = Design::new(codes.clone(), 2, Reference::Group).unwrap();
         assert_eq!((design.pair(0), design.pair(1)), ((1, 2), (3, 2)));
         let design = Design::new(codes.clone(), 2, Reference::Rest).unwrap();
         assert_eq!((design.pair(0), design.pair(1)), ((1, 5), (3, 3)));
         assert!(matches!(
             Design::new(codes, 1, Reference::Rest).unwrap_err().kind(),
-            ErrorKind::IndexOutOfRange { outer: 3, index: 2, limit: 2 }
+            ErrorKind::UnknownCode { cell: 3, code: 2, n_groups: 2 }
         ));
     }
 
     #[test]
     fn strata_of_other_cells_or_beyond_their_number_are_errors() {
-        let design = Design::new(vec![0, 1, SKIP], 1, Reference::Background).unwrap();
+        let design = Design::new(vec![0, 1, SKIP], 1, Reference::Group).unwrap();
         let error = |strata: &[u32], n| {
             let error = design.clone().stratified(strata, n).unwrap_err();
             error.kind().clone()
         };
         let (expected, got) = (3, 2);
         assert_eq!(error(&[0, 0], 1), ErrorKind::ShapeMismatch { what: "strata", expected, got });
-        let (outer, index, limit) = (1, 2, 2);
-        assert_eq!(error(&[0, 2, 0], 2), ErrorKind::IndexOutOfRange { outer, index, limit });
+        let (cell, stratum, n_strata) = (1, 2, 2);
+        assert_eq!(error(&[0, 2, 0], 2), ErrorKind::UnknownStratum { cell, stratum, n_strata });
         let (groups, strata, limit) = (2, 1 << 24, 1 << 24);
         assert_eq!(error(&[0, 0, 0], 1 << 24), ErrorKind::TooManyStrata { groups, strata, limit });
         // Cells that take no part may have any stratum.

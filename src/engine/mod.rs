@@ -1,31 +1,33 @@
-//! From a matrix and a design to a table: threads, scratch space and the loop over genes.
+//! From a matrix and a design to a table: sources, tests, workers and the loop over genes.
 //!
 //! ```text
-//! design   labels to codes, the reference, which groups are reported
-//! members  each group's cells
-//! question what is asked of a gene, and the numbers that answer it
-//! gene     one gene: every target from one sweep; the expressions call it too
-//! bins     small counts: two histograms of one gene compared
-//! tally    small counts: the histograms of one gene
-//! sorted   other values: one sort, and the ranks of every group
-//! lists    other values: the Anderson-Darling sums of every group
-//! counts   row-major counts: each group's cells walked once, into a histogram of every gene
-//! odd      what has no bin there
-//! run      plan and drive: blocks, threads, progress, cancelling
-//! table    the result's columns
+//! design   who is compared with whom: labels to codes, the reference, strata
+//! request  what is asked of a matrix, and of one gene
+//! column   the columns of a result: names, order, types
+//! source   where a gene's cells come from, and the views that every source offers of a pair
+//! pair     those views: rank sum, runs, moments, means
+//! test     the tests, each a consumer of those views
+//! gene     one gene: every target from one source; the expressions call it too
+//! plan     strips, blocks and memory, as functions of sizes and threads
+//! pool     the process's threads, and workers that keep their scratch
+//! run      the drive: strips and blocks through all workers
+//! table    what was measured, and what is derived from it
+//! fdr      Benjamini and Hochberg's adjustment of any number of p-values, in parallel
+//! long     the long frame of some genes
 //! ```
 //!
-//! IMPORTS stats, matrix, `crate::error`.
+//! IMPORTS stats, matrix, `crate::{cast, error}`.
 
-pub mod bins;
-pub mod counts;
+pub mod column;
 pub mod design;
+pub mod fdr;
 pub mod gene;
-mod lists;
-pub mod members;
-mod odd;
-pub mod question;
+pub mod long;
+pub mod pair;
+pub mod plan;
+pub mod pool;
+pub mod request;
 pub mod run;
-pub mod sorted;
+pub mod source;
 pub mod table;
-mod tally;
+pub mod test;

@@ -1,368 +1,368 @@
-//! The drive: strips and blocks of genes through all threads, into a table.
+//! The drive: strips and blocks of genes through all workers, into a table.
 //!
-//! Row-major matrices are looked at first: strips of genes that hold small counts are walked cell by
-//! cell ([`super::counts`]).  All else goes gene by gene, in blocks: a block's bands are loaded in
-//! parallel, then its genes are swept in parallel, then its cells are written.  Memory beyond
-//! matrix and table is one block, or the tables of one strip, whatever the number of threads; the
-//! result does not depend on strips, blocks or threads.
+//! Where cells are stored one after the other they are looked at first: strips of genes that hold
+//! small counts are walked cell by cell ([`super::source::group_histograms`]).  All else goes gene by
+//! gene, in blocks: a block's bands of cells are gathered in parallel, then its genes are measured in
+//! parallel, then its records are written.  Memory beyond matrix and table is one block, or the tables
+//! of one strip ([`super::plan`]); the result does not depend on strips, blocks or threads.
 
-use super::counts;
-use super::design::Design;
-use super::gene::Kernel;
-use super::members::Members;
-use super::question::{Cell, Question, Scale, Test};
-use super::sorted::Sample;
+use super::column::Record;
+use super::gene::GeneKernel;
+use super::plan::{Limits, Sizes};
+use super::pool::{Monitor, Workers};
+use super::request::{GeneRequest, Request};
+use super::source::group_histograms::{self, Context, Strips, Walk};
+use super::source::group_rows::GroupRows;
+use super::source::sorted::Sample;
 use super::table::Table;
+use crate::cast::place;
 use crate::error::{Error, ErrorKind, Result};
-use crate::matrix::{Block, Column, Matrix, SKIP, Stored, Value};
+use crate::matrix::{Band, Block, CellMajor, Column, SKIP, Value, View, append_gene};
 use crate::stats::exact::NullTables;
-use crate::stats::unknown;
-use crate::stats::wilcoxon::{self, Method};
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-/// Entries gathered in one block: 128 MB for f32, 256 MB for f64.
-const BLOCK_ENTRIES: usize = 1 << 24;
-/// Genes of one block.
-const BLOCK_GENES: usize = 512;
-/// Targets x genes of one block: 64 MB.
-const BLOCK_CELLS: usize = 1 << 20;
-
-/// How far a run is, and whether it should stop: shared with the thread that watches it.
-#[derive(Debug, Default)]
-pub struct Monitor {
-    /// Genes done.
-    pub done: AtomicUsize,
-    /// Set to stop the run.
-    pub cancel: AtomicBool,
-}
-
-impl Monitor {
-    /// # Errors
-    /// [`ErrorKind::Interrupted`] once `cancel` is set.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(ErrorKind::Interrupted.into());
-        }
-        Ok(())
-    }
-}
-
-/// Everything about a run but the matrix.
+/// What a job keeps from call to call: scratch of every worker, and buffers that all share.
 #[derive(Debug)]
-pub struct Plan<'a> {
-    pub design: &'a Design,
-    pub test: Test,
-    /// Whether a test that does not rank has AUROCs, too.
-    pub auroc: bool,
-    pub scale: Scale,
-    /// The genes to test, ascending and distinct.
-    pub genes: &'a [u32],
+pub struct Workspace<V> {
+    walkers: Workers<Walk<V>>,
+    workers: Workers<Worker<V>>,
+    strips: Strips<V>,
+    bands: Vec<Band<V>>,
+    records: Vec<Record>,
 }
 
-impl<'a> Plan<'a> {
-    /// What is asked of each gene.
-    pub(super) fn question(&self, tables: &'a NullTables) -> Question<'a> {
-        Question {
-            sizes: self.design.sizes(),
-            strata: self.design.strata(),
-            cells: self.design.cells(),
-            reference: self.design.reference(),
-            test: self.test,
-            auroc: self.auroc,
-            scale: self.scale,
-            tables,
-        }
+impl<V: Value> Workspace<V> {
+    /// Room for as many threads as said; nothing is taken before it is needed.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        let (walkers, workers) = (Workers::new(threads), Workers::new(threads));
+        Self { walkers, workers, strips: Strips::default(), bands: Vec::new(), records: Vec::new() }
     }
 }
 
-/// Tests every target on `plan.genes` of `matrix` and writes them to `table` from gene `first`.
-///
-/// Runs on the current rayon pool.
-///
-/// # Errors
-/// [`ErrorKind::ShapeMismatch`] where the design has another number of cells,
-/// [`ErrorKind::NotANumber`] with the first cell and gene, [`ErrorKind::Interrupted`], or
-/// [`ErrorKind::UnknownOption`] for strata of a test that has none.
-pub fn run<M: Matrix>(
-    matrix: &M,
-    plan: &Plan,
-    tables: &NullTables,
-    monitor: &Monitor,
-    table: &mut Table,
-    first: usize,
-) -> Result<()> {
-    let design = plan.design;
-    check_shape(matrix, design.codes(), plan.genes)?;
-    let named = |error: Error| match error.kind() {
-        ErrorKind::NotANumber { gene, .. } => {
-            let (row, gene) = first_nan(matrix, plan, *gene);
-            ErrorKind::NotANumber { row, gene }.into()
-        }
-        _ => error,
-    };
-    let stratified = design.strata().is_some();
-    if stratified {
-        check_stratified(&plan.test)?;
-    }
-    if matrix.bands() == 0 || stratified || plan.genes.is_empty() || design.n_targets() == 0 {
-        return by_gene(matrix, plan, tables, monitor, table, first).map_err(named);
-    }
-    let survey = counts::survey(matrix, plan.genes, design.codes());
-    let members = Members::new(design.codes(), design.sizes());
-    for (strip, suits) in survey.strips(design.sizes().len(), design.reference()) {
-        if suits {
-            let what = (&members, &survey, strip);
-            counts::run(matrix, plan, what, tables, monitor, (table, first)).map_err(named)?;
-        } else {
-            let plan = Plan { genes: &plan.genes[strip.clone()], ..*plan };
-            let first = first + strip.start;
-            by_gene(matrix, &plan, tables, monitor, table, first).map_err(named)?;
-        }
-    }
-    Ok(())
+/// Scratch of one worker.
+#[derive(Debug)]
+pub struct Worker<V> {
+    gene: GeneColumn<V>,
+    kernel: GeneKernel<V>,
 }
 
-/// # Errors
-/// [`ErrorKind::UnknownOption`] unless `test` can be taken stratum by stratum.
-pub fn check_stratified(test: &Test) -> Result<()> {
-    match test {
-        Test::Wilcoxon(wilcoxon::Options { method: Method::Asymptotic, .. }) => Ok(()),
-        Test::Wilcoxon(options) => {
-            let got = format!("{:?}", options.method).to_lowercase();
-            Err(unknown("with strata, method", &got, &["asymptotic"]))
-        }
-        _ => Err(unknown("with strata, test", test.name(), &["wilcoxon"])),
+impl<V> Default for Worker<V> {
+    fn default() -> Self {
+        Self { gene: GeneColumn::default(), kernel: GeneKernel::default() }
     }
 }
 
-/// [`run`] gene by gene.
-fn by_gene<M: Matrix>(
-    matrix: &M,
-    plan: &Plan,
-    tables: &NullTables,
-    monitor: &Monitor,
-    table: &mut Table,
-    first: usize,
-) -> Result<()> {
-    let design = plan.design;
-    let (labels, n_targets) = (design.codes(), design.n_targets());
-    let question = plan.question(tables);
-    let mut cells = Vec::new();
-    let mut done = first;
-    let length = block_length(matrix, n_targets);
-    each_block(matrix, plan.genes, labels, length, monitor, |bands, block| {
-        cells.clear();
-        cells.resize(block.genes.len() * n_targets, Cell::EMPTY);
-        let each = cells.par_chunks_mut(n_targets.max(1)).enumerate();
-        let swept: Result<()> = each.try_for_each_init(
-            Worker::default,
-            |worker: &mut Worker<M::Value>, (slot, out)| {
-                monitor.check()?;
-                let gene = block.genes[slot];
-                if !worker.count(matrix, gene, design, &question, out) {
-                    worker.load(matrix, bands, block, slot, design)?;
-                    worker.refuse_nan(gene)?;
-                    worker.sweep(&question, out);
+/// One run: what is asked, and how it is watched.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    pub request: &'a Request<'a>,
+    /// Tables of the exact test, shared by all runs of a job.
+    pub tables: &'a NullTables,
+    pub limits: Limits,
+    pub monitor: &'a Monitor,
+}
+
+impl Run<'_> {
+    /// Tests every target on the request's genes and writes them to `table` from gene `first`.
+    ///
+    /// Runs on the current rayon pool.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] where the design has another number of cells,
+    /// [`ErrorKind::UnsortedGenes`], [`ErrorKind::UnknownGene`], [`ErrorKind::NotANumber`] with the
+    /// first cell and gene, [`ErrorKind::Changed`], [`ErrorKind::Interrupted`], or
+    /// [`ErrorKind::StrataUnsupported`].
+    pub fn run<V: Value>(
+        &self,
+        view: &View<V>,
+        workspace: &mut Workspace<V>,
+        (table, first): (&mut Table, usize),
+    ) -> Result<()> {
+        let Request { design, genes, test, .. } = *self.request;
+        check_request(view.shape(), design.codes().len(), genes)?;
+        if design.strata().is_some() {
+            test.check_stratified()?;
+        }
+        if genes.is_empty() || design.n_targets() == 0 {
+            return Ok(());
+        }
+        let named = |error: Error| {
+            error.map_kind(|kind| match kind {
+                ErrorKind::NotANumber { gene, .. } => {
+                    let (cell, gene) = first_nan(view, self.request).unwrap_or((0, gene));
+                    ErrorKind::NotANumber { cell, gene }
                 }
-                monitor.done.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            },
-        );
-        swept?;
-        table.write(done, n_targets, &cells, &plan.test);
-        done += block.genes.len();
+                kind => kind,
+            })
+        };
+        let cells = match view {
+            View::Cells(cells) if design.strata().is_none() => &**cells,
+            _ => return self.by_gene(view, genes, workspace, (table, first)).map_err(named),
+        };
+        self.by_cell(cells, view, workspace, (table, first)).map_err(named)
+    }
+
+    /// Strips of small counts cell by cell, the others gene by gene.
+    fn by_cell<V: Value>(
+        &self,
+        cells: &dyn CellMajor<V>,
+        view: &View<V>,
+        workspace: &mut Workspace<V>,
+        (table, first): (&mut Table, usize),
+    ) -> Result<()> {
+        let Self { request, tables, ref limits, monitor } = *self;
+        let design = request.design;
+        let survey = group_histograms::survey(cells, request.genes, design.codes(), limits)?;
+        let groups = GroupRows::new(design.codes(), design.sizes());
+        let pooled = request.of_gene(tables).is_pooled();
+        for (strip, suits) in survey.strips(design.sizes().len(), pooled, limits) {
+            if suits {
+                let (survey, groups, walkers) = (&survey, &groups, &workspace.walkers);
+                let context = Context { request, groups, survey, tables, limits, monitor, walkers };
+                let (strips, out) = (&mut workspace.strips, (&mut *table, first));
+                group_histograms::run(cells, context, strip, strips, out)?;
+            } else {
+                let out = (&mut *table, first + strip.start);
+                self.by_gene(view, &request.genes[strip], workspace, out)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Some genes, one by one.
+    fn by_gene<V: Value>(
+        &self,
+        view: &View<V>,
+        genes: &[u32],
+        workspace: &mut Workspace<V>,
+        (table, first): (&mut Table, usize),
+    ) -> Result<()> {
+        let design = self.request.design;
+        let request = self.request.of_gene(self.tables);
+        let n_targets = design.n_targets();
+        let sizes = Sizes {
+            entries: view.entries(),
+            matrix_genes: view.shape().1,
+            genes: genes.len(),
+            targets: n_targets,
+            groups: design.code_sizes().len(),
+            threads: workspace.workers.count(),
+        };
+        let length = self.limits.block(&sizes, matches!(view, View::Cells(_)));
+        let (busy, bins) = (self.limits.workers(&sizes), self.limits.gene_table(&sizes));
+        let Workspace { workers, bands, records, .. } = workspace;
+        bands.iter_mut().for_each(Band::reset);
+        let mut done = first;
+        for genes in genes.chunks(length) {
+            let Some(block) = Block::new(genes) else { continue };
+            gather(view, &block, design.codes(), (workers, bands), self.monitor)?;
+            records.clear();
+            records.resize(genes.len() * n_targets, Record::EMPTY);
+            let items = records.chunks_exact_mut(n_targets).enumerate();
+            workers.for_each_of(busy, items, |worker, (slot, out)| {
+                self.monitor.check()?;
+                worker.kernel.limit(bins);
+                worker.measure(view, (bands, &block, slot), design.codes(), &request, out)?;
+                self.monitor.done.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })?;
+            table.write(done, records);
+            done += genes.len();
+        }
+        Ok(())
+    }
+}
+
+impl<V: Value> Worker<V> {
+    /// Measures one gene of a block.
+    fn measure(
+        &mut self,
+        view: &View<V>,
+        (bands, block, slot): (&[Band<V>], &Block, usize),
+        codes: &[u32],
+        request: &GeneRequest,
+        out: &mut [Record],
+    ) -> Result<()> {
+        let gene = place(block.genes()[slot]);
+        let mut write = |t: usize, record| out[t] = record;
+        if let View::Genes(genes) = view
+            && self.kernel.compare_counts(&**genes, gene, codes, request, &mut write)?
+        {
+            return Ok(());
+        }
+        self.gene.load(view, (bands, block, slot), codes)?;
+        if self.gene.column.iter().any(|entry| entry.value.is_nan()) {
+            return Err(ErrorKind::NotANumber { cell: 0, gene }.into());
+        }
+        let sample = self.gene.sample(request.strata.unwrap_or(request.sizes));
+        self.kernel.compare(&sample, request, write);
+        Ok(())
+    }
+}
+
+/// One gene's non-zeros with their codes, and its zeros.
+#[derive(Debug)]
+pub(super) struct GeneColumn<V> {
+    pub(super) column: Column<V>,
+    /// Non-zeros of each code, and zeros.
+    counts: Vec<u32>,
+    zeros: Vec<u64>,
+}
+
+impl<V> Default for GeneColumn<V> {
+    fn default() -> Self {
+        Self { column: Column::new(), counts: Vec::new(), zeros: Vec::new() }
+    }
+}
+
+impl<V: Value> GeneColumn<V> {
+    /// Loads a gene of a block.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Changed`].
+    pub(super) fn load(
+        &mut self,
+        view: &View<V>,
+        (bands, block, slot): (&[Band<V>], &Block, usize),
+        codes: &[u32],
+    ) -> Result<()> {
+        self.column.clear();
+        match view {
+            View::Cells(_) => {
+                for band in bands {
+                    band.append(slot, codes, &mut self.column);
+                }
+                Ok(())
+            }
+            View::Genes(genes) => {
+                append_gene(&**genes, place(block.genes()[slot]), codes, &mut self.column)
+            }
+        }
+    }
+
+    /// The sample, from the sizes of all codes.
+    pub(super) fn sample(&mut self, sizes: &[u64]) -> Sample<'_, V> {
+        self.count(sizes);
+        Sample { entries: &self.column, weights: None, zeros: &self.zeros }
+    }
+
+    /// Counts the zeros of each code.
+    fn count(&mut self, sizes: &[u64]) {
+        self.counts.clear();
+        self.counts.resize(sizes.len(), 0);
+        for entry in &self.column {
+            self.counts[place(entry.code)] += 1;
+        }
+        let sizes = sizes.iter().zip(&self.counts);
+        self.zeros.clear();
+        self.zeros.extend(sizes.map(|(&size, &count)| size.saturating_sub(count.into())));
+    }
+}
+
+/// Gathers a block's bands; nothing to do where genes are stored one after the other.
+pub(super) fn gather<V: Value>(
+    view: &View<V>,
+    block: &Block,
+    codes: &[u32],
+    (workers, bands): (&Workers<Worker<V>>, &mut Vec<Band<V>>),
+    monitor: &Monitor,
+) -> Result<()> {
+    let View::Cells(cells) = view else { return Ok(()) };
+    bands.resize_with(cells.bands(), Band::default);
+    workers.for_each(bands.iter_mut().enumerate(), |_, (number, band)| {
+        monitor.check()?;
+        cells.gather(number, block, codes, band)
     })
 }
 
-/// Loads block after block of `genes` and hands each to `body`.
-fn each_block<M: Matrix>(
-    matrix: &M,
-    genes: &[u32],
-    labels: &[u32],
-    length: usize,
-    monitor: &Monitor,
-    mut body: impl FnMut(&[M::Band], &Block) -> Result<()>,
-) -> Result<()> {
-    let mut bands: Vec<M::Band> = (0..matrix.bands()).map(|_| M::Band::default()).collect();
-    for block in genes.chunks(length).filter_map(Block::new) {
-        bands.par_iter_mut().enumerate().try_for_each(|(i, band)| {
-            monitor.check()?;
-            matrix.load(i, &block, labels, band)
-        })?;
-        body(&bands, &block)?;
-    }
-    Ok(())
-}
-
-fn check_shape<M: Matrix>(matrix: &M, labels: &[u32], genes: &[u32]) -> Result<()> {
-    let (n_cells, n_genes) = matrix.shape();
-    if labels.len() != n_cells {
-        let (expected, got) = (n_cells, labels.len());
+/// # Errors
+/// [`ErrorKind::ShapeMismatch`], [`ErrorKind::UnknownGene`] or [`ErrorKind::UnsortedGenes`].
+pub(super) fn check_request(shape: (usize, usize), codes: usize, genes: &[u32]) -> Result<()> {
+    let (n_cells, n_genes) = shape;
+    if codes != n_cells {
+        let (expected, got) = (n_cells, codes);
         return Err(ErrorKind::ShapeMismatch { what: "labels", expected, got }.into());
     }
+    if let Some(position) = genes.windows(2).position(|pair| pair[0] >= pair[1]) {
+        return Err(ErrorKind::UnsortedGenes { position: position + 1 }.into());
+    }
     match genes.last() {
-        Some(&last) if last as usize >= n_genes => {
-            let (outer, index, limit) = (0, i64::from(last), n_genes);
-            Err(ErrorKind::IndexOutOfRange { outer, index, limit }.into())
+        Some(&gene) if place(gene) >= n_genes => {
+            Err(ErrorKind::UnknownGene { gene: place(gene), n_genes }.into())
         }
         _ => Ok(()),
     }
 }
 
-/// Genes of one block, by the entries they hold and the cells they yield.
-fn block_length<M: Matrix>(matrix: &M, n_targets: usize) -> usize {
-    let each = matrix.entries() / matrix.shape().1.max(1) + 1;
-    let by_entries = if matrix.bands() == 0 { BLOCK_GENES } else { BLOCK_ENTRIES / each };
-    by_entries.min(BLOCK_CELLS / n_targets.max(1)).clamp(1, BLOCK_GENES)
-}
-
-/// One gene's column with its zeros counted.
-#[derive(Debug)]
-pub struct Worker<V> {
-    column: Column<V>,
-    /// Non-zeros of each group, and zeros.
-    counts: Vec<u32>,
-    zeros: Vec<u64>,
-    kernel: Kernel,
-}
-
-impl<V> Default for Worker<V> {
-    fn default() -> Self {
-        let (counts, zeros) = (Vec::new(), Vec::new());
-        Self { column: Column::new(), counts, zeros, kernel: Kernel::default() }
-    }
-}
-
-impl<V: Value> Worker<V> {
-    fn load<M: Matrix<Value = V>>(
-        &mut self,
-        matrix: &M,
-        bands: &[M::Band],
-        block: &Block,
-        slot: usize,
-        design: &Design,
-    ) -> Result<()> {
-        self.column.clear();
-        matrix.column(bands, block, slot, design.codes(), &mut self.column)?;
-        self.counts.clear();
-        self.counts.resize(design.code_sizes().len(), 0);
-        for entry in &self.column {
-            self.counts[entry.code as usize] += 1;
+/// The first NaN that takes part, in the order of cells, then genes; `None` where the matrix changed
+/// meanwhile.
+fn first_nan<V: Value>(view: &View<V>, request: &Request) -> Option<(usize, usize)> {
+    let codes = request.design.codes();
+    let labelled = |cell: usize| codes.get(cell).is_some_and(|&code| code != SKIP);
+    match view {
+        View::Cells(cells) => (0..codes.len()).filter(|&cell| labelled(cell)).find_map(|cell| {
+            let mut found = None;
+            let genes = 0..cells.shape().1;
+            let visited = cells.visit_cell(cell, genes, &mut |stretch| {
+                let nan = stretch.places.iter().zip(stretch.values).find(|(gene, value)| {
+                    value.is_nan() && request.genes.binary_search(gene).is_ok()
+                });
+                found = found.or(nan.map(|(&gene, _)| (cell, place(gene))));
+            });
+            visited.ok().and(found)
+        }),
+        View::Genes(genes) => {
+            let first = |&gene: &u32| {
+                let mut found = None;
+                let visited = genes.visit_gene(place(gene), &mut |stretch| {
+                    let nan = stretch.places.iter().zip(stretch.values);
+                    let mut nan = nan.filter(|(cell, v)| v.is_nan() && labelled(place(**cell)));
+                    found = found.or(nan.next().map(|(&cell, _)| (place(cell), place(gene))));
+                });
+                visited.ok().and(found)
+            };
+            request.genes.iter().filter_map(first).min()
         }
-        let sizes = design.code_sizes().iter().zip(&self.counts);
-        self.zeros.clear();
-        self.zeros.extend(sizes.map(|(&size, &count)| size.saturating_sub(count.into())));
-        Ok(())
-    }
-
-    /// Answers for a gene of small counts straight from a gene-major matrix; else false.
-    fn count<M: Matrix<Value = V>>(
-        &mut self,
-        matrix: &M,
-        gene: u32,
-        design: &Design,
-        question: &Question,
-        out: &mut [Cell],
-    ) -> bool {
-        let gene = gene as usize;
-        let write = |t: usize, cell| out[t] = cell;
-        matrix.bands() == 0
-            && self.kernel.compare_counts(matrix, gene, design.codes(), question, write)
-    }
-
-    fn refuse_nan(&self, gene: u32) -> Result<()> {
-        if self.column.iter().any(|entry| entry.value.is_nan()) {
-            return Err(ErrorKind::NotANumber { row: 0, gene: gene as usize }.into());
-        }
-        Ok(())
-    }
-
-    fn sweep(&mut self, question: &Question, out: &mut [Cell]) {
-        let sample = Sample { entries: &self.column, weights: None, zeros: &self.zeros };
-        self.kernel.compare(&sample, question, |t, cell| out[t] = cell);
     }
 }
 
-/// The first NaN that takes part, in the order of cells, then genes; `gene` is known to hold one.
-fn first_nan<M: Matrix>(matrix: &M, plan: &Plan, gene: usize) -> (usize, usize) {
-    let asked =
-        |gene| u32::try_from(gene).is_ok_and(|gene| plan.genes.binary_search(&gene).is_ok());
-    let labels = plan.design.codes();
-    let wanted = |row: usize, gene, v: M::Value| v.is_nan() && labels[row] != SKIP && asked(gene);
-    matrix.first(&wanted).unwrap_or((0, gene))
-}
-
-/// Whether any stored value has a fractional part above 1e-3, as normalised data do and counts
+/// True if any stored value has a fractional part above 1e-3, as normalised data do and counts
 /// do not.
-///
-/// Runs on the current rayon pool.
-#[must_use]
-pub fn looks_fractional<M: Matrix>(matrix: &M) -> bool {
-    let any = |chunk: &[M::Stored]| {
-        chunk.iter().fold(false, |any, stored| any | stored.value().is_fractional())
-    };
-    matrix.stored().par_chunks(1 << 14).any(any)
-}
-
-/// The rows of a long frame: for each gene its non-zeros, then one row for each group with zeros.
-#[derive(Debug, Clone, Default)]
-pub struct Long<V> {
-    /// Place among the genes asked for.
-    pub gene: Vec<u32>,
-    /// The group's code.
-    pub target: Vec<u32>,
-    pub value: Vec<V>,
-    pub count: Vec<u32>,
-}
-
-/// The long frame of `genes`; every labelled cell belongs to its code in `design`.
 ///
 /// Runs on the current rayon pool.
 ///
 /// # Errors
-/// Those of [`run`] but NaN, which is passed on.
-pub fn long<M: Matrix>(
-    matrix: &M,
-    design: &Design,
-    genes: &[u32],
-    zero_rows: bool,
-    monitor: &Monitor,
-) -> Result<Long<M::Value>> {
-    check_shape(matrix, design.codes(), genes)?;
-    let mut out = Long::default();
-    let mut position = 0;
-    let mut worker = Worker::default();
-    let length = block_length(matrix, 1);
-    each_block(matrix, genes, design.codes(), length, monitor, |bands, block| {
-        for slot in 0..block.genes.len() {
-            monitor.check()?;
-            let start = out.value.len();
-            worker.load(matrix, bands, block, slot, design)?;
-            out.value.extend(worker.column.iter().map(|entry| entry.value));
-            out.target.extend(worker.column.iter().map(|entry| entry.code));
-            out.count.resize(out.value.len(), 1);
-            for (code, n) in (0..).zip(worker.zeros.iter().copied()).filter(|zero| zero.1 > 0) {
-                let n = u32::try_from(n).unwrap_or(u32::MAX);
-                let (rows, count) = if zero_rows { (n as usize, 1) } else { (1, n) };
-                out.value.resize(out.value.len() + rows, M::Value::default());
-                out.target.resize(out.value.len(), code);
-                out.count.resize(out.value.len(), count);
-            }
-            out.gene.resize(out.gene.len() + out.value.len() - start, position);
-            position += 1;
-        }
-        Ok(())
-    })?;
-    Ok(out)
+/// [`ErrorKind::Changed`].
+pub fn looks_fractional<V: Value>(view: &View<V>) -> Result<bool> {
+    let any = |values: &[V]| values.iter().fold(false, |any, value| any | value.is_fractional());
+    let (n_cells, n_genes) = view.shape();
+    let look = |i: usize| -> Option<Result<()>> {
+        let mut found = false;
+        let visited = match view {
+            View::Cells(cells) => cells.visit_cell(i, 0..n_genes, &mut |stretch| {
+                found |= any(stretch.values);
+            }),
+            View::Genes(genes) => genes.visit_gene(i, &mut |stretch| found |= any(stretch.values)),
+        };
+        (found || visited.is_err()).then_some(visited)
+    };
+    let outer = if matches!(view, View::Cells(_)) { n_cells } else { n_genes };
+    match (0..outer).into_par_iter().find_map_any(look) {
+        Some(visited) => visited.map(|()| true),
+        None => Ok(false),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::design::Reference;
-    use crate::matrix::{Csc, Csr, RowMajor};
+    use crate::engine::column::Column;
+    use crate::engine::design::{Design, Reference};
+    use crate::engine::request::Scale;
+    use crate::engine::test::Test;
+    use crate::matrix::{ColumnMajor, Csc, Csr, RowMajor};
     use crate::stats::{anderson, ttest, wilcoxon};
     use proptest::prelude::*;
 
@@ -414,65 +414,162 @@ mod tests {
         (values, indices, indptr)
     }
 
-    fn table<M: Matrix>(matrix: &M, plan: &Plan) -> Table {
-        let mut table = Table::new(TARGETS, plan.genes.len(), 2);
+    /// The measured table of one view, all p-values made.
+    fn table<V: Value>(view: &View<V>, request: &Request, limits: Limits) -> Table {
+        let mut table = Table::new(TARGETS, request.genes.len(), request.own_columns());
         let (tables, monitor) = (NullTables::default(), Monitor::default());
-        run(matrix, plan, &tables, &monitor, &mut table, 0).unwrap();
+        let run = Run { request, tables: &tables, limits, monitor: &monitor };
+        let mut workspace = Workspace::new(2);
+        // Twice, so that what is left in the scratch of one run is seen by the next.
+        run.run(view, &mut workspace, (&mut table, 0)).unwrap();
+        run.run(view, &mut workspace, (&mut table, 0)).unwrap();
+        table.complete(request.test);
         table
     }
 
-    fn same(a: &[f64], b: &[f64], tolerance: f64) -> bool {
-        a.iter().zip(b).all(|(&a, &b)| {
-            a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * b.abs().max(1.0)
-        })
+    fn same(a: &[f64], b: &[f64]) -> bool {
+        let equal = |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan());
+        a.len() == b.len() && a.iter().zip(b).all(equal)
+    }
+
+    /// Limits so small that a screen of 60 cells has several strips and blocks, and large groups.
+    fn tiny() -> Limits {
+        Limits {
+            strip_bins: 30,
+            least_strip_bins: 1,
+            table_bins: 150,
+            walk: 3,
+            block_entries: 120,
+            block_genes: 2,
+            block_records: 8,
+            ..Limits::default()
+        }
+    }
+
+    fn tests(kind: usize) -> Test {
+        match kind {
+            0 | 3 => Test::Wilcoxon(wilcoxon::Options::default()),
+            1 => Test::Anderson(anderson::Options::default()),
+            _ => Test::TTest(ttest::Options::default()),
+        }
     }
 
     proptest! {
         #[test]
-        fn every_layout_and_kernel_gives_one_table(
+        fn every_layout_and_source_gives_one_table(
             rows in rows(), labels in prop::collection::vec(0u32..6, CELLS), rest: bool, kind in 0usize..4,
             scale in prop::sample::select(vec![Scale::Plain, Scale::MeanOfExpm1, Scale::Geometric]),
-            skipped in prop::collection::vec(0u8..8, GENES), narrow: bool, auroc: bool,
+            skipped in prop::collection::vec(0u8..8, GENES), auroc: bool, small: bool,
             strata in prop::collection::vec(prop_oneof![9 => 0u32..3, 1 => Just(SKIP)], CELLS),
         ) {
             let labels: Vec<u32> = labels.iter().map(|&l| if l > TARGETS as u32 { SKIP } else { l }).collect();
-            let reference = if rest { Reference::Rest } else { Reference::Background };
+            let reference = if rest { Reference::Rest } else { Reference::Group };
             let mut design = Design::new(labels, TARGETS, reference).unwrap();
             if kind == 3 {
                 design = design.stratified(&strata, 3).unwrap();
             }
             let genes: Vec<u32> = (0..GENES as u32).filter(|&g| skipped[g as usize] > 0).collect();
-            let test = match kind {
-                0 | 3 => Test::Wilcoxon(wilcoxon::Options::default()),
-                1 => Test::Anderson(anderson::Options::default()),
-                _ => Test::TTest(ttest::Options::default()),
-            };
+            let test = tests(kind);
             // Geometric means need values above -1.
             let rows: Vec<f32> = rows.iter().map(|&v| if scale == Scale::Plain { v } else { v.clamp(0.0, 600.0) }).collect();
-            let plan = Plan { design: &design, test, auroc, scale, genes: &genes };
+            let request = Request { design: &design, test, auroc, scale, genes: &genes };
+            let limits = if small { tiny() } else { Limits::default() };
+            let shape = (CELLS, GENES);
             let (values, indices, indptr) = compressed(&rows, true);
-            let (csc, _) = Csc::new((CELLS, GENES), &values, &indices, &indptr).unwrap();
-            let by_gene = table(&csc, &plan);
+            let csc = Csc::new(shape, &values, &indices, &indptr).unwrap();
+            let want = table(&View::Genes(Box::new(csc)), &request, Limits::default());
+            let csc = Csc::new(shape, &values, &indices, &indptr).unwrap();
             let (values, indices, indptr) = compressed(&rows, false);
-            let (csr, _) = Csr::new((CELLS, GENES), &values, &indices, &indptr).unwrap();
-            let dense = RowMajor::new((CELLS, GENES), &rows).unwrap();
+            let csr = Csr::new(shape, &values, &indices, &indptr).unwrap();
+            let columns: Vec<f32> = (0..CELLS * GENES).map(|i| rows[i % CELLS * GENES + i / CELLS]).collect();
+            let views: [View<f32>; 4] = [
+                View::Genes(Box::new(csc)),
+                View::Cells(Box::new(csr)),
+                View::Cells(Box::new(RowMajor::new(shape, &rows).unwrap())),
+                View::Genes(Box::new(ColumnMajor::new(shape, &columns).unwrap())),
+            ];
+            let mut tables: Vec<Table> = views.iter().map(|view| table(view, &request, limits)).collect();
             let wide: Vec<f64> = rows.iter().map(|&v| f64::from(v)).collect();
-            let wide = RowMajor::new((CELLS, GENES), &wide).unwrap();
-            let mut tables = vec![table(&csr, &plan), table(&dense, &plan)];
-            if narrow {
-                tables.push(table(&wide, &plan));
-            }
+            let wide = RowMajor::new(shape, &wide).unwrap();
+            tables.push(table(&View::Cells(Box::new(wide)), &request, limits));
             for got in tables {
-                // Whole numbers up to the last step, and sums in two words: the same bits.  Against
-                // the rest Anderson's stretches of runs are summed at once: measured 4e-14.
-                let tolerance = if kind == 1 && rest { 1e-12 } else { 0.0 };
-                prop_assert!(same(&got.statistic, &by_gene.statistic, tolerance), "{:?} {:?}", got.statistic, by_gene.statistic);
-                prop_assert!(same(&got.p_value, &by_gene.p_value, tolerance), "{:?} {:?}", got.p_value, by_gene.p_value);
-                prop_assert!(same(&got.extra[0], &by_gene.extra[0], tolerance));
-                prop_assert!(same(&got.extra[1], &by_gene.extra[1], 0.0));
-                prop_assert!(same(&got.target_mean, &by_gene.target_mean, 0.0), "{:?} {:?}", got.target_mean, by_gene.target_mean);
-                prop_assert!(same(&got.reference_mean, &by_gene.reference_mean, 0.0));
+                // Whole numbers up to the last step, and sums in two words: the same bits.
+                for column in Column::measured(request.own_columns()) {
+                    prop_assert!(same(&got[column], &want[column]), "{:?} {:?} {:?}", column, &got[column], &want[column]);
+                }
             }
         }
+    }
+
+    /// More than 16,384 cells in one group, as large groups are in default limits, beside 16,384.
+    #[test]
+    fn large_groups_are_walked_by_all_workers() {
+        for n in [16_384usize, 16_385, 70_000] {
+            let cells = n + 300;
+            let value =
+                |cell: usize, gene: usize| ((cell * 7 + gene * 13) % 11 % (gene + 2)) as f32;
+            let rows: Vec<f32> = (0..cells * 3).map(|i| value(i / 3, i % 3)).collect();
+            let columns: Vec<f32> = (0..cells * 3).map(|i| value(i % cells, i / cells)).collect();
+            let code = |cell: usize| if cell < n { 0 } else { 1 + (cell % 2) as u32 };
+            let labels: Vec<u32> = (0..cells).map(code).collect();
+            for reference in [Reference::Group, Reference::Rest] {
+                let design = Design::new(labels.clone(), 2, reference).unwrap();
+                let test = Test::Wilcoxon(wilcoxon::Options::default());
+                let (scale, genes) = (Scale::Plain, &[0, 1, 2][..]);
+                let request = Request { design: &design, test, auroc: false, scale, genes };
+                let mut out = Vec::new();
+                let shape = (cells, 3);
+                for view in [
+                    View::Cells(Box::new(RowMajor::new(shape, &rows).unwrap())),
+                    View::Genes(Box::new(ColumnMajor::new(shape, &columns).unwrap())),
+                ] {
+                    let (tables, monitor) = (NullTables::default(), Monitor::default());
+                    let limits = Limits::default();
+                    let run = Run { request: &request, tables: &tables, limits, monitor: &monitor };
+                    let mut table = Table::new(2, 3, request.own_columns());
+                    run.run::<f32>(&view, &mut Workspace::new(2), (&mut table, 0)).unwrap();
+                    out.push(table);
+                }
+                for column in [Column::Statistic, Column::TargetMean, Column::ZScore] {
+                    assert!(same(&out[0][column], &out[1][column]), "{n} {reference:?} {column:?}");
+                }
+            }
+        }
+    }
+
+    fn error(genes: &[u32], labels: Vec<u32>, values: &[f32]) -> ErrorKind {
+        let design = Design::new(labels, 1, Reference::Group).unwrap();
+        let test = tests(0);
+        let request = Request { design: &design, test, auroc: false, scale: Scale::Plain, genes };
+        let (tables, monitor) = (NullTables::default(), Monitor::default());
+        let limits = Limits::default();
+        let run = Run { request: &request, tables: &tables, limits, monitor: &monitor };
+        let mut table = Table::new(1, genes.len(), request.own_columns());
+        let view = View::Cells(Box::new(RowMajor::new((2, 3), values).unwrap()));
+        let error = run.run(&view, &mut Workspace::new(1), (&mut table, 0)).unwrap_err();
+        error.kind().clone()
+    }
+
+    #[test]
+    fn genes_must_ascend_and_exist() {
+        let values = [1.0; 6];
+        for (genes, position) in [(&[1, 0][..], 1), (&[0, 2, 2], 2)] {
+            assert_eq!(error(genes, vec![0, 1], &values), ErrorKind::UnsortedGenes { position });
+        }
+        let (gene, n_genes) = (3, 3);
+        assert_eq!(error(&[0, 3], vec![0, 1], &values), ErrorKind::UnknownGene { gene, n_genes });
+        let (what, expected, got) = ("labels", 2, 3);
+        let mismatch = ErrorKind::ShapeMismatch { what, expected, got };
+        assert_eq!(error(&[0], vec![0, 1, 1], &values), mismatch);
+    }
+
+    #[test]
+    fn the_first_nan_is_named() {
+        let values = [f32::NAN, 1.0, f32::NAN, 2.0, f32::NAN, 1.0];
+        let at = |cell, gene| ErrorKind::NotANumber { cell, gene };
+        assert_eq!(error(&[0, 1, 2], vec![0, 1], &values), at(0, 0));
+        // A gene that is not asked for, and a cell that takes no part, may hold one.
+        assert_eq!(error(&[1, 2], vec![0, 1], &values), at(0, 2));
+        assert_eq!(error(&[0, 1], vec![SKIP, 1], &values), at(1, 1));
     }
 }

@@ -1,46 +1,23 @@
 //! `pdex.anderson`: the two-sample Anderson-Darling test as an expression.
 
-use super::convert::Request;
-use super::ffi::{Inputs, Plugin, export};
-use super::{Asked, evaluate, output, polars_error};
-use crate::engine::question::Test;
-use crate::error::Error;
-use crate::stats::anderson::Options;
-use polars::prelude::*;
+use super::expression::{Kwargs, Options};
+use super::ffi::entry_points;
+use crate::engine::test::Test;
+use crate::error::Result;
+use crate::stats::anderson;
 use serde::Deserialize;
 
-/// The keywords of the Python function.
 #[derive(Deserialize)]
-struct Kwargs {
-    request: Request,
+struct Anderson {
     midrank: bool,
     p_value: String,
-    auroc: bool,
 }
 
-impl Kwargs {
-    fn test(&self) -> Result<Test, Error> {
-        Ok(Test::Anderson(Options { midrank: self.midrank, p_value: self.p_value.parse()? }))
-    }
-
-    fn asked(&self) -> PolarsResult<Asked> {
-        let test = self.test().map_err(|e| polars_error(&e))?;
-        Ok(Asked { test, auroc: self.auroc })
+impl Options for Anderson {
+    fn test(&self) -> Result<Test> {
+        let (midrank, p_value) = (self.midrank, self.p_value.parse()?);
+        Ok(Test::Anderson(anderson::Options { midrank, p_value }))
     }
 }
 
-impl Plugin for Kwargs {
-    fn request(&self) -> &Request {
-        &self.request
-    }
-
-    fn call(self, inputs: Inputs) -> PolarsResult<Series> {
-        evaluate(&inputs, &self.request, self.asked()?)
-    }
-
-    fn field(&self, inputs: &[Field]) -> PolarsResult<Field> {
-        output::field(self.asked()?, inputs)
-    }
-}
-
-export!(Kwargs, _polars_plugin_anderson, _polars_plugin_field_anderson);
+entry_points!(Kwargs<Anderson>, _polars_plugin_anderson, _polars_plugin_field_anderson);

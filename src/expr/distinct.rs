@@ -1,7 +1,6 @@
 //! Labels to numbers, in order of first occurrence.
 
-use super::convert::{LABELS, unsupported};
-use super::polars_error;
+use crate::cast::{length, place};
 use crate::matrix::SKIP;
 use polars::prelude::*;
 use polars_arrow::array::View;
@@ -9,9 +8,9 @@ use std::hash::Hash;
 
 /// Distinct labels of a column: a number for each row in order of first occurrence, and the row
 /// of each first occurrence.
-pub struct Distinct {
-    pub codes: Vec<u32>,
-    pub firsts: Vec<IdxSize>,
+pub(super) struct Distinct {
+    pub(super) codes: Vec<u32>,
+    pub(super) firsts: Vec<IdxSize>,
 }
 
 /// A label as an integer that differs where labels do, and may be shared where they do not.
@@ -20,6 +19,7 @@ trait Fold: Hash + Eq + Copy {
 }
 
 impl Fold for u128 {
+    #[allow(clippy::cast_possible_truncation)] // both halves
     fn fold(self) -> u64 {
         self as u64 ^ (self >> 64) as u64
     }
@@ -27,13 +27,13 @@ impl Fold for u128 {
 
 impl Fold for i64 {
     fn fold(self) -> u64 {
-        self as u64
+        self.cast_unsigned()
     }
 }
 
 impl Fold for i128 {
     fn fold(self) -> u64 {
-        (self as u128).fold()
+        self.cast_unsigned().fold()
     }
 }
 
@@ -45,8 +45,8 @@ impl Fold for bool {
 
 impl Distinct {
     fn new<K: Fold>(labels: impl Iterator<Item = Option<K>>, rows: usize) -> Self {
-        // There are few labels and many rows: what was looked up stands in a small table, by a
-        // multiplicative hash (Knuth, TAOCP 3, 6.4), before the map is asked.
+        // Labels are few and rows are many: a small table of recent labels, by a multiplicative hash
+        // (Knuth, TAOCP 3, 6.4), saves most look-ups in the map.
         const BITS: u32 = 10;
         let mut recent: Vec<Option<(K, u32)>> = vec![None; 1 << BITS];
         let mut numbers: PlHashMap<K, u32> = PlHashMap::default();
@@ -57,8 +57,8 @@ impl Distinct {
                 codes.push(SKIP);
                 continue;
             };
-            let place = label.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS);
-            let known = &mut recent[place as usize];
+            let slot = label.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS);
+            let known = &mut recent[length(slot)];
             let code = match *known {
                 Some((key, code)) if key == label => code,
                 _ => {
@@ -77,11 +77,11 @@ impl Distinct {
     }
 
     /// Codes of a categorical ([`SKIP`] for null): numbered through a table.
-    pub fn of_codes(labels: &[u32]) -> Self {
+    pub(super) fn of_codes(labels: &[u32]) -> Self {
         let mut numbers: Vec<u32> = Vec::new();
         let mut firsts = Vec::new();
         let number = |(row, &label): (IdxSize, &u32)| {
-            if let Some(&number) = numbers.get(label as usize)
+            if let Some(&number) = numbers.get(place(label))
                 && number != SKIP
             {
                 return number;
@@ -89,11 +89,11 @@ impl Distinct {
             if label == SKIP {
                 return SKIP;
             }
-            if label as usize >= numbers.len() {
-                numbers.resize(label as usize + 1, SKIP);
+            if place(label) >= numbers.len() {
+                numbers.resize(place(label) + 1, SKIP);
             }
             let number = u32::try_from(firsts.len()).unwrap_or(SKIP);
-            numbers[label as usize] = number;
+            numbers[place(label)] = number;
             firsts.push(row);
             number
         };
@@ -102,7 +102,7 @@ impl Distinct {
     }
 
     /// Strings of at most 12 bytes are their own views, which hash and compare as one integer;
-    /// longer ones, which are few among labels, go by the view of their first occurrence.
+    /// longer ones, rare among labels, are known by the view of their first occurrence.
     fn of_text(labels: &StringChunked) -> Self {
         let mut long: PlHashMap<&str, u128> = PlHashMap::default();
         let views = labels.downcast_iter().flat_map(|chunk| chunk.views().iter());
@@ -115,21 +115,21 @@ impl Distinct {
         Self::new(labels.iter().zip(views).map(key), labels.len())
     }
 
-    /// Labels of a column of any other dtype.
-    pub fn of_column(target: &Series, name: &str) -> PolarsResult<Self> {
-        let rows = target.len();
-        match target.dtype() {
-            DataType::String => Ok(Self::of_text(target.str()?)),
-            DataType::Boolean => Ok(Self::new(target.bool()?.iter(), rows)),
+    /// Labels of a column of any other dtype; `None` for a dtype that labels cannot have.
+    pub(super) fn of_column(labels: &Series) -> PolarsResult<Option<Self>> {
+        let rows = labels.len();
+        Ok(Some(match labels.dtype() {
+            DataType::String => Self::of_text(labels.str()?),
+            DataType::Boolean => Self::new(labels.bool()?.iter(), rows),
             DataType::UInt64 | DataType::Int128 | DataType::UInt128 => {
-                let wide = target.strict_cast(&DataType::Int128)?;
-                Ok(Self::new(wide.i128()?.iter(), rows))
+                let wide = labels.strict_cast(&DataType::Int128)?;
+                Self::new(wide.i128()?.iter(), rows)
             }
             dtype if dtype.is_integer() => {
-                let whole = target.cast(&DataType::Int64)?;
-                Ok(Self::new(whole.i64()?.iter(), rows))
+                let whole = labels.cast(&DataType::Int64)?;
+                Self::new(whole.i64()?.iter(), rows)
             }
-            dtype => Err(polars_error(&unsupported(name, dtype, LABELS))),
-        }
+            _ => return Ok(None),
+        }))
     }
 }

@@ -1,35 +1,69 @@
-//! The plugin's entry points: Polars' C interface in, C interface out.
+//! Polars' plugin interface: columns come in and a column goes out, by the C interface of Arrow.
 //!
-//! `pyo3_polars`' own macro imports a categorical column by looking every row's label up in a hash
-//! table, which costs more than the tests, and its feature builds Polars' whole query engine.  Here
-//! a categorical target stays what it is on the wire, codes and a dictionary; every other column is
-//! imported as usual.
+//! This file knows nothing of tests: it makes a [`Function`] of the keywords that Python gave, calls it
+//! with the columns by role, and hands the result back. The interface is `polars_ffi::version_0`.
 //!
-//! The columns come as the fields of one struct: Polars runs the groups of a `group_by` in parallel
-//! for functions of one column only.
+//! | what Polars passes | who releases it |
+//! |---|---|
+//! | exported columns and their arrays | the plugin: Polars forgets them, even where the call fails |
+//! | schemas, keywords | Polars |
+//! | the place for the result | Polars; it stays empty where the call fails |
 //!
-//! The interface is `polars_ffi::version_0`.  Panics are caught at the border, and errors go where
-//! Polars looks for them after the call.
+//! So the exports are owned before anything can fail. Errors and panics end here: their message goes
+//! where Polars looks for it after the call.
+//!
+//! `pyo3_polars`' own macro is not used: it looks up the label of every row of a categorical column in
+//! a hash table, which costs more than the tests, and it builds Polars' whole query engine. Here a
+//! column stays what it is in Arrow (a categorical: codes and a dictionary) until `convert` takes it.
 
 #![allow(unsafe_code)]
 
-use super::convert::{Coded, Request, Target};
-use crate::matrix::SKIP;
 use polars::prelude::*;
-use polars_arrow::array::{Array, DictionaryArray, DictionaryKey, StructArray, Utf8ViewArray};
+use polars_arrow::array::{Array, StructArray};
 use polars_arrow::datatypes::{ArrowDataType, Field as ArrowField};
 use polars_arrow::ffi::{self, ArrowArray, ArrowSchema};
 use polars_ffi::version_0::{SeriesExport, export_series};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_void};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 
+/// A function of the plugin, made of the keywords of a call.
+pub(super) trait Function: DeserializeOwned {
+    /// The result of one call.
+    fn call(self, columns: Columns) -> PolarsResult<Series>;
+    /// The name and dtype of the result, from those of the columns.
+    fn field(&self, columns: &[Field]) -> PolarsResult<Field>;
+}
+
+/// One column: its name (a role, such as "value") and dtype, and its chunks.
+pub(super) struct Column {
+    pub(super) field: ArrowField,
+    pub(super) chunks: Vec<Box<dyn Array>>,
+}
+
+/// The columns of one call, all of one length.
+pub(super) struct Columns(Vec<Column>);
+
+impl Columns {
+    /// Takes the column of a role, where there is one.
+    pub(super) fn take(&mut self, role: &str) -> Option<Column> {
+        let place = self.0.iter().position(|column| column.field.name == role)?;
+        Some(self.0.swap_remove(place))
+    }
+
+    /// Takes the column of a role.
+    pub(super) fn expect(&mut self, role: &str) -> PolarsResult<Column> {
+        self.take(role).ok_or_else(|| polars_err!(ComputeError: "the column {role} is missing"))
+    }
+}
+
 /// The fields of [`SeriesExport`], which keeps them private; both are `repr(C)`.
 #[repr(C)]
-struct Exported {
+struct Mirror {
     field: *const ArrowSchema,
     arrays: *const *const ArrowArray,
     len: usize,
@@ -37,57 +71,58 @@ struct Exported {
     private_data: *const c_void,
 }
 
-const _: () = assert!(size_of::<Exported>() == size_of::<SeriesExport>());
+const _: () = assert!(size_of::<Mirror>() == size_of::<SeriesExport>());
+const _: () = assert!(align_of::<Mirror>() == align_of::<SeriesExport>());
 
-/// The columns of one call, all of one length.
-pub struct Inputs {
-    pub value: Series,
-    pub target: Target,
-    pub count: Option<Series>,
-    pub strata: Option<Target>,
-}
-
-/// Takes over an exported struct column: the columns value, target and, where given, count and
-/// strata.
-///
-/// # Safety
-/// `export` is valid, and not used again.
-unsafe fn inputs(export: *const SeriesExport, request: &Request) -> PolarsResult<Inputs> {
-    // SAFETY: both types are `repr(C)` with the same fields in the same order.
-    let raw = unsafe { &*export.cast::<Exported>() };
-    // SAFETY: a valid export points to a valid schema.
-    let field = unsafe { ffi::import_field_from_c(&*raw.field)? };
-    // SAFETY: the copy owns the export and releases it at the end of this function; the arrays
-    // are moved out of it below, each once, as `polars_ffi::import_series` does.
-    let _owner = unsafe { ptr::read(export) };
-    let fields = struct_fields(&field)?;
-    let mut columns: Vec<Vec<Box<dyn Array>>> = vec![Vec::new(); fields.len()];
-    for i in 0..raw.len {
-        // SAFETY: `arrays` holds `len` pointers to arrays of the schema.
-        let array = unsafe {
-            let array = ptr::read(*raw.arrays.add(i));
-            ffi::import_array_from_c(array, field.dtype.clone())?
-        };
-        let rows = array.as_any().downcast_ref::<StructArray>();
-        for (column, values) in columns.iter_mut().zip(rows.iter().flat_map(|r| r.values())) {
-            column.push(values.clone());
-        }
+impl Mirror {
+    fn of(export: &SeriesExport) -> &Self {
+        // SAFETY: both types are `repr(C)` with the same fields in the same order; pdex_check_mirror
+        // reads each of them.
+        unsafe { &*ptr::from_ref(export).cast::<Self>() }
     }
-    let mut columns: Vec<Column> = fields.iter().zip(columns).collect();
-    let mut take = |role: &str| {
-        let place = columns.iter().position(|(field, _)| field.name == role)?;
-        Some(columns.swap_remove(place))
-    };
-    let missing = |role| polars_err!(ComputeError: "the column {role} is missing");
-    Ok(Inputs {
-        value: series(take("value").ok_or_else(|| missing("value"))?, request)?,
-        target: target(take("target").ok_or_else(|| missing("target"))?, request)?,
-        count: take("count").map(|column| series(column, request)).transpose()?,
-        strata: take("strata").map(|column| target(column, request)).transpose()?,
-    })
 }
 
-/// The columns of the struct that a call is given.
+/// An exported column, owned: the arrays, which the export does not release, and the export.
+struct Owned {
+    arrays: Vec<ArrowArray>,
+    export: SeriesExport,
+}
+
+impl Owned {
+    /// # Safety
+    /// `export` points to a valid export, which nobody else reads or releases afterwards.
+    unsafe fn take(export: *const SeriesExport) -> Self {
+        // SAFETY: the copy is the only one that is used.
+        let export = unsafe { ptr::read(export) };
+        let mirror = Mirror::of(&export);
+        // SAFETY: `arrays` holds `len` pointers to arrays, which the export does not release.
+        let read = |i| unsafe { ptr::read(*mirror.arrays.add(i)) };
+        Self { arrays: (0..mirror.len).map(read).collect(), export }
+    }
+
+    /// The columns of an exported struct.
+    fn into_columns(self) -> PolarsResult<Columns> {
+        // SAFETY: a valid export points to a valid schema, which lives as long as the export.
+        let field = unsafe { ffi::import_field_from_c(&*Mirror::of(&self.export).field)? };
+        let named = struct_fields(&field)?.iter();
+        let mut columns: Vec<Column> =
+            named.map(|field| Column { field: field.clone(), chunks: Vec::new() }).collect();
+        for array in self.arrays {
+            // SAFETY: the array belongs to the schema.
+            let array = unsafe { ffi::import_array_from_c(array, field.dtype.clone())? };
+            let Some(rows) = array.as_any().downcast_ref::<StructArray>() else {
+                polars_bail!(ComputeError: "expected a struct of columns, got {:?}", array.dtype());
+            };
+            for (column, values) in columns.iter_mut().zip(rows.values()) {
+                column.chunks.push(values.clone());
+            }
+        }
+        Ok(Columns(columns))
+    }
+}
+
+/// The fields of the struct that a call is given. Polars runs the groups of a `group_by` in parallel
+/// only for functions of one column, so the columns come in one struct.
 fn struct_fields(field: &ArrowField) -> PolarsResult<&[ArrowField]> {
     match &field.dtype {
         ArrowDataType::Struct(fields) => Ok(fields),
@@ -95,61 +130,78 @@ fn struct_fields(field: &ArrowField) -> PolarsResult<&[ArrowField]> {
     }
 }
 
-/// One column of the struct: its field, and its chunks.
-type Column<'a> = (&'a ArrowField, Vec<Box<dyn Array>>);
-
-/// A column as Polars' own; an error that names it where this build has no such dtype (dates).
-fn series((field, chunks): Column, request: &Request) -> PolarsResult<Series> {
-    Series::try_from((field, chunks))
-        .map_err(|_| request.unsupported(&field.name, &format!("{:?}", field.dtype)))
+/// The function that the keywords of a call make.
+///
+/// # Safety
+/// `kwargs` is null or points to `len` bytes.
+unsafe fn function<F: Function>(kwargs: *const u8, len: usize) -> PolarsResult<F> {
+    polars_ensure!(!kwargs.is_null(), ComputeError: "a call of the plugin without keywords");
+    // SAFETY: as said above.
+    let kwargs = unsafe { slice::from_raw_parts(kwargs, len) };
+    serde_pickle::from_slice(kwargs, serde_pickle::DeOptions::default())
+        .map_err(|e| polars_err!(ComputeError: "the keywords of the plugin: {e}"))
 }
 
-/// A column of labels, leaving categoricals coded.
-fn target((field, chunks): Column, request: &Request) -> PolarsResult<Target> {
-    if !matches!(field.dtype, ArrowDataType::Dictionary(..)) {
-        return Ok(Target::Column(series((field, chunks), request)?));
-    }
-    let mut coded = Coded { dtype: Field::from(field).dtype, ..Coded::default() };
-    for array in chunks {
-        let known = push::<u8>(&*array, &mut coded)
-            || push::<u16>(&*array, &mut coded)
-            || push::<u32>(&*array, &mut coded);
-        if !known {
-            polars_bail!(ComputeError: "a dictionary of type {:?} is not supported", field.dtype);
-        }
-    }
-    Ok(Target::Coded(coded))
-}
-
-/// Appends a dictionary array with keys `K`; false where it is none.
-fn push<K: DictionaryKey + Into<u32>>(array: &dyn Array, coded: &mut Coded) -> bool {
-    let Some(array) = array.as_any().downcast_ref::<DictionaryArray<K>>() else { return false };
-    let Some(labels) = array.values().as_any().downcast_ref::<Utf8ViewArray>() else {
-        return false;
+/// The body of `_polars_plugin_<name>`.
+///
+/// # Safety
+/// The arguments are those of Polars' plugin interface, version 0.
+pub(super) unsafe fn call<F: Function>(
+    exports: *const SeriesExport,
+    len: usize,
+    (kwargs, kwargs_len): (*const u8, usize),
+    out: *mut SeriesExport,
+) {
+    let body = || {
+        // SAFETY: `exports` holds `len` exports, which Polars forgets.
+        let take = |i| unsafe { Owned::take(exports.add(i)) };
+        let mut owned: Vec<Owned> = (0..len).map(take).collect();
+        // SAFETY: as they came.
+        let function: F = unsafe { function(kwargs, kwargs_len)? };
+        polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
+        let columns = owned.swap_remove(0).into_columns()?;
+        Ok(export_series(&function.call(columns)?))
     };
-    let (keys, start) = (array.keys(), coded.codes.len());
-    if keys.validity().is_none_or(|validity| validity.unset_bits() == 0) {
-        coded.codes.extend(keys.values().iter().map(|&key| key.into()));
-    } else {
-        coded.codes.extend(keys.iter().map(|key| key.map_or(SKIP, |&key| key.into())));
-    }
-    coded.merge(labels, start);
-    true
+    // SAFETY: `out` is Polars' place for one export, empty so far.
+    guarded(body, |result| unsafe { *out = result });
 }
 
-/// What a test's module gives to its entry points.
-pub trait Plugin: for<'a> Deserialize<'a> {
-    /// What every test is told.
-    fn request(&self) -> &Request;
-    /// The result of one call.
-    fn call(self, inputs: Inputs) -> PolarsResult<Series>;
-    /// The result's field from the inputs' fields.
-    fn field(&self, inputs: &[Field]) -> PolarsResult<Field>;
+/// The body of `_polars_plugin_field_<name>`.
+///
+/// # Safety
+/// The arguments are those of Polars' plugin interface, version 0.
+pub(super) unsafe fn field<F: Function>(
+    schemas: *const ArrowSchema,
+    len: usize,
+    (kwargs, kwargs_len): (*const u8, usize),
+    out: *mut ArrowSchema,
+) {
+    let body = || {
+        // SAFETY: as they came.
+        let function: F = unsafe { function(kwargs, kwargs_len)? };
+        polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
+        // SAFETY: `schemas` holds `len` valid schemas.
+        let field = unsafe { ffi::import_field_from_c(&*schemas)? };
+        let columns: Vec<Field> = struct_fields(&field)?.iter().map(Field::from).collect();
+        let field = function.field(&columns)?;
+        Ok(ffi::export_field_to_c(&field.to_arrow(CompatLevel::newest())))
+    };
+    // SAFETY: `out` is Polars' place for one schema, empty so far.
+    guarded(body, |schema| unsafe { *out = schema });
 }
 
 thread_local! {
     /// The message of this thread's last error.
     static LAST_ERROR: RefCell<CString> = RefCell::default();
+}
+
+/// Runs `body`; its value goes to `write`, its error or panic where Polars looks for it.
+fn guarded<T>(body: impl FnOnce() -> PolarsResult<T>, write: impl FnOnce(T)) {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => write(value),
+        Ok(Err(error)) => set_last_error(&error.to_string()),
+        Err(cause) => set_last_error(&panic_message(&*cause)),
+    }
 }
 
 fn set_last_error(message: &str) {
@@ -164,7 +216,7 @@ fn panic_message(cause: &(dyn Any + Send)) -> String {
     format!("pdex failed ({text}): please report this with the query that caused it")
 }
 
-/// Where Polars looks for the message of an error.
+/// The message of this thread's last error.
 ///
 /// # Safety
 /// Called by Polars only, on the thread of the call that failed.
@@ -183,89 +235,74 @@ unsafe extern "C" fn _polars_plugin_get_version() -> u32 {
     (u32::from(major) << 16) + u32::from(minor)
 }
 
-/// Runs `body`; its error or panic goes where Polars looks for it, its value to `write`.
-fn guarded<T>(body: impl FnOnce() -> PolarsResult<T>, write: impl FnOnce(T)) {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => write(value),
-        Ok(Err(error)) => set_last_error(&error.to_string()),
-        Err(cause) => set_last_error(&panic_message(&*cause)),
+/// Reads every field of an exported column through [`Mirror`]; a message where one is not what it
+/// should be, else null. tests/io/test_plugin_interface.py calls it: a test that links Polars itself
+/// would build all of it once more.
+#[unsafe(no_mangle)]
+extern "C" fn _pdex_check_mirror() -> *const c_char {
+    match mirror_complaint() {
+        None => ptr::null(),
+        Some(complaint) => {
+            set_last_error(complaint);
+            LAST_ERROR.with_borrow(|message| message.as_ptr())
+        }
     }
 }
 
-/// The keywords of a call.
-///
-/// # Safety
-/// They are `kwargs.1` bytes that live as long as the call.
-unsafe fn keywords<P: Plugin>(kwargs: (*const u8, usize)) -> PolarsResult<P> {
-    // SAFETY: as said above.
-    let kwargs = unsafe { slice::from_raw_parts(kwargs.0, kwargs.1) };
-    serde_pickle::from_slice(kwargs, serde_pickle::DeOptions::default())
-        .map_err(|e| polars_err!(ComputeError: "the keywords of the plugin: {e}"))
+/// The field that [`Mirror`] does not read as it is.
+fn mirror_complaint() -> Option<&'static str> {
+    let mut column = Series::new("first".into(), [1_i32, 2]);
+    column.append(&Series::new("second".into(), [3_i32])).ok()?;
+    let exports = [export_series(&column), export_series(&column)];
+    let [a, b] = exports.each_ref().map(Mirror::of);
+    // SAFETY: a valid export points to a valid schema.
+    let field = unsafe { ffi::import_field_from_c(&*a.field) };
+    // One function releases both exports, each with data of its own.
+    let address = |mirror: &Mirror| mirror.release.map(|release| release as usize);
+    let wrong = [
+        ("field", field.ok() != Some(column.field().to_arrow(CompatLevel::newest()))),
+        ("len", a.len != 2),
+        ("release", address(a).is_none() || address(a) != address(b)),
+        ("private_data", a.private_data.is_null() || a.private_data == b.private_data),
+    ];
+    if let Some((name, _)) = wrong.into_iter().find(|(_, wrong)| *wrong) {
+        return Some(name);
+    }
+    let [mut owned, _] = exports.map(|export| {
+        let export = ManuallyDrop::new(export);
+        // SAFETY: the export is valid, and forgotten.
+        unsafe { Owned::take(&raw const *export) }
+    });
+    // SAFETY: the arrays belong to a column of this dtype.
+    let import = |array| unsafe { ffi::import_array_from_c(array, ArrowDataType::Int32) };
+    let arrays = owned.arrays.drain(..).map(import);
+    let lengths: Vec<usize> = arrays.map(|array| array.map_or(0, |array| array.len())).collect();
+    if lengths != [2, 1] {
+        return Some("arrays");
+    }
+    let release = Mirror::of(&owned.export).release?;
+    // SAFETY: its own function releases the export; afterwards its drop does nothing.
+    unsafe { release(&raw mut owned.export) };
+    Mirror::of(&owned.export).release.is_some().then_some("release")
 }
 
-/// The body of `_polars_plugin_<name>`.
-///
-/// # Safety
-/// The arguments are those of Polars' plugin interface, version 0.
-pub unsafe fn call<P: Plugin>(
-    exports: *const SeriesExport,
-    len: usize,
-    kwargs: (*const u8, usize),
-    out: *mut SeriesExport,
-) {
-    let body = || {
-        polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
-        // SAFETY: handed on as they came.
-        let plugin: P = unsafe { keywords(kwargs)? };
-        // SAFETY: `exports` holds one valid export, taken over once.
-        let inputs = unsafe { inputs(exports, plugin.request())? };
-        Ok(export_series(&plugin.call(inputs)?))
-    };
-    // SAFETY: `out` is Polars' place for one export, empty so far.
-    guarded(body, |result| unsafe { *out = result });
-}
-
-/// The body of `_polars_plugin_field_<name>`.
-///
-/// # Safety
-/// The arguments are those of Polars' plugin interface, version 0.
-pub unsafe fn field<P: Plugin>(
-    schemas: *const ArrowSchema,
-    len: usize,
-    kwargs: (*const u8, usize),
-    out: *mut ArrowSchema,
-) {
-    let body = || {
-        polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
-        // SAFETY: handed on as they came.
-        let plugin: P = unsafe { keywords(kwargs)? };
-        // SAFETY: `schemas` holds one valid schema.
-        let field = unsafe { ffi::import_field_from_c(&*schemas)? };
-        let fields: Vec<Field> = struct_fields(&field)?.iter().map(Field::from).collect();
-        let field = plugin.field(&fields)?;
-        Ok(ffi::export_field_to_c(&field.to_arrow(CompatLevel::newest())))
-    };
-    // SAFETY: `out` is Polars' place for one schema, empty so far.
-    guarded(body, |schema| unsafe { *out = schema });
-}
-
-/// Exports the entry points of a [`Plugin`] under the names that Polars looks up.
-macro_rules! export {
-    ($plugin:ty, $call:ident, $field:ident) => {
+/// Exports the entry points of a [`Function`] under the names that Polars looks up.
+macro_rules! entry_points {
+    ($function:ty, $call:ident, $field:ident) => {
         /// # Safety
         /// Called by Polars only, through its plugin interface.
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $call(
-            exports: *mut polars_ffi::version_0::SeriesExport,
+            exports: *const polars_ffi::version_0::SeriesExport,
             len: usize,
             kwargs: *const u8,
             kwargs_len: usize,
             out: *mut polars_ffi::version_0::SeriesExport,
-            _context: *mut polars_ffi::version_0::CallerContext,
+            _context: *const polars_ffi::version_0::CallerContext,
         ) {
             // SAFETY: handed on as they came.
-            unsafe { $crate::expr::ffi::call::<$plugin>(exports, len, (kwargs, kwargs_len), out) }
+            unsafe { $crate::expr::ffi::call::<$function>(exports, len, (kwargs, kwargs_len), out) }
         }
 
         /// # Safety
@@ -273,15 +310,17 @@ macro_rules! export {
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $field(
-            schemas: *mut polars_arrow::ffi::ArrowSchema,
+            schemas: *const polars_arrow::ffi::ArrowSchema,
             len: usize,
             out: *mut polars_arrow::ffi::ArrowSchema,
             kwargs: *const u8,
             kwargs_len: usize,
         ) {
             // SAFETY: handed on as they came.
-            unsafe { $crate::expr::ffi::field::<$plugin>(schemas, len, (kwargs, kwargs_len), out) }
+            unsafe {
+                $crate::expr::ffi::field::<$function>(schemas, len, (kwargs, kwargs_len), out)
+            }
         }
     };
 }
-pub(super) use export;
+pub(super) use entry_points;

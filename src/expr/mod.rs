@@ -1,48 +1,49 @@
-//! The Polars expressions: a plugin's functions over value, target and count columns.
+//! The Polars expressions: a plugin's functions over columns of values, labels, counts and strata.
 //!
 //! ```text
-//! ffi        Polars' plugin interface: columns in, a column out, errors and panics caught
-//! convert    Series to samples: dtypes, nulls, NaN, labels, weights
-//! distinct   labels to numbers
-//! output     results to a struct column
-//! wilcoxon, anderson, ttest    their options, and the registered functions
+//! wilcoxon, anderson, ttest    the options of a test, and its entry points
+//! expression                   any test: keywords and columns in, a struct column out
+//! ffi                          Polars' plugin interface: columns by role, errors and panics caught
+//! convert                      rows to samples; asks the engine
+//!   groups, labels, distinct     labels to groups and strata; suggest: the labels that an error shows
+//!   values                       values and counts of any dtype
+//! output                       the engine's answers to a struct column
+//! request                      what every test is told: the reference, and the columns' names
 //! ```
+//! Data flow ffi -> convert -> engine -> output, driven by `expression`; nothing imports what comes
+//! before it. A test is one file of options here, and one line below.
 //!
 //! Each function is called with the columns of one group in one struct: Polars calls functions of one
 //! column from many threads at once under `group_by`, and they stay serial themselves.
 //!
-//! IMPORTS stats, engine, matrix, `crate::error`, polars.
+//! IMPORTS stats, engine, matrix, `crate::error`, `crate::cast`, polars.
 
-// The registered functions own their keywords, whatever they do with them.
-#![allow(clippy::needless_pass_by_value)]
-
-mod anderson;
 mod convert;
 mod distinct;
+mod expression;
 mod ffi;
+mod groups;
+mod labels;
 mod output;
+mod request;
+mod suggest;
+mod values;
+
+mod anderson;
 mod ttest;
 mod wilcoxon;
 
-use crate::engine::question::Test;
-use crate::error::Error;
-use convert::Request;
-use ffi::Inputs;
-use polars::prelude::*;
+use crate::error::{Error, ErrorKind};
+use polars::prelude::{PolarsError, polars_err};
 
-fn polars_error(error: &Error) -> PolarsError {
-    polars_err!(ComputeError: "{error}")
+impl From<Error> for PolarsError {
+    fn from(error: Error) -> Self {
+        polars_err!(ComputeError: "{error:#}")
+    }
 }
 
-/// One test of the columns value, target and, where given, count and strata, all of one length.
-fn evaluate(inputs: &Inputs, request: &Request, asked: Asked) -> PolarsResult<Series> {
-    let groups = convert::Labels::new(inputs, request)?;
-    convert::with_sample(inputs, &groups, asked, |rows| output::build(asked, &groups, rows))
-}
-
-/// A test, and whether it has AUROCs where it has none of its own.
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    test: Test,
-    auroc: bool,
+impl From<ErrorKind> for PolarsError {
+    fn from(kind: ErrorKind) -> Self {
+        Error::from(kind).into()
+    }
 }

@@ -1,44 +1,146 @@
-//! The contract of [`super`], as a suite: every view of the same random matrix yields the same
-//! columns as the matrix written out.
+//! The contracts of [`super`] as one suite: every view, by every way in, yields the matrix that was
+//! written out.
+//!
+//! `suite!(name, cells, |case| view)` (or `genes`) makes a module of tests for a view that the closure
+//! makes of a [`Case`]; nothing else is needed for a new layout.  Each way in is one function below, so
+//! that a view that answers one of them wrongly fails by name; `broken.rs` shows that they do.
 
-use super::csc::canonical;
-use super::csr::Order;
 use super::*;
-use crate::error::ErrorKind;
 use proptest::prelude::*;
+use std::fmt::Debug;
 
-/// A small matrix as rows of i16, its labels, and the genes asked for.
+/// A small matrix as rows of i16, which [`Sample::of`] makes values of; labels, and what is asked for.
 #[derive(Debug, Clone)]
-struct Case {
-    rows: Vec<Vec<i16>>,
-    n_genes: usize,
-    labels: Vec<u32>,
-    genes: Vec<u32>,
-    block: usize,
+pub(super) struct Case {
+    pub rows: Vec<Vec<i16>>,
+    pub n_genes: usize,
+    pub labels: Vec<u32>,
+    /// The genes asked for, ascending.
+    pub genes: Vec<u32>,
+    /// Genes of one block.
+    pub block: usize,
+    /// Where ranges of genes are cut.
+    pub cuts: (usize, usize),
 }
 
-fn cases() -> impl Strategy<Value = Case> {
+/// A stored type that random numbers can be made into.
+pub(super) trait Sample: Stored<Value: Debug> + Debug {
+    /// Keeps 0, and covers what is special about the type.
+    fn of(raw: i16) -> Self;
+}
+
+macro_rules! sample {
+    ($($t:ty: |$raw:ident| $of:expr;)*) => {$(
+        impl Sample for $t {
+            fn of($raw: i16) -> Self {
+                $of
+            }
+        }
+    )*};
+}
+
+sample! {
+    i8: |raw| raw as i8;
+    u8: |raw| raw as u8;
+    i16: |raw| raw;
+    u16: |raw| raw as u16;
+    i32: |raw| i32::from(raw) * 65_537;
+    u32: |raw| raw as u32;
+    // Neighbours that share an f64.
+    i64: |raw| if raw > 100 { (1 << 60) + i64::from(raw) } else { i64::from(raw) };
+    u64: |raw| if raw > 100 { (1 << 63) + raw as u64 } else { raw as u64 };
+    f32: |raw| if raw == 13 { f32::NAN } else { f32::from(raw) };
+    f64: |raw| match raw {
+        13 => f64::NAN,
+        14 => f64::INFINITY,
+        _ => f64::from(raw) * 0.37,
+    };
+}
+
+/// A type of indices or pointers.
+pub(super) trait Whole: TryFrom<usize> + 'static {}
+
+impl<T: TryFrom<usize> + 'static> Whole for T {}
+
+pub(super) fn cases() -> impl Strategy<Value = Case> {
     (1usize..70, 1usize..14).prop_flat_map(|(n_cells, n_genes)| {
-        let value = prop_oneof![3 => Just(0i16), 2 => -3i16..40, 1 => any::<i16>()];
+        let value =
+            prop_oneof![3 => Just(0i16), 2 => -3i16..40, 1 => any::<i16>(), 1 => Just(13i16)];
         (
             prop::collection::vec(prop::collection::vec(value, n_genes), n_cells),
             prop::collection::vec(prop_oneof![4 => 0u32..5, 1 => Just(SKIP)], n_cells),
             prop::collection::vec(any::<bool>(), n_genes),
             1usize..6,
+            (0..=n_genes, 0..=n_genes),
         )
-            .prop_map(move |(rows, labels, wanted, block)| Case {
+            .prop_map(move |(rows, labels, wanted, block, cuts)| Case {
                 rows,
                 n_genes,
                 labels,
                 genes: (0..n_genes as u32).filter(|&g| wanted[g as usize]).collect(),
                 block,
+                cuts: (cuts.0.min(cuts.1), cuts.0.max(cuts.1)),
             })
     })
 }
 
 impl Case {
-    fn shape(&self) -> (usize, usize) {
+    /// More cells than a band has, in several of which a gene is zero.
+    fn tall() -> Self {
+        let n = 5000u32;
+        Self {
+            rows: (0..n).map(|i| vec![i as i16, 0, (i % 7) as i16]).collect(),
+            n_genes: 3,
+            labels: (0..n).map(|i| if i % 13 == 0 { SKIP } else { i % 11 }).collect(),
+            genes: vec![0, 2],
+            block: 1,
+            cuts: (1, 3),
+        }
+    }
+
+    /// More genes than a stretch has entries.
+    fn wide() -> Self {
+        let n = 3 * STRETCH + 7;
+        Self {
+            rows: (0..5)
+                .map(|cell| (0..n).map(|gene| ((cell + gene) % 5) as i16).collect())
+                .collect(),
+            n_genes: n,
+            labels: vec![0, 1, SKIP, 1, 0],
+            genes: (0..n as u32).filter(|gene| gene % 50 != 3).collect(),
+            block: 100,
+            cuts: (2, 2 * STRETCH + 3),
+        }
+    }
+
+    /// A gene with more cells than a stretch has entries, and one without any.
+    fn long() -> Self {
+        let n = 3 * STRETCH + 7;
+        Self {
+            rows: (0..n).map(|cell| vec![(cell % 5) as i16, 0, 1]).collect(),
+            n_genes: 3,
+            labels: (0..n as u32).map(|cell| if cell % 9 == 4 { SKIP } else { cell % 3 }).collect(),
+            genes: vec![0, 1, 2],
+            block: 2,
+            cuts: (0, 2),
+        }
+    }
+
+    /// Those too large to be drawn often.
+    pub fn large() -> [Self; 3] {
+        [Self::tall(), Self::wide(), Self::long()]
+    }
+
+    pub fn shape(&self) -> (usize, usize) {
         (self.rows.len(), self.n_genes)
+    }
+
+    /// The values written out, cell after cell or gene after gene.
+    pub fn dense<S: Sample>(&self, gene_major: bool) -> &'static [S] {
+        let (cells, genes) = self.shape();
+        let (outer, inner) = if gene_major { (genes, cells) } else { (cells, genes) };
+        let places = (0..outer).flat_map(|i| (0..inner).map(move |j| (i, j)));
+        places.map(|(i, j)| S::of(self.at(gene_major, i, j))).collect::<Vec<_>>().leak()
     }
 
     fn at(&self, gene_major: bool, outer: usize, inner: usize) -> i16 {
@@ -46,157 +148,269 @@ impl Case {
     }
 
     /// Values, indices and indptr; zeros of every third place are stored all the same.
-    fn compressed(&self, gene_major: bool) -> (Vec<i16>, Vec<i32>, Vec<i64>) {
+    pub fn compressed<S: Sample, I: Whole, P: Whole>(
+        &self,
+        gene_major: bool,
+    ) -> (&'static [S], &'static [I], &'static [P]) {
         let (cells, genes) = self.shape();
         let (outer, inner) = if gene_major { (genes, cells) } else { (cells, genes) };
-        let (mut values, mut indices, mut indptr) = (Vec::new(), Vec::new(), vec![0]);
+        let index = |i: usize| I::try_from(i).ok().unwrap();
+        let pointer = |i: usize| P::try_from(i).ok().unwrap();
+        let (mut values, mut indices, mut indptr) = (Vec::new(), Vec::new(), vec![pointer(0)]);
         for i in 0..outer {
             for j in 0..inner {
-                let v = self.at(gene_major, i, j);
-                if v != 0 || (i + j) % 3 == 0 {
-                    values.push(v);
-                    indices.push(j as i32);
+                let value = S::of(self.at(gene_major, i, j));
+                if !value.value().is_zero() || (i + j) % 3 == 0 {
+                    values.push(value);
+                    indices.push(index(j));
                 }
             }
-            indptr.push(values.len() as i64);
+            indptr.push(pointer(values.len()));
         }
-        (values, indices, indptr)
+        (values.leak(), indices.leak(), indptr.leak())
     }
 
-    /// What every view must yield: for each gene, (value, code) of labelled non-zeros.
-    fn expected(&self) -> Vec<Vec<(f32, u32)>> {
+    /// For each gene asked for, (value, code) of labelled non-zeros.
+    fn columns<S: Sample>(&self) -> Vec<Column<S::Value>> {
         let column = |&gene: &u32| {
             let cells = self.rows.iter().zip(&self.labels);
             cells
-                .map(|(row, &code)| (f32::from(row[gene as usize]), code))
-                .filter(|&(v, code)| v != 0.0 && code != SKIP)
+                .map(|(row, &code)| Entry { value: S::of(row[gene as usize]).value(), code })
+                .filter(|entry| !entry.value.is_zero() && entry.code != SKIP)
                 .collect()
         };
         self.genes.iter().map(column).collect()
     }
 }
 
-/// What a sweep over blocks of `case.block` genes yields.
-fn sweep<M: Matrix>(matrix: &M, case: &Case) -> Vec<Vec<(M::Value, u32)>> {
-    let mut bands: Vec<M::Band> = (0..matrix.bands()).map(|_| M::Band::default()).collect();
-    let mut columns = Vec::new();
-    for genes in case.genes.chunks(case.block) {
-        let block = Block::new(genes).unwrap();
-        for (i, band) in bands.iter_mut().enumerate() {
-            matrix.load(i, &block, &case.labels, band).unwrap();
+/// Text of values, so that NaN equals itself.
+fn text(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+/// What a visit yields, after a look at its stretches.
+struct Seen<V> {
+    places: Vec<u32>,
+    values: Vec<V>,
+}
+
+impl<V: Value + Debug> Seen<V> {
+    fn by(
+        range: Range<usize>,
+        visit: impl FnOnce(&mut dyn FnMut(Stretch<'_, V>)) -> Result<()>,
+    ) -> Self {
+        let mut seen = Self { places: Vec::new(), values: Vec::new() };
+        visit(&mut |stretch| {
+            assert_eq!(stretch.places.len(), stretch.values.len());
+            assert!(
+                (1..=STRETCH).contains(&stretch.places.len()),
+                "{} entries",
+                stretch.places.len()
+            );
+            seen.places.extend_from_slice(stretch.places);
+            seen.values.extend_from_slice(stretch.values);
+        })
+        .unwrap();
+        assert!(seen.places.is_sorted_by(|a, b| a < b), "{:?}", seen.places);
+        assert!(seen.places.iter().all(|&place| range.contains(&(place as usize))));
+        seen
+    }
+
+    /// Non-zeros only.
+    fn non_zeros(&self) -> Vec<(u32, String)> {
+        let pairs = self.places.iter().copied().zip(&self.values);
+        pairs
+            .filter(|(_, value)| !value.is_zero())
+            .map(|(place, value)| (place, text(value)))
+            .collect()
+    }
+}
+
+fn wanted<S: Sample>(raw: impl Iterator<Item = i16>, first: usize) -> Vec<(u32, String)> {
+    let values = (first as u32..).zip(raw.map(|raw| S::of(raw).value()));
+    values
+        .filter(|(_, value)| !value.is_zero())
+        .map(|(place, value)| (place, text(&value)))
+        .collect()
+}
+
+/// Visits of all cells, and of ranges of genes.
+pub(super) fn visits_cells<S: Sample>(case: &Case, view: &dyn CellMajor<S::Value>) {
+    let (n_cells, n_genes) = case.shape();
+    assert_eq!(view.shape(), (n_cells, n_genes));
+    let mut entries = 0;
+    for (cell, row) in case.rows.iter().enumerate() {
+        let look = |genes: Range<usize>| {
+            let seen = Seen::by(genes.clone(), |visit| view.visit_cell(cell, genes.clone(), visit));
+            let raw = row[genes.clone()].iter().copied();
+            assert_eq!(seen.non_zeros(), wanted::<S>(raw, genes.start), "cell {cell}, {genes:?}");
+            seen.places.len()
+        };
+        let whole = look(0..n_genes);
+        let (low, high) = case.cuts;
+        assert_eq!(look(0..low) + look(low..high) + look(high..n_genes), whole);
+        entries += whole;
+    }
+    assert_eq!(view.entries(), entries);
+}
+
+/// Gathers of blocks in the given order into bands that are reused.
+fn gathered<V: Value>(
+    case: &Case,
+    view: &dyn CellMajor<V>,
+    bands: &mut [Band<V>],
+    genes: &[u32],
+) -> Vec<Column<V>> {
+    let block = Block::new(genes).unwrap();
+    for (i, band) in bands.iter_mut().enumerate() {
+        view.gather(i, &block, &case.labels, band).unwrap();
+    }
+    let column = |slot| {
+        let mut column = Column::new();
+        for band in &*bands {
+            band.append(slot, &case.labels, &mut column);
         }
-        for slot in 0..genes.len() {
+        column
+    };
+    (0..genes.len()).map(column).collect()
+}
+
+/// Sweeps over blocks, forwards, again after a reset, and in any order.
+pub(super) fn gathers<S: Sample>(case: &Case, view: &dyn CellMajor<S::Value>) {
+    let expected = case.columns::<S>();
+    let mut bands: Vec<Band<S::Value>> = (0..view.bands()).map(|_| Band::default()).collect();
+    for _ in 0..2 {
+        let blocks = case.genes.chunks(case.block);
+        let got: Vec<_> =
+            blocks.flat_map(|genes| gathered(case, view, &mut bands, genes)).collect();
+        assert_eq!(text(&got), text(&expected));
+        bands.iter_mut().for_each(Band::reset);
+    }
+    for (genes, expected) in
+        case.genes.chunks(case.block).zip(expected.chunks(case.block)).rev().step_by(2)
+    {
+        assert_eq!(text(&gathered(case, view, &mut bands, genes)), text(&expected));
+    }
+}
+
+/// Whatever order the bands are asked in, and with one band for all of them.
+pub(super) fn gathers_bands_apart<S: Sample>(case: &Case, view: &dyn CellMajor<S::Value>) {
+    let Some(block) = Block::new(&case.genes) else { return };
+    let mut band = Band::default();
+    let mut columns: Vec<Vec<Column<S::Value>>> = vec![Vec::new(); case.genes.len()];
+    for i in (0..view.bands()).rev() {
+        view.gather(i, &block, &case.labels, &mut band).unwrap();
+        for (slot, parts) in columns.iter_mut().enumerate() {
             let mut column = Column::new();
-            matrix.column(&bands, &block, slot, &case.labels, &mut column).unwrap();
-            columns.push(column.into_iter().map(|e| (e.value, e.code)).collect());
+            band.append(slot, &case.labels, &mut column);
+            parts.insert(0, column);
         }
     }
-    columns
+    let got: Vec<_> = columns.into_iter().map(|parts| parts.concat()).collect();
+    assert_eq!(text(&got), text(&case.columns::<S>()));
 }
 
-proptest! {
-    #[test]
-    fn every_view_yields_the_same_columns(case in cases()) {
-        let expected = case.expected();
-        let flat: Vec<i16> = case.rows.iter().flatten().copied().collect();
-        prop_assert_eq!(&sweep(&RowMajor::new(case.shape(), &flat).unwrap(), &case), &expected);
-        let transposed: Vec<i16> = (0..case.n_genes)
-            .flat_map(|gene| case.rows.iter().map(move |row| row[gene])).collect();
-        prop_assert_eq!(&sweep(&ColumnMajor::new(case.shape(), &transposed).unwrap(), &case), &expected);
-        let (values, indices, indptr) = case.compressed(false);
-        let (csr, order) = Csr::new(case.shape(), &values, &indices, &indptr).unwrap();
-        prop_assert_eq!(order, Order::Canonical);
-        prop_assert_eq!(&sweep(&csr, &case), &expected);
-        let (values, indices, indptr) = case.compressed(true);
-        let (csc, order) = Csc::new(case.shape(), &values, &indices, &indptr).unwrap();
-        prop_assert_eq!(order, Order::Canonical);
-        prop_assert_eq!(&sweep(&csc, &case), &expected);
-    }
+/// Labels and blocks of another matrix are refused.
+pub(super) fn refuses_other_shapes<S: Sample>(case: &Case, view: &dyn CellMajor<S::Value>) {
+    let genes = [0, case.n_genes as u32];
+    let (fits, beyond) = (Block::new(&genes[..1]).unwrap(), Block::new(&genes).unwrap());
+    let mut band = Band::default();
+    let mut gather =
+        |block: &Block, labels: &[u32]| view.gather(0, block, labels, &mut band).is_err();
+    assert!(!gather(&fits, &case.labels));
+    assert!(gather(&beyond, &case.labels));
+    assert!(gather(&fits, &case.labels[1..]));
+}
 
-    #[test]
-    fn unsorted_and_split_entries_are_mended(case in cases()) {
-        // Each row reversed, and each value v stored as (v - 1) + 1.
-        let (values, indices, indptr) = case.compressed(false);
-        let (mut v2, mut i2, mut p2) = (Vec::new(), Vec::new(), vec![0i64]);
-        for pair in indptr.windows(2) {
-            for i in (pair[0] as usize..pair[1] as usize).rev() {
-                v2.extend([values[i].wrapping_sub(1).into(), 1i32]);
-                i2.extend([indices[i]; 2]);
+/// Visits of all genes.
+pub(super) fn visits_genes<S: Sample>(case: &Case, view: &dyn GeneMajor<S::Value>) {
+    let (n_cells, n_genes) = case.shape();
+    assert_eq!(view.shape(), (n_cells, n_genes));
+    let mut entries = 0;
+    for gene in 0..n_genes {
+        let seen = Seen::by(0..n_cells, |visit| view.visit_gene(gene, visit));
+        let raw = case.rows.iter().map(|row| row[gene]);
+        assert_eq!(seen.non_zeros(), wanted::<S>(raw, 0), "gene {gene}");
+        assert_eq!(view.gene_entries(gene).unwrap(), seen.places.len());
+        entries += seen.places.len();
+    }
+    assert_eq!(view.entries(), entries);
+}
+
+/// Columns with labels, as the engine takes them.
+pub(super) fn appends_genes<S: Sample>(case: &Case, view: &dyn GeneMajor<S::Value>) {
+    let column = |&gene: &u32| {
+        let mut column = Column::new();
+        append_gene(view, gene as usize, &case.labels, &mut column).unwrap();
+        column
+    };
+    let got: Vec<Column<S::Value>> = case.genes.iter().map(column).collect();
+    assert_eq!(text(&got), text(&case.columns::<S>()));
+}
+
+/// Samples are some of the stored values, in order, at least half of what was asked for.
+pub(super) fn samples_genes<S: Sample>(case: &Case, view: &dyn GeneMajor<S::Value>) {
+    for gene in 0..case.n_genes {
+        let stored = Seen::by(0..case.rows.len(), |visit| view.visit_gene(gene, visit)).values;
+        assert_eq!(view.gene_entries(gene).unwrap(), stored.len());
+        for most in [1, 2, 3, 7, stored.len(), 10_000] {
+            let mut sample = Vec::new();
+            view.sample_gene(gene, most, &mut sample).unwrap();
+            let wanted = most.min(stored.len());
+            assert!(
+                (wanted.div_ceil(2)..=wanted).contains(&sample.len()),
+                "{} of {wanted}",
+                sample.len()
+            );
+            let mut left = stored.iter().map(text);
+            assert!(sample.iter().all(|value| left.any(|stored| stored == text(value))));
+            if most >= stored.len() {
+                assert_eq!(text(&sample), text(&stored));
             }
-            p2.push(v2.len() as i64);
-        }
-        prop_assume!(!v2.is_empty() && values.iter().all(|&v| v > i16::MIN));
-        let (_, order) = Csr::new(case.shape(), &v2, &i2, &p2).unwrap();
-        prop_assert_eq!(order, Order::Unsorted);
-        let mended = canonical(&v2, &i2, &p2);
-        let (csr, order) =
-            Csr::new(case.shape(), &mended.values, &mended.indices, &mended.indptr).unwrap();
-        prop_assert_eq!(order, Order::Canonical);
-        let got = sweep(&csr, &case);
-        for (got, want) in got.iter().zip(case.expected()) {
-            let want: Vec<(f64, u32)> = want.iter().map(|&(v, c)| (f64::from(v), c)).collect();
-            prop_assert_eq!(got, &want);
         }
     }
 }
 
-#[test]
-fn several_bands_of_rows_keep_their_order() {
-    let n = 5000;
-    let case = Case {
-        rows: (0..n).map(|i| vec![i as i16, 0, (i % 7) as i16]).collect(),
-        n_genes: 3,
-        labels: (0..n).map(|i| i % 11).collect(),
-        genes: vec![0, 2],
-        block: 1,
+/// A module of tests: `$view` is made of `$case` and stores `$stored`, one cell (or gene) after the
+/// other.
+macro_rules! suite {
+    (@tests $name:ident, $stored:ty, |$case:ident| $view:expr, $($check:ident)*) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            $(
+                #[test]
+                fn $check() {
+                    let check = |$case: &$crate::matrix::conformance::Case| {
+                        $crate::matrix::conformance::$check::<$stored>($case, &$view);
+                    };
+                    $crate::matrix::conformance::Case::large().iter().for_each(check);
+                    let mut runner = proptest::test_runner::TestRunner::new(
+                        proptest::test_runner::Config::with_cases(64),
+                    );
+                    let random = $crate::matrix::conformance::cases();
+                    let run = runner.run(&random, |case| {
+                        check(&case);
+                        Ok(())
+                    });
+                    if let Err(failure) = run {
+                        panic!("{failure}");
+                    }
+                }
+            )*
+        }
     };
-    let expected = case.expected();
-    let flat: Vec<i16> = case.rows.iter().flatten().copied().collect();
-    assert_eq!(sweep(&RowMajor::new(case.shape(), &flat).unwrap(), &case), expected);
-    let (values, indices, indptr) = case.compressed(false);
-    let (csr, _) = Csr::new(case.shape(), &values, &indices, &indptr).unwrap();
-    assert_eq!(sweep(&csr, &case), expected);
-}
-
-#[test]
-fn broken_arrays_are_named() {
-    let kind = |shape, values: &[f32], indices: &[i32], indptr: &[i64]| {
-        Csr::new(shape, values, indices, indptr).map(|_| ()).unwrap_err().kind().clone()
+    ($name:ident, $stored:ty, cells, |$case:ident| $view:expr) => {
+        $crate::matrix::conformance::suite! {
+            @tests $name, $stored, |$case| $view,
+            visits_cells gathers gathers_bands_apart refuses_other_shapes
+        }
     };
-    let shape = (2, 3);
-    assert!(matches!(
-        kind(shape, &[1.0], &[0], &[0, 1]),
-        ErrorKind::ShapeMismatch { what: "indptr", expected: 3, got: 2 }
-    ));
-    assert!(matches!(
-        kind(shape, &[1.0], &[], &[0, 1, 1]),
-        ErrorKind::ShapeMismatch { what: "indices", expected: 1, got: 0 }
-    ));
-    assert!(matches!(
-        kind(shape, &[1.0], &[0], &[1, 1, 1]),
-        ErrorKind::BrokenIndptr { position: 0, .. }
-    ));
-    assert!(matches!(
-        kind(shape, &[1.0], &[0], &[0, 1, 0]),
-        ErrorKind::BrokenIndptr { position: 2, .. }
-    ));
-    assert!(matches!(
-        kind(shape, &[1.0], &[0], &[0, 1, 2]),
-        ErrorKind::BrokenIndptr { position: 2, .. }
-    ));
-    for bad in [3, -1] {
-        assert!(matches!(
-            kind(shape, &[1.0], &[bad], &[0, 0, 1]),
-            ErrorKind::IndexOutOfRange { outer: 1, limit: 3, .. }
-        ));
-    }
-    // In the middle of an unsorted row.
-    assert!(matches!(
-        kind(shape, &[1.0; 3], &[0, 9, 1], &[0, 3, 3]),
-        ErrorKind::IndexOutOfRange { index: 9, .. }
-    ));
-    assert!(matches!(
-        RowMajor::new(shape, &[1.0f32; 5]).unwrap_err().kind(),
-        ErrorKind::ShapeMismatch { expected: 6, got: 5, .. }
-    ));
+    ($name:ident, $stored:ty, genes, |$case:ident| $view:expr) => {
+        $crate::matrix::conformance::suite! {
+            @tests $name, $stored, |$case| $view,
+            visits_genes appends_genes samples_genes
+        }
+    };
 }
+pub(super) use suite;

@@ -1,186 +1,122 @@
 //! Compressed sparse columns: each gene's entries lie together.
 
-use super::csr::{Index, Order, check, check_lengths, used};
-use super::{Block, Column, Matrix, SKIP, Stored, Value, extend};
+use super::changed;
+use super::check::Checked;
+#[cfg(any(test, feature = "testing"))]
+use super::check::check;
+use super::compressed::Compressed;
+use super::index::{Indices, Indptr, with_indices};
+use super::{GeneMajor, Stored, Stretch, clamped, sample};
 use crate::error::Result;
 
-/// A checked CSC view whose columns' indices ascend.
+/// A CSC view of checked arrays, whose columns' indices strictly ascend: a row that occurred twice in a
+/// column would count as two cells.
 #[derive(Debug, Clone, Copy)]
-pub struct Csc<'a, S, I, P> {
+pub struct Csc<'a, S> {
     shape: (usize, usize),
     values: &'a [S],
-    indices: &'a [I],
-    indptr: &'a [P],
+    indices: Indices<'a>,
+    indptr: Indptr<'a>,
+    entries: usize,
 }
 
-impl<'a, S: Stored, I: Index, P: Index> Csc<'a, S, I, P> {
-    /// A view of cells x genes arrays, and whether its indices are in order; a row that occurs
-    /// twice in a column would count as two cells: mend that first.
+impl<'a, S: Stored> Csc<'a, S> {
+    /// Checks cells x genes arrays, on the current rayon pool, and makes a view of them.
     ///
     /// # Errors
-    /// Those of [`check`].
+    /// Those of [`check`], and [`crate::error::ErrorKind::Unsorted`]: [`super::canonical`] puts columns
+    /// in order.
+    ///
+    /// # Examples
+    /// ```
+    /// use pdex::matrix::{Csc, GeneMajor};
+    /// let view = Csc::new((3, 2), &[1u8, 2, 3], &[0i32, 2, 1], &[0i64, 2, 3])?;
+    /// let mut cells = Vec::new();
+    /// view.visit_gene(0, &mut |stretch| cells.extend_from_slice(stretch.places))?;
+    /// assert_eq!(cells, [0, 2]);
+    /// # Ok::<(), pdex::error::Error>(())
+    /// ```
+    #[cfg(any(test, feature = "testing"))]
     pub fn new(
         shape: (usize, usize),
         values: &'a [S],
-        indices: &'a [I],
-        indptr: &'a [P],
-    ) -> Result<(Self, Order)> {
-        let order = check(shape.1, shape.0, values.len(), indices, indptr)?;
-        Ok((Self { shape, values: used(values, indptr), indices, indptr }, order))
+        indices: impl Into<Indices<'a>>,
+        indptr: impl Into<Indptr<'a>>,
+    ) -> Result<Self> {
+        let (indices, indptr) = (indices.into(), indptr.into());
+        let checked = check(shape.1, shape.0, values.len(), indices, indptr)?;
+        Self::from_checked(&checked, values, indices, indptr)
     }
 
-    /// A view of arrays that were checked before; only their lengths are looked at again.
+    /// A view of arrays that were checked before: only their lengths are looked at.
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`].
-    pub fn checked(
-        shape: (usize, usize),
+    /// [`crate::error::ErrorKind::ShapeMismatch`] or [`crate::error::ErrorKind::Unsorted`].
+    pub fn from_checked(
+        checked: &Checked,
         values: &'a [S],
-        indices: &'a [I],
-        indptr: &'a [P],
+        indices: impl Into<Indices<'a>>,
+        indptr: impl Into<Indptr<'a>>,
     ) -> Result<Self> {
-        check_lengths(shape.1, values.len(), indices.len(), indptr.len())?;
-        Ok(Self { shape, values: used(values, indptr), indices, indptr })
+        let (indices, indptr) = (indices.into(), indptr.into());
+        checked.require(values.len(), &indices, &indptr)?;
+        let (genes, cells) = checked.shape();
+        Ok(Self { shape: (cells, genes), values, indices, indptr, entries: checked.entries() })
     }
-}
 
-/// The label of a row; [`SKIP`] where a changed index is none any more.
-#[inline]
-fn label<I: Index>(labels: &[u32], row: I) -> u32 {
-    let row = usize::try_from(row.get()).unwrap_or(usize::MAX);
-    labels.get(row).copied().unwrap_or(SKIP)
-}
-
-impl<S: Stored, I: Index, P: Index> Csc<'_, S, I, P> {
-    /// The entries of one gene; empty where a changed indptr makes no sense any more.
-    fn entries_of(&self, gene: usize) -> (&[I], &[S]) {
-        let at = |i: usize| usize::try_from(self.indptr[i].get()).unwrap_or(usize::MAX);
-        let range = at(gene)..at(gene + 1);
-        match (self.indices.get(range.clone()), self.values.get(range)) {
-            (Some(rows), Some(values)) => (rows, values),
-            _ => (&[], &[]),
+    /// The stored values of one gene.
+    fn stored(&self, gene: usize) -> Result<&'a [S]> {
+        match self.indptr.range(gene).and_then(|range| self.values.get(range)) {
+            Some(values) => Ok(values),
+            None => changed(gene),
         }
     }
 }
 
-impl<S: Stored, I: Index, P: Index> Matrix for Csc<'_, S, I, P> {
-    type Value = S::Value;
-    type Band = ();
-    type Stored = S;
-
+impl<S: Stored> GeneMajor<S::Value> for Csc<'_, S> {
     fn shape(&self) -> (usize, usize) {
         self.shape
     }
 
     fn entries(&self) -> usize {
-        self.values.len()
+        self.entries
     }
 
-    fn bands(&self) -> usize {
-        0
+    fn visit_gene(&self, gene: usize, visit: &mut dyn FnMut(Stretch<'_, S::Value>)) -> Result<()> {
+        let (cells, n_cells) = clamped(0..self.shape.0, self.shape.0);
+        let (values, indptr) = (self.values, self.indptr);
+        with_indices!(self.indices, indices => {
+            Compressed { values, indices, indptr }.visit(gene, cells, n_cells, visit)
+        })
     }
 
-    fn load(&self, _: usize, _: &Block, _: &[u32], (): &mut ()) -> Result<()> {
+    fn sample_gene(&self, gene: usize, most: usize, out: &mut Vec<S::Value>) -> Result<()> {
+        sample(self.stored(gene)?, most, out);
         Ok(())
     }
 
-    fn column(
-        &self,
-        _bands: &[()],
-        block: &Block,
-        slot: usize,
-        labels: &[u32],
-        out: &mut Column<S::Value>,
-    ) -> Result<()> {
-        let (rows, values) = self.entries_of(block.genes[slot] as usize);
-        extend(out, values.iter().zip(rows).map(|(v, &row)| (v.value(), label(labels, row))));
-        Ok(())
+    fn gene_entries(&self, gene: usize) -> Result<usize> {
+        Ok(self.stored(gene)?.len())
     }
-
-    fn visit_column(&self, gene: usize, labels: &[u32], mut visit: impl FnMut(u32, S::Value)) {
-        let (rows, values) = self.entries_of(gene);
-        for (row, value) in rows.iter().zip(values) {
-            visit(label(labels, *row), value.value());
-        }
-    }
-
-    fn stored_column(&self, gene: usize) -> &[S] {
-        self.entries_of(gene).1
-    }
-
-    fn stored(&self) -> &[S] {
-        self.values
-    }
-
-    fn first(&self, wanted: &dyn Fn(usize, usize, S::Value) -> bool) -> Option<(usize, usize)> {
-        let at = |i: usize| usize::try_from(self.indptr[i].get()).unwrap_or(usize::MAX);
-        let of_gene = |gene: usize| {
-            let range = at(gene)..at(gene + 1);
-            let rows = self.indices.get(range.clone())?;
-            let row = |row: &I| usize::try_from(row.get()).unwrap_or(usize::MAX);
-            let mut entries = rows.iter().map(row).zip(self.values.get(range)?);
-            entries
-                .find(|(row, v)| *row < self.shape.0 && wanted(*row, gene, v.value()))
-                .map(|(row, _)| (row, gene))
-        };
-        (0..self.shape.1).filter_map(of_gene).min()
-    }
-}
-
-/// Compressed arrays in canonical order: strictly ascending indices.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Canonical<S> {
-    pub values: Vec<S>,
-    pub indices: Vec<i64>,
-    pub indptr: Vec<i64>,
-}
-
-/// A canonical copy of valid compressed arrays: indices sorted, entries at one place summed, as
-/// SciPy reads them.
-#[must_use]
-pub fn canonical<S: Stored, I: Index, P: Index>(
-    values: &[S],
-    indices: &[I],
-    indptr: &[P],
-) -> Canonical<S::Value> {
-    let mut out: Canonical<S::Value> = Canonical {
-        values: Vec::with_capacity(values.len()),
-        indices: Vec::with_capacity(values.len()),
-        indptr: vec![0],
-    };
-    let mut order: Vec<usize> = Vec::new();
-    for pair in indptr.windows(2) {
-        let at = |p: &P| usize::try_from(p.get()).unwrap_or(0).min(values.len());
-        let row_start = out.values.len();
-        order.clear();
-        order.extend(at(&pair[0])..at(&pair[1]));
-        order.sort_by_key(|&i| indices[i].get());
-        for &i in &order {
-            let index = indices[i].get();
-            match (out.indices[row_start..].last(), out.values.last_mut()) {
-                (Some(&last), Some(value)) if last == index => {
-                    *value = value.plus(values[i].value());
-                }
-                _ => {
-                    out.indices.push(index);
-                    out.values.push(values[i].value());
-                }
-            }
-        }
-        out.indptr.push(i64::try_from(out.values.len()).unwrap_or(i64::MAX));
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::conformance::{Case, Sample, Whole, suite};
 
-    #[test]
-    fn canonical_sorts_and_sums() {
-        let got = canonical(&[1i32, 2, 3, 4], &[2i32, 0, 2, 1], &[0i64, 3, 3, 4]);
-        assert_eq!(got.values, [2.0, 4.0, 4.0]);
-        assert_eq!(got.indices, [0, 2, 1]);
-        assert_eq!(got.indptr, [0, 2, 2, 3]);
+    fn view<S: Sample, I: Whole, P: Whole>(case: &Case) -> Csc<'static, S>
+    where
+        Indices<'static>: From<&'static [I]>,
+        Indptr<'static>: From<&'static [P]>,
+    {
+        let (values, indices, indptr) = case.compressed::<S, I, P>(true);
+        Csc::new(case.shape(), values, indices, indptr).unwrap()
     }
+
+    suite!(u8_values, u8, genes, |case| view::<u8, u16, i64>(case));
+    suite!(f32_values, f32, genes, |case| view::<f32, i32, i32>(case));
+    suite!(f64_values, f64, genes, |case| view::<f64, i64, i64>(case));
+    suite!(i64_values, i64, genes, |case| view::<i64, i64, i32>(case));
+    suite!(u64_values, u64, genes, |case| view::<u64, i32, i64>(case));
 }

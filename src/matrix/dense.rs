@@ -1,6 +1,11 @@
 //! Dense matrices in either order.
 
-use super::{Block, Column, Matrix, Stored, extend, visit_counts};
+use super::band::Band;
+use super::changed;
+use super::check::check_shape;
+use super::csr::rows_of;
+use super::{Block, CellMajor, GeneMajor, STRETCH, Stored, Stretch, check_block, sample};
+use crate::cast::{narrow, place};
 use crate::error::{ErrorKind, Result};
 use std::ops::Range;
 
@@ -10,6 +15,7 @@ const BAND: usize = 2048;
 const TILE: usize = 16;
 
 fn check(shape: (usize, usize), got: usize) -> Result<()> {
+    check_shape(shape)?;
     let expected = shape.0.saturating_mul(shape.1);
     if expected == got {
         return Ok(());
@@ -17,11 +23,30 @@ fn check(shape: (usize, usize), got: usize) -> Result<()> {
     Err(ErrorKind::ShapeMismatch { what: "dense values", expected, got }.into())
 }
 
+/// Visits values and their places, as many.
+fn visit_dense<S: Stored>(
+    places: &[u32],
+    stored: &[S],
+    visit: &mut dyn FnMut(Stretch<'_, S::Value>),
+) {
+    debug_assert!(places.len() == stored.len());
+    let mut widened = [S::Value::default(); STRETCH];
+    for (places, stored) in places.chunks(STRETCH).zip(stored.chunks(STRETCH)) {
+        visit(Stretch { places, values: S::widen(stored, &mut widened) });
+    }
+}
+
+/// The places 0, 1, 2 and so on: what every visit yields a part of.
+fn numbers(count: usize) -> Vec<u32> {
+    (0..narrow(count)).collect()
+}
+
 /// A dense matrix in Fortran order: each gene's values lie together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ColumnMajor<'a, S> {
     shape: (usize, usize),
     values: &'a [S],
+    cells: Vec<u32>,
 }
 
 impl<'a, S: Stored> ColumnMajor<'a, S> {
@@ -31,15 +56,18 @@ impl<'a, S: Stored> ColumnMajor<'a, S> {
     /// [`ErrorKind::ShapeMismatch`].
     pub fn new(shape: (usize, usize), values: &'a [S]) -> Result<Self> {
         check(shape, values.len())?;
-        Ok(Self { shape, values })
+        Ok(Self { shape, values, cells: numbers(shape.0) })
+    }
+
+    fn stored(&self, gene: usize) -> Result<&'a [S]> {
+        debug_assert!(gene < self.shape.1, "gene {gene} of {}", self.shape.1);
+        let cells = self.shape.0;
+        let range = gene.saturating_mul(cells)..(gene.saturating_add(1)).saturating_mul(cells);
+        self.values.get(range).map_or_else(|| changed(gene), Ok)
     }
 }
 
-impl<S: Stored> Matrix for ColumnMajor<'_, S> {
-    type Value = S::Value;
-    type Band = ();
-    type Stored = S;
-
+impl<S: Stored> GeneMajor<S::Value> for ColumnMajor<'_, S> {
     fn shape(&self) -> (usize, usize) {
         self.shape
     }
@@ -48,56 +76,27 @@ impl<S: Stored> Matrix for ColumnMajor<'_, S> {
         self.values.len()
     }
 
-    fn bands(&self) -> usize {
-        0
-    }
-
-    fn load(&self, _: usize, _: &Block, _: &[u32], (): &mut ()) -> Result<()> {
+    fn visit_gene(&self, gene: usize, visit: &mut dyn FnMut(Stretch<'_, S::Value>)) -> Result<()> {
+        visit_dense(&self.cells, self.stored(gene)?, visit);
         Ok(())
     }
 
-    fn column(
-        &self,
-        _bands: &[()],
-        block: &Block,
-        slot: usize,
-        labels: &[u32],
-        out: &mut Column<S::Value>,
-    ) -> Result<()> {
-        let values = self.stored_column(block.genes[slot] as usize);
-        extend(out, values.iter().map(|v| v.value()).zip(labels.iter().copied()));
+    fn sample_gene(&self, gene: usize, most: usize, out: &mut Vec<S::Value>) -> Result<()> {
+        sample(self.stored(gene)?, most, out);
         Ok(())
     }
 
-    fn visit_column(&self, gene: usize, labels: &[u32], mut visit: impl FnMut(u32, S::Value)) {
-        for (label, value) in labels.iter().zip(self.stored_column(gene)) {
-            visit(*label, value.value());
-        }
-    }
-
-    fn stored_column(&self, gene: usize) -> &[S] {
-        &self.values[gene * self.shape.0..][..self.shape.0]
-    }
-
-    fn stored(&self) -> &[S] {
-        self.values
-    }
-
-    fn first(&self, wanted: &dyn Fn(usize, usize, S::Value) -> bool) -> Option<(usize, usize)> {
-        let columns = self.values.chunks(self.shape.0.max(1)).enumerate();
-        let first_row = |(gene, values): (usize, &[S])| {
-            let mut cells = values.iter().enumerate();
-            cells.find(|(row, v)| wanted(*row, gene, v.value())).map(|(row, _)| (row, gene))
-        };
-        columns.filter_map(first_row).min()
+    fn gene_entries(&self, gene: usize) -> Result<usize> {
+        Ok(self.stored(gene)?.len())
     }
 }
 
 /// A dense matrix in C order: each cell's values lie together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RowMajor<'a, S> {
     shape: (usize, usize),
     values: &'a [S],
+    genes: Vec<u32>,
 }
 
 impl<'a, S: Stored> RowMajor<'a, S> {
@@ -107,29 +106,11 @@ impl<'a, S: Stored> RowMajor<'a, S> {
     /// [`ErrorKind::ShapeMismatch`].
     pub fn new(shape: (usize, usize), values: &'a [S]) -> Result<Self> {
         check(shape, values.len())?;
-        Ok(Self { shape, values })
+        Ok(Self { shape, values, genes: numbers(shape.1) })
     }
 }
 
-/// One band's values of a block, gene after gene.
-#[derive(Debug)]
-pub struct Band<V> {
-    first_row: usize,
-    rows: usize,
-    values: Vec<V>,
-}
-
-impl<V> Default for Band<V> {
-    fn default() -> Self {
-        Self { first_row: 0, rows: 0, values: Vec::new() }
-    }
-}
-
-impl<S: Stored> Matrix for RowMajor<'_, S> {
-    type Value = S::Value;
-    type Band = Band<S::Value>;
-    type Stored = S;
-
+impl<S: Stored> CellMajor<S::Value> for RowMajor<'_, S> {
     fn shape(&self) -> (usize, usize) {
         self.shape
     }
@@ -138,67 +119,85 @@ impl<S: Stored> Matrix for RowMajor<'_, S> {
         self.values.len()
     }
 
+    fn visit_cell(
+        &self,
+        cell: usize,
+        genes: Range<usize>,
+        visit: &mut dyn FnMut(Stretch<'_, S::Value>),
+    ) -> Result<()> {
+        debug_assert!(cell < self.shape.0, "cell {cell} of {}", self.shape.0);
+        debug_assert!(genes.end <= self.shape.1, "{genes:?} of {}", self.shape.1);
+        let genes = genes.start.min(self.shape.1)..genes.end.min(self.shape.1);
+        let start = cell.saturating_mul(self.shape.1);
+        let range = start.saturating_add(genes.start)..start.saturating_add(genes.end);
+        let (Some(stored), Some(places)) = (self.values.get(range), self.genes.get(genes)) else {
+            return changed(cell);
+        };
+        visit_dense(places, stored, visit);
+        Ok(())
+    }
+
     fn bands(&self) -> usize {
         self.shape.0.div_ceil(BAND)
     }
 
-    fn load(
+    fn gather(
         &self,
         band: usize,
         block: &Block,
-        _labels: &[u32],
-        state: &mut Self::Band,
+        labels: &[u32],
+        into: &mut Band<S::Value>,
     ) -> Result<()> {
+        check_block(block, self.shape, labels)?;
         let width = self.shape.1;
-        state.first_row = band * BAND;
-        state.rows = self.shape.0.saturating_sub(state.first_row).min(BAND);
-        state.values.resize(state.rows * block.genes.len(), S::Value::default());
-        let rows = &self.values[state.first_row * width..][..state.rows * width];
+        let cells = rows_of(band, BAND, self.shape.0);
+        let out = into.hold_dense(&cells, block.genes().len());
+        // The block has a gene, so that the matrix is wider than 0.
+        let rows = &self.values[cells.start * width..cells.end * width];
         for (number, tile) in rows.chunks(TILE * width).enumerate() {
-            for (slot, &gene) in block.genes.iter().enumerate() {
-                let start = slot * state.rows + number * TILE;
-                let column = tile[gene as usize..].iter().step_by(width);
-                for (out, value) in state.values[start..].iter_mut().zip(column) {
+            for (slot, &gene) in block.genes().iter().enumerate() {
+                let start = slot * cells.len() + number * TILE;
+                let column = tile[place(gene)..].iter().step_by(width);
+                for (out, value) in out[start..].iter_mut().zip(column) {
                     *out = value.value();
                 }
             }
         }
         Ok(())
     }
+}
 
-    fn column(
-        &self,
-        bands: &[Self::Band],
-        _block: &Block,
-        slot: usize,
-        labels: &[u32],
-        out: &mut Column<S::Value>,
-    ) -> Result<()> {
-        for band in bands {
-            let values = &band.values[slot * band.rows..][..band.rows];
-            let labels = &labels[band.first_row..][..band.rows];
-            extend(out, values.iter().copied().zip(labels.iter().copied()));
-        }
-        Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::conformance::{Case, Sample, suite};
+
+    fn rows<S: Sample>(case: &Case) -> RowMajor<'static, S> {
+        RowMajor::new(case.shape(), case.dense(false)).unwrap()
     }
 
-    fn visit_row(&self, row: usize, genes: Range<usize>, visit: impl FnMut(usize, u32, S::Value)) {
-        let start = row * self.shape.1;
-        let values = &self.values[start + genes.start..start + genes.end];
-        visit_counts(|i| Some(genes.start + i), values, visit);
+    fn columns<S: Sample>(case: &Case) -> ColumnMajor<'static, S> {
+        ColumnMajor::new(case.shape(), case.dense(true)).unwrap()
     }
 
-    fn stored(&self) -> &[S] {
-        self.values
-    }
+    suite!(u8_rows, u8, cells, |case| rows::<u8>(case));
+    suite!(f32_rows, f32, cells, |case| rows::<f32>(case));
+    suite!(i32_rows, i32, cells, |case| rows::<i32>(case));
+    suite!(i64_rows, i64, cells, |case| rows::<i64>(case));
+    suite!(u16_columns, u16, genes, |case| columns::<u16>(case));
+    suite!(f32_columns, f32, genes, |case| columns::<f32>(case));
+    suite!(f64_columns, f64, genes, |case| columns::<f64>(case));
+    suite!(u64_columns, u64, genes, |case| columns::<u64>(case));
 
-    fn first(&self, wanted: &dyn Fn(usize, usize, S::Value) -> bool) -> Option<(usize, usize)> {
-        let cells = self.values.chunks(self.shape.1.max(1)).enumerate();
-        cells
-            .flat_map(|(row, values)| {
-                values.iter().enumerate().map(move |(gene, v)| (row, gene, v))
-            })
-            .find(|(row, gene, v)| wanted(*row, *gene, v.value()))
-            .map(|(row, gene, _)| (row, gene))
+    #[test]
+    fn other_sizes_are_refused() {
+        let kind = |shape| RowMajor::new(shape, &[1.0f32; 5]).unwrap_err().kind().clone();
+        let mismatch = |what, expected, got| ErrorKind::ShapeMismatch { what, expected, got };
+        assert_eq!(kind((2, 3)), mismatch("dense values", 6, 5));
+        let limit = i32::MAX as usize;
+        assert_eq!(kind((limit + 1, 1)), mismatch("rows of a matrix", limit, limit + 1));
+        assert_eq!(kind((limit, 1)), mismatch("dense values", limit, 5));
+        assert!(ColumnMajor::new((5, 2), &[1u8; 9]).is_err());
+        assert!(RowMajor::new((5, 0), &[0u8; 0]).is_ok_and(|view| view.bands() == 1));
     }
 }

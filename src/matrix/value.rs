@@ -5,6 +5,8 @@
 //! no float holds them all.  A value has a *key*, an integer whose order is the value's order, so
 //! that one sort serves every type and ranks are exact even where two integers share an f64.
 
+use crate::cast::{low_half, real, real_signed};
+
 /// What [`Value::count`] says of values that are no count.
 pub const NO_COUNT: u32 = u32::MAX;
 
@@ -118,7 +120,8 @@ impl Value for f64 {
         const WHOLE: f64 = 4_503_599_627_370_496.0;
         let shifted = self + WHOLE;
         let count = shifted.to_bits().wrapping_sub(WHOLE.to_bits());
-        if shifted - WHOLE == self && count < u64::from(NO_COUNT) { count as u32 } else { NO_COUNT }
+        let exact = shifted - WHOLE == self;
+        if exact && count < u64::from(NO_COUNT) { low_half(count) } else { NO_COUNT }
     }
 
     #[inline]
@@ -135,7 +138,7 @@ impl Value for i64 {
 
     #[inline]
     fn to_f64(self) -> f64 {
-        self as f64
+        real_signed(self)
     }
 
     fn plus(self, other: Self) -> Self {
@@ -161,7 +164,7 @@ impl Value for u64 {
 
     #[inline]
     fn to_f64(self) -> f64 {
-        self as f64
+        real(self)
     }
 
     fn plus(self, other: Self) -> Self {
@@ -185,22 +188,59 @@ pub trait Stored: Copy + Send + Sync + 'static {
     type Value: Value;
     /// The widened value.
     fn value(self) -> Self::Value;
+
+    /// The widened values: those of `stored` as they are where they need no widening, else in `buffer`,
+    /// which callers promise to be at least as long.
+    fn widen<'a>(stored: &'a [Self], buffer: &'a mut [Self::Value]) -> &'a [Self::Value];
 }
 
 macro_rules! stored {
-    ($($stored:ty => $value:ty),*) => {$(
+    ($($stored:ty => $value:ty, $widen:ident);* $(;)?) => {$(
         impl Stored for $stored {
             type Value = $value;
+
             #[inline]
             fn value(self) -> $value {
                 <$value>::from(self)
+            }
+
+            #[inline]
+            fn widen<'a>(stored: &'a [Self], buffer: &'a mut [$value]) -> &'a [$value] {
+                $widen(stored, buffer)
             }
         }
     )*};
 }
 
-stored!(i8 => f32, u8 => f32, i16 => f32, u16 => f32, f32 => f32);
-stored!(i32 => f64, u32 => f64, f64 => f64, i64 => i64, u64 => u64);
+/// Values that are stored as what they are.
+#[inline]
+fn borrow<'a, V>(stored: &'a [V], _buffer: &'a mut [V]) -> &'a [V] {
+    stored
+}
+
+/// Values that are widened one by one.
+#[inline]
+fn convert<'a, S: Stored>(stored: &[S], buffer: &'a mut [S::Value]) -> &'a [S::Value] {
+    debug_assert!(stored.len() <= buffer.len());
+    for (out, value) in buffer.iter_mut().zip(stored) {
+        *out = value.value();
+    }
+    let length = stored.len().min(buffer.len());
+    &buffer[..length]
+}
+
+stored! {
+    i8 => f32, convert;
+    u8 => f32, convert;
+    i16 => f32, convert;
+    u16 => f32, convert;
+    f32 => f32, borrow;
+    i32 => f64, convert;
+    u32 => f64, convert;
+    f64 => f64, borrow;
+    i64 => i64, borrow;
+    u64 => u64, borrow;
+}
 
 #[cfg(test)]
 mod tests {

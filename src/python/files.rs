@@ -3,8 +3,10 @@
 //!
 //! [`readers`]: crate::readers
 
-use super::{borrowed, watched};
-use crate::engine::run::Monitor;
+use super::borrowed;
+use super::watch::watched;
+use crate::cast::{length, low_half};
+use crate::engine::pool::Monitor;
 use crate::error::{Error, ErrorKind};
 use crate::readers::chunks::{Chunk, Dataset, Watch, Window};
 use crate::readers::decode::{Dtype, Target};
@@ -50,8 +52,8 @@ impl Chunks {
         })?;
         let number = |&number: &u32| {
             Filter::of_number(number).ok_or_else(|| {
-                let known = &["1 (deflate)", "2 (shuffle)", "3 (fletcher32)", "32000 (LZF)"];
-                unknown("filter", &number.to_string(), known)
+                let valid = &["1 (deflate)", "2 (shuffle)", "3 (fletcher32)", "32000 (LZF)"];
+                Error::from(ErrorKind::UnknownFilter { number, valid })
             })
         };
         let filters = filters.iter().map(number).collect::<Result<_, _>>()?;
@@ -60,11 +62,11 @@ impl Chunks {
         let masks = borrowed(&chunks.4, "masks")?;
         let places = rows.iter().zip(columns).zip(addresses.iter().zip(sizes)).zip(masks);
         let chunks = places.map(|(((&row, &column), (&address, &size)), &mask)| Chunk {
-            row: row as usize,
-            column: column as usize,
+            row: length(row),
+            column: length(column),
             address,
             size,
-            mask: mask as u32,
+            mask: low_half(mask),
         });
         let chunks = chunks.collect();
         Ok(Self { path, dataset: Dataset { dtype, shape, chunk, filters, chunks } })

@@ -1,22 +1,28 @@
 //! A whole job: matrices in, the result's columns out.
 
-use super::{Visitor, borrowed, design, watched, with_matrix};
-use crate::engine::design::Design;
-use crate::engine::question::{Scale, Test};
-use crate::engine::run::{self, Monitor, Plan};
-use crate::engine::table::{self, Family, Table};
+use super::borrowed;
+use super::matrix::{IntoColumn, Matrix, Visitor};
+use super::watch::watched;
+use crate::engine::column::Column;
+use crate::engine::design::{Design, Reference};
+use crate::engine::plan::Limits;
+use crate::engine::pool::Monitor;
+use crate::engine::request::{Request, Scale};
+use crate::engine::run::{Run, Workspace};
+use crate::engine::table::{Family, Numbers, Table};
+use crate::engine::test::Test;
 use crate::error::{Error, ErrorKind};
-use crate::matrix::Matrix;
-use crate::stats::exact::{self, NullTables};
+use crate::matrix::{Value, View};
+use crate::stats::exact::NullTables;
 use crate::stats::ttest::Variance;
-use crate::stats::wilcoxon::Method;
 use crate::stats::{anderson, ttest, unknown, wilcoxon};
 use numpy::PyReadonlyArray1;
 use polars::prelude::*;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 use pyo3_polars::PySeries;
+use std::any::Any;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -68,6 +74,16 @@ fn scale(name: &str) -> PyResult<Scale> {
     })
 }
 
+/// The design of `n_targets` targets from one code a cell.
+pub(super) fn design(
+    codes: &PyReadonlyArray1<u32>,
+    n_targets: usize,
+    rest: bool,
+) -> PyResult<Design> {
+    let reference = if rest { Reference::Rest } else { Reference::Group };
+    Ok(Design::new(borrowed(codes, "codes")?.to_vec(), n_targets, reference)?)
+}
+
 /// A whole job, fed with one matrix or with pieces of it, genes ascending.
 #[pyclass]
 pub(super) struct Job {
@@ -79,11 +95,16 @@ pub(super) struct Job {
     tables: NullTables,
     table: Table,
     done: usize,
+    /// What workers keep between pieces: a [`Workspace`] of the values' type.
+    workspace: Option<Kept>,
 }
+
+/// A workspace whose type of values is known to the piece that uses it.
+type Kept = Box<dyn Any + Send + Sync>;
 
 #[pymethods]
 impl Job {
-    /// codes: one a cell, 0 the background, 1 to n_targets the targets, 2**32 - 1 left out.
+    /// codes: one a cell, 0 the reference, 1 to n_targets the targets, 2**32 - 1 left out.
     /// strata: one a cell, 2**32 - 1 left out, and their number.
     #[new]
     #[pyo3(signature = (
@@ -105,18 +126,12 @@ impl Job {
     ) -> PyResult<Self> {
         let (mut design, test) = (design(&codes, n_targets, rest)?, test(test_name, options)?);
         if let Some((strata, n_strata)) = strata {
-            run::check_stratified(&test)?;
+            test.check_stratified()?;
             design = design.stratified(borrowed(&strata, "strata")?, n_strata)?;
         }
-        if let Test::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) = test {
-            for (n1, n2) in (0..n_targets).map(|t| design.pair(t)) {
-                if !exact::feasible(n1, n2) {
-                    return Err(Error::from(ErrorKind::ExactTooLarge { n1, n2 }).into());
-                }
-            }
-        }
+        test.check_sizes((0..n_targets).map(|t| design.pair(t)))?;
         Ok(Self {
-            table: Table::new(n_targets, n_genes, test.extras(auroc).len()),
+            table: Table::new(n_targets, n_genes, test.columns(auroc)),
             design,
             test,
             auroc,
@@ -124,6 +139,7 @@ impl Job {
             threads,
             tables: NullTables::default(),
             done: 0,
+            workspace: None,
         })
     }
 
@@ -132,7 +148,7 @@ impl Job {
     fn add(
         &mut self,
         py: Python,
-        matrix: &Bound<PyTuple>,
+        matrix: &Matrix,
         genes: PyReadonlyArray1<u32>,
         progress: Option<&Bound<PyAny>>,
     ) -> PyResult<()> {
@@ -140,27 +156,33 @@ impl Job {
         let first = self.done;
         if first + genes.len() > self.table.n_genes() {
             let (expected, got) = (self.table.n_genes(), first + genes.len());
-            return Err(
-                Error::from(ErrorKind::ShapeMismatch { what: "genes", expected, got }).into()
-            );
+            return Err(mismatch("genes", expected, got));
         }
         let monitor = Monitor::default();
         monitor.done.store(first, Ordering::Relaxed);
-        with_matrix(matrix, Add { job: self, py, genes, first, monitor, progress })?;
+        matrix.visit(py, Add { job: self, py, genes, first, monitor, progress })?;
         self.done += genes.len();
         Ok(())
     }
 
-    /// The columns after `target` and `feature`, in order, by name.
+    /// The finished columns, in the order of a result, by name.
     fn finish(&mut self, py: Python, pseudocount: f64, fdr: &str) -> PyResult<Vec<PySeries>> {
-        let table = std::mem::take(&mut self.table);
-        self.columns(py, table, 0..self.design.n_targets(), pseudocount, fdr.parse()?)
+        let (table, family) = (std::mem::take(&mut self.table), fdr.parse()?);
+        let kept = self.workspace.take();
+        self.columns(py, table, 0..self.design.n_targets(), (pseudocount, family), kept)
     }
 
-    /// The numbers that [`Job::complete`] makes those columns of, for all targets and genes.
-    fn numbers(&mut self) -> Vec<PySeries> {
-        let columns = std::mem::take(&mut self.table).into_columns();
-        columns.into_iter().map(|values| PySeries(real("", values))).collect()
+    /// The names of what [`Job::numbers`] returns.
+    fn measured(&self) -> Vec<&'static str> {
+        Column::measured(self.test.columns(self.auroc)).map(Column::name).collect()
+    }
+
+    /// The measured columns that [`Job::complete`] finishes, for all targets and genes.
+    fn numbers(&mut self, py: Python) -> PyResult<Vec<PySeries>> {
+        let (table, test) = (std::mem::take(&mut self.table), self.test);
+        let columns =
+            watched(py, self.threads, None, &Monitor::default(), || Ok(table.into_columns(test)))?;
+        Ok(columns.into_iter().map(|values| PySeries(real("", values))).collect())
     }
 
     /// What `finish` would return for targets `first..last` and all `n_genes` genes, from their
@@ -173,17 +195,19 @@ impl Job {
         pseudocount: f64,
     ) -> PyResult<Vec<PySeries>> {
         let (first, last, n_genes) = place;
+        if first > last || last > self.design.n_targets() {
+            return Err(mismatch("targets", self.design.n_targets(), last));
+        }
         let copied = |values| borrowed(values, "numbers").map(<[f64]>::to_vec);
         let columns = numbers.iter().map(copied).collect::<PyResult<Vec<_>>>()?;
-        let table = Table::of_columns(n_genes, columns)?;
-        let (expected, got) = ((last - first) * n_genes, table.p_value.len());
-        if last > self.design.n_targets() || expected != got {
-            return Err(
-                Error::from(ErrorKind::ShapeMismatch { what: "numbers", expected, got }).into()
-            );
-        }
-        self.columns(py, table, first..last, pseudocount, Family::Target)
+        let own = self.test.columns(self.auroc);
+        let table = Table::of_columns((last - first, n_genes), own, columns)?;
+        self.columns(py, table, first..last, (pseudocount, Family::Target), None)
     }
+}
+
+fn mismatch(what: &'static str, expected: usize, got: usize) -> PyErr {
+    Error::from(ErrorKind::ShapeMismatch { what, expected, got }).into()
 }
 
 impl Job {
@@ -192,30 +216,21 @@ impl Job {
         py: Python,
         table: Table,
         targets: Range<usize>,
-        pseudocount: f64,
-        family: Family,
+        how: (f64, Family),
+        kept: Option<Kept>,
     ) -> PyResult<Vec<PySeries>> {
-        let (n_target, n_reference, derived) =
-            watched(py, self.threads, None, &Monitor::default(), || {
-                let (n_target, n_reference) = table::sizes(&self.design, targets, table.n_genes());
-                Ok((n_target, n_reference, table.finish(pseudocount, family)))
-            })?;
-        let whole = |name: &str, values| UInt32Chunked::from_vec(name.into(), values).into_series();
-        let mut columns = vec![
-            whole("n_target", n_target),
-            whole("n_reference", n_reference),
-            real("target_mean", table.target_mean),
-            real("reference_mean", table.reference_mean),
-            real("log2_fold_change", derived.log2_fold_change),
-            real("percent_change", derived.percent_change),
-            real("statistic", table.statistic),
-            real("p_value", table.p_value),
-            real("neg_log10_p", table.neg_log10_p),
-            real("fdr", derived.fdr),
-        ];
-        let extras = self.test.extras(self.auroc).iter().zip(table.extra);
-        columns.extend(extras.map(|(name, values)| real(name, values)));
-        Ok(columns.into_iter().map(PySeries).collect())
+        // What workers kept is given back first of all, beside the work: it may be as large as a result.
+        let finished = watched(py, self.threads, None, &Monitor::default(), || {
+            let finish = || table.finish(self.test, &self.design, targets, how);
+            Ok(rayon::join(move || drop(kept), finish).1)
+        })?;
+        let series = |(column, numbers): (Column, Numbers)| match numbers {
+            Numbers::Counts(counts) => {
+                UInt32Chunked::from_vec(column.name().into(), counts).into_series()
+            }
+            Numbers::Reals(reals) => real(column.name(), reals),
+        };
+        Ok(finished.into_iter().map(series).map(PySeries).collect())
     }
 }
 
@@ -235,12 +250,22 @@ struct Add<'a, 'py> {
 impl Visitor for Add<'_, '_> {
     type Output = ();
 
-    fn visit<M: Matrix>(self, matrix: &M) -> PyResult<()> {
-        let Job { design, test, auroc, scale, threads, tables, table, .. } = self.job;
-        let plan = Plan { design, test: *test, auroc: *auroc, scale: *scale, genes: self.genes };
-        let (first, monitor) = (self.first, &self.monitor);
-        watched(self.py, *threads, self.progress, monitor, || {
-            run::run(matrix, &plan, tables, monitor, table, first)
-        })
+    fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<()> {
+        let Job { design, test, auroc, scale, threads, tables, table, workspace, .. } = self.job;
+        let (test, auroc, scale) = (*test, *auroc, *scale);
+        let request = Request { design, test, auroc, scale, genes: self.genes };
+        let (monitor, out) = (&self.monitor, (table, self.first));
+        let run = Run { request: &request, tables, limits: Limits::default(), monitor };
+        let workspace = kept::<V>(workspace, *threads)?;
+        watched(self.py, *threads, self.progress, monitor, || run.run(view, workspace, out))
     }
+}
+
+/// The workspace of this type of values: that of the last piece where it was of the same.
+fn kept<V: Value>(kept: &mut Option<Kept>, threads: usize) -> PyResult<&mut Workspace<V>> {
+    if !kept.as_ref().is_some_and(|kept| kept.is::<Workspace<V>>()) {
+        *kept = Some(Box::new(Workspace::<V>::new(threads)));
+    }
+    let kept = kept.as_mut().and_then(|kept| kept.downcast_mut());
+    kept.ok_or_else(|| mismatch("workspace", 1, 0))
 }

@@ -6,6 +6,7 @@
 
 use super::decode::{Dtype, Target};
 use super::filters::{Filter, MOST, Undo, possible};
+use crate::cast;
 use crate::error::{Error, ErrorKind, Result};
 use rayon::prelude::*;
 use std::fs::File;
@@ -71,8 +72,8 @@ impl Dataset {
     /// Runs on the current rayon pool.
     ///
     /// # Errors
-    /// [`ErrorKind::BrokenChunk`], [`ErrorKind::UnsupportedDtype`], or [`ErrorKind::Interrupted`]
-    /// once it is cancelled.
+    /// [`ErrorKind::BrokenChunk`], [`ErrorKind::Unreadable`], [`ErrorKind::UnsupportedDtype`], or
+    /// [`ErrorKind::Interrupted`] once it is cancelled.
     pub fn read<T: Target>(
         &self,
         file: &File,
@@ -82,7 +83,7 @@ impl Dataset {
         let decode = T::decoder(self.dtype)?;
         let rows = window.rows.end.min(self.shape.0).saturating_sub(window.rows.start);
         let columns = window.columns.end.min(self.shape.1).saturating_sub(window.columns.start);
-        let length = file.metadata().map_err(|e| unreadable(0, &e))?.len();
+        let length = file.metadata().map_err(|e| unreadable(0, e))?.len();
         self.check(length)?;
         let bytes = (rows.saturating_mul(columns)).saturating_mul(size_of::<T>()) as u64;
         if bytes > length.saturating_mul(MOST).max(PLAUSIBLE) {
@@ -101,7 +102,7 @@ impl Dataset {
                 }
                 self.inflate(file, place, undo)?;
                 let chunk = &self.chunks[place];
-                watch.bytes.fetch_add(chunk.size as usize, Ordering::Relaxed);
+                watch.bytes.fetch_add(cast::length(chunk.size), Ordering::Relaxed);
                 if !self.spread(chunk, &undo.bytes, window, (band.first, &mut *band.out), &decode) {
                     narrow.store(true, Ordering::Relaxed);
                 }
@@ -173,14 +174,18 @@ impl Dataset {
         let chunk = &self.chunks[place];
         let size = usize::try_from(chunk.size).unwrap_or(usize::MAX);
         undo.bytes.resize(size, 0);
-        read_at(file, &mut undo.bytes, chunk.address).map_err(|e| unreadable(place, &e))?;
+        read_at(file, &mut undo.bytes, chunk.address).map_err(|e| unreadable(place, e))?;
         if self.filters.is_empty() {
             return Ok(());
         }
         let length = self.chunk_bytes().unwrap_or(usize::MAX);
-        undo.undo(&self.filters, chunk.mask, self.dtype.size, length).map_err(|e| match e.kind() {
-            ErrorKind::BrokenChunk { reason, .. } => broken(place, reason),
-            _ => e,
+        undo.undo(&self.filters, chunk.mask, self.dtype.size, length).map_err(|e| {
+            e.map_kind(|kind| match kind {
+                ErrorKind::BrokenChunk { reason, .. } => {
+                    ErrorKind::BrokenChunk { chunk: place, reason }
+                }
+                kind => kind,
+            })
         })
     }
 
@@ -221,8 +226,8 @@ fn broken(chunk: usize, reason: &'static str) -> Error {
     ErrorKind::BrokenChunk { chunk, reason }.into()
 }
 
-fn unreadable(chunk: usize, error: &std::io::Error) -> Error {
-    ErrorKind::Unreadable { chunk, cause: error.to_string() }.into()
+fn unreadable(chunk: usize, error: std::io::Error) -> Error {
+    ErrorKind::Unreadable { chunk }.caused_by(error)
 }
 
 #[cfg(unix)]

@@ -47,20 +47,16 @@ impl Half {
     fn from_le_bytes(bytes: [u8; 2]) -> Self {
         Self(u16::from_le_bytes(bytes))
     }
-
-    fn from_be_bytes(bytes: [u8; 2]) -> Self {
-        Self(u16::from_be_bytes(bytes))
-    }
 }
 
 impl From<Half> for f32 {
     fn from(Half(bits): Half) -> Self {
-        let (exponent, fraction) = (u32::from(bits >> 10 & 31), u32::from(bits & 0x3ff));
+        let (exponent, fraction) = (u32::from(bits >> 10 & 31), bits & 0x3ff);
         let magnitude = match exponent {
             // Subnormal: fraction · 2^-24.
-            0 => fraction as Self / 16_777_216.0,
-            31 => Self::from_bits(0x7f80_0000 | fraction << 13),
-            _ => Self::from_bits((exponent + 112) << 23 | fraction << 13),
+            0 => Self::from(fraction) / 16_777_216.0,
+            31 => Self::from_bits(0x7f80_0000 | u32::from(fraction) << 13),
+            _ => Self::from_bits((exponent + 112) << 23 | u32::from(fraction) << 13),
         };
         if bits >> 15 == 1 { -magnitude } else { magnitude }
     }
@@ -70,12 +66,8 @@ impl From<Half> for f32 {
 pub type Decode<T> = Box<dyn Fn(&[u8], &mut [T]) -> bool + Sync>;
 
 /// Decodes numbers of `N` bytes by `of`, which says whether each fits.
-#[multiversion(targets = "simd")]
-fn each<const N: usize, T, F: Fn([u8; N]) -> (T, bool)>(
-    bytes: &[u8],
-    out: &mut [T],
-    of: F,
-) -> bool {
+#[inline]
+fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], of: impl Fn([u8; N]) -> (T, bool)) -> bool {
     let mut all = true;
     for (&bytes, out) in bytes.as_chunks::<N>().0.iter().zip(out) {
         let (value, fits) = of(bytes);
@@ -85,46 +77,77 @@ fn each<const N: usize, T, F: Fn([u8; N]) -> (T, bool)>(
     all
 }
 
-/// A decoder of a file's numbers `$s` by `$of`.
+/// [`each`] with the widest instructions that the processor has: what files of floats are read by.
+#[multiversion(targets = "simd")]
+fn each_wide<const N: usize, T, F: Fn([u8; N]) -> (T, bool)>(
+    bytes: &[u8],
+    out: &mut [T],
+    of: F,
+) -> bool {
+    each(bytes, out, of)
+}
+
+/// A decoder of little-endian numbers `$s` by `$of`.
 macro_rules! decode {
-    ($s:ty, $big_endian:expr, $of:expr) => {{
+    ($each:ident, $s:ty, $of:expr) => {{
         let of = $of;
-        if $big_endian {
-            Box::new(move |bytes: &[u8], out: &mut [Self]| {
-                each(bytes, out, |bytes| of(<$s>::from_be_bytes(bytes)))
-            }) as Decode<Self>
-        } else {
-            Box::new(move |bytes: &[u8], out: &mut [Self]| {
-                each(bytes, out, |bytes| of(<$s>::from_le_bytes(bytes)))
-            })
-        }
+        Box::new(move |bytes: &[u8], out: &mut [Self]| {
+            $each(bytes, out, |bytes| of(<$s>::from_le_bytes(bytes)))
+        }) as Decode<Self>
     }};
+}
+
+/// Bytes whose order is turned at a time.
+const TURNED: usize = 4096;
+
+/// A decoder of big-endian numbers of `size` bytes, a power of two up to 8, from one of little-endian
+/// ones.
+fn turned<T: 'static>(size: usize, decode: Decode<T>) -> Decode<T> {
+    Box::new(move |bytes, out| {
+        let mut native = [0; TURNED];
+        let parts = bytes.chunks(TURNED).zip(out.chunks_mut(TURNED / size));
+        parts.fold(true, |all, (bytes, out)| {
+            let native = &mut native[..bytes.len()];
+            native.copy_from_slice(bytes);
+            native.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+            decode(native, out) && all
+        })
+    })
 }
 
 /// A number type that arrays are read into.
 pub trait Target: Copy + Default + Send + Sync + Sized + 'static {
-    /// How numbers of `dtype` are read into this type: each as itself.
+    /// How little-endian numbers of `dtype` are read into this type: each as itself.
     ///
     /// # Errors
     /// [`ErrorKind::UnsupportedDtype`] where they are not.
-    fn decoder(dtype: Dtype) -> Result<Decode<Self>>;
+    fn little_endian(dtype: Dtype) -> Result<Decode<Self>>;
+
+    /// How numbers of `dtype`, in either order of bytes, are read into this type.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsupportedDtype`].
+    fn decoder(dtype: Dtype) -> Result<Decode<Self>> {
+        let decode = Self::little_endian(dtype)?;
+        Ok(if dtype.big_endian { turned(dtype.size, decode) } else { decode })
+    }
 }
 
 /// Integers of any width, where they fit, and (`counts`) floats that are whole.
 macro_rules! integer_target {
     ($($t:ty: $counts:expr),*) => {$(
         impl Target for $t {
-            fn decoder(dtype: Dtype) -> Result<Decode<Self>> {
+            fn little_endian(dtype: Dtype) -> Result<Decode<Self>> {
                 macro_rules! whole {
                     ($s:ty) => {
-                        decode!($s, dtype.big_endian, |v: $s| {
+                        decode!(each, $s, |v: $s| {
                             Self::try_from(v).map_or((0, false), |v| (v, true))
                         })
                     };
                 }
                 macro_rules! real {
                     ($s:ty, $wide:ty) => {
-                        decode!($s, dtype.big_endian, |v: $s| {
+                        decode!(each_wide, $s, |v: $s| {
                             let count = <$wide>::from(v).count();
                             Self::try_from(count).map_or((0, false), |v| (v, true))
                         })
@@ -152,19 +175,19 @@ macro_rules! integer_target {
 integer_target!(u8: true, u16: true, i8: false, i16: false, i32: false, u32: false, i64: false, u64: false);
 
 impl Target for f32 {
-    fn decoder(dtype: Dtype) -> Result<Decode<Self>> {
+    fn little_endian(dtype: Dtype) -> Result<Decode<Self>> {
         match (dtype.kind, dtype.size) {
-            (Kind::Float, 2) => Ok(decode!(Half, dtype.big_endian, |v: Half| (v.into(), true))),
-            (Kind::Float, 4) => Ok(decode!(Self, dtype.big_endian, |v: Self| (v, true))),
+            (Kind::Float, 2) => Ok(decode!(each_wide, Half, |v: Half| (v.into(), true))),
+            (Kind::Float, 4) => Ok(decode!(each, Self, |v: Self| (v, true))),
             _ => Err(unsupported(dtype)),
         }
     }
 }
 
 impl Target for f64 {
-    fn decoder(dtype: Dtype) -> Result<Decode<Self>> {
+    fn little_endian(dtype: Dtype) -> Result<Decode<Self>> {
         match (dtype.kind, dtype.size) {
-            (Kind::Float, 8) => Ok(decode!(Self, dtype.big_endian, |v: Self| (v, true))),
+            (Kind::Float, 8) => Ok(decode!(each, Self, |v: Self| (v, true))),
             _ => Err(unsupported(dtype)),
         }
     }

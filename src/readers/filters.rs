@@ -9,6 +9,7 @@
 //!
 //! A chunk may have skipped some: a bit of its mask stands for each.
 
+use crate::cast::{low_half, narrow};
 use crate::error::{ErrorKind, Result};
 use libdeflater::Decompressor;
 use std::mem;
@@ -68,7 +69,7 @@ impl Undo {
         length: usize,
     ) -> Result<()> {
         let active =
-            |(i, _): &(usize, &Filter)| mask & 1u32.checked_shl(*i as u32).unwrap_or(0) == 0;
+            |(i, _): &(usize, &Filter)| mask & 1u32.checked_shl(narrow(*i)).unwrap_or(0) == 0;
         let active: Vec<Filter> = filters.iter().enumerate().filter(active).map(|f| *f.1).collect();
         // Each checksum makes what went before it four bytes longer.
         let sums = |filters: &[Filter]| {
@@ -95,7 +96,10 @@ impl Undo {
         match inflater.zlib_decompress(&self.bytes, &mut self.spare) {
             Ok(got) if got == length => mem::swap(&mut self.bytes, &mut self.spare),
             Ok(_) => return broken("inflated, it has another length than its elements"),
-            Err(_) => return broken("it is no deflate stream of its elements"),
+            Err(cause) => {
+                let (chunk, reason) = (0, "the compressed data cannot be decoded");
+                return Err(ErrorKind::BrokenChunk { chunk, reason }.caused_by(cause));
+            }
         }
         Ok(())
     }
@@ -210,7 +214,8 @@ fn fletcher32(data: &[u8]) -> u32 {
             (a, b) = (fold(a), fold(b));
         }
     }
-    (fold(b) << 16 | fold(a)) as u32
+    // Both are below 2^16.
+    low_half(fold(b) << 16 | fold(a))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Cost: two passes over the indices and one over the values, on all cores.
 
 use crate::error::{ErrorKind, Result};
-use crate::matrix::csr::Index;
+use crate::matrix::Index;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -36,6 +36,11 @@ struct Part<'a, V, I> {
     before: usize,
     ends: &'a [i64],
     out: Picked<'a, V, I>,
+}
+
+/// An end of a row as a place; negative ones, which callers promise not to send, as 0.
+fn at(end: i64) -> usize {
+    usize::try_from(end).unwrap_or(0)
 }
 
 impl<V: Copy + Send + Sync, I: Index> Stretch<'_, V, I> {
@@ -91,7 +96,7 @@ impl<V: Copy + Send + Sync, I: Index> Stretch<'_, V, I> {
         let mut parts = Vec::with_capacity(counts.len());
         for (i, &count) in counts.iter().enumerate() {
             let entries = i * CHUNK..((i + 1) * CHUNK).min(self.indices.len());
-            let rows = ends.partition_point(|&end| end <= entries.end as i64);
+            let rows = ends.partition_point(|&end| at(end) <= entries.end);
             let (here, later) = ends.split_at(rows);
             let (values, more_values) = out.values.split_at_mut(count);
             let (indices, more_indices) = out.indices.split_at_mut(count);
@@ -120,9 +125,9 @@ impl<V: Copy + Send + Sync, I: Index> Stretch<'_, V, I> {
             }
         };
         for (&end, row) in ends.iter().zip(out.before) {
-            let end = (end as usize).clamp(start, entries.end);
+            let end = at(end).clamp(start, entries.end);
             take(start..end, &mut picked);
-            *row = (before + picked) as i64;
+            *row = i64::try_from(before + picked).unwrap_or(i64::MAX);
             start = end;
         }
         take(start..entries.end, &mut picked);

@@ -21,8 +21,9 @@
 //! Mann and Whitney (1947), Ann. Math. Stat. 18, 50; the generating function: Andrews, *The
 //! Theory of Partitions* (1976), section 3.3.
 
+use crate::cast::{length, real, whole, wide, widest};
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// The most limbs of one table: 256 MB while it is made.
 const MAX_LIMBS: u128 = 1 << 25;
@@ -39,14 +40,15 @@ fn limbs(n1: u64, n2: u64) -> Option<usize> {
     if entries > MAX_LIMBS || steps > MAX_WORK {
         return None;
     }
-    let bits = (1..=m).map(|i| ((n + i) as f64 / i as f64).log2()).sum::<f64>();
+    let bits = (1..=m).map(|i| (real(n + i) / real(i)).log2()).sum::<f64>();
     // One bit more than the sum, which is rounded, and one for twice the middle.
-    let limbs = (bits / 64.0 + 2.0 / 64.0).floor() as usize + 1;
-    let fits = entries * limbs as u128 <= MAX_LIMBS && steps * limbs as u128 <= MAX_WORK;
+    let limbs = length(whole(bits / 64.0 + 2.0 / 64.0)) + 1;
+    let each = u128::from(wide(limbs));
+    let fits = entries * each <= MAX_LIMBS && steps * each <= MAX_WORK;
     fits.then_some(limbs)
 }
 
-/// Whether the exact distribution for samples of `n1` and `n2` can be tabulated.
+/// True if the exact distribution for samples of `n1` and `n2` can be tabulated.
 ///
 /// # Examples
 /// ```
@@ -63,10 +65,18 @@ pub fn feasible(n1: u64, n2: u64) -> bool {
 type Table = Vec<f64>;
 
 /// Tables of the null distribution, kept for each pair of sizes, shared between threads.
+///
+/// A table is made exactly once: threads that need it meanwhile wait for it, and threads that need
+/// others do not.
 #[derive(Debug, Default)]
 pub struct NullTables {
-    tables: RwLock<HashMap<(u64, u64), Arc<Table>>>,
+    tables: RwLock<HashMap<(u64, u64), Slot>>,
+    #[cfg(test)]
+    made: std::sync::atomic::AtomicUsize,
 }
+
+/// The place of one table, empty until it is made.
+type Slot = Arc<OnceLock<Table>>;
 
 impl NullTables {
     /// P(U >= u) for samples of `n1` and `n2` values without ties, and its natural logarithm; NaN
@@ -86,7 +96,9 @@ impl NullTables {
         if u == 0 || u > top {
             return if u == 0 { (1.0, 0.0) } else { (0.0, f64::NEG_INFINITY) };
         }
-        let table = self.table(n1.min(n2), n1.max(n2), limbs);
+        let (m, n) = (n1.min(n2), n1.max(n2));
+        let slot = self.slot(m, n);
+        let table = slot.get_or_init(|| self.make(m, n, limbs));
         let at = |u: u64| table.get(usize::try_from(u).unwrap_or(usize::MAX)).copied();
         // P(U >= u) = P(U <= top - u) by symmetry, or the complement where that is past the middle.
         match at(top - u) {
@@ -99,30 +111,36 @@ impl NullTables {
         }
     }
 
-    fn table(&self, m: u64, n: u64, limbs: usize) -> Arc<Table> {
+    fn slot(&self, m: u64, n: u64) -> Slot {
         let known =
             self.tables.read().unwrap_or_else(PoisonError::into_inner).get(&(m, n)).cloned();
         known.unwrap_or_else(|| {
-            let made = Arc::new(cumulative(m, n, limbs));
             let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-            tables.entry((m, n)).or_insert(made).clone()
+            tables.entry((m, n)).or_default().clone()
         })
+    }
+
+    /// Makes a table; no lock is held meanwhile but that of its own slot.
+    #[cfg_attr(not(test), allow(clippy::unused_self))]
+    fn make(&self, m: u64, n: u64, limbs: usize) -> Table {
+        #[cfg(test)]
+        self.made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        cumulative(m, n, limbs)
     }
 }
 
 /// The table for `m <= n`, counts in `limbs` limbs, the lowest first.
 fn cumulative(m: u64, n: u64, limbs: usize) -> Table {
-    let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let entries = whole(m * n / 2 + 1);
+    let entries = length(m * n / 2 + 1);
     let mut counts = vec![0u64; entries * limbs];
     counts[0] = 1;
     for i in 1..=m {
-        let lag = whole(n + i);
+        let lag = length(n + i);
         for u in (lag..entries).rev() {
             let (before, from) = counts.split_at_mut(u * limbs);
             subtract(&mut from[..limbs], &before[(u - lag) * limbs..][..limbs]);
         }
-        let lag = whole(i);
+        let lag = length(i);
         for u in lag..entries {
             let (before, from) = counts.split_at_mut(u * limbs);
             add(&mut from[..limbs], &before[(u - lag) * limbs..][..limbs]);
@@ -138,11 +156,11 @@ fn cumulative(m: u64, n: u64, limbs: usize) -> Table {
     if (m * n).is_multiple_of(2) {
         subtract(&mut total, &counts[(entries - 1) * limbs..]);
     }
-    let (of_total, scale) = real(&total);
+    let (of_total, scale) = leading(&total);
     let mut sum = vec![0; limbs];
     let below = |count: &[u64]| {
         add(&mut sum, count);
-        let (of_sum, exponent) = real(&sum);
+        let (of_sum, exponent) = leading(&sum);
         let power = exponent - scale;
         let p = of_sum / of_total * 2f64.powi(power);
         let ln_p = (of_sum / of_total).ln() + f64::from(power) * std::f64::consts::LN_2;
@@ -172,14 +190,15 @@ fn subtract(from: &mut [u64], by: &[u64]) {
 }
 
 /// The leading 65 bits or more as f64, and the power of two that it is to be multiplied by.
-fn real(limbs: &[u64]) -> (f64, i32) {
+fn leading(limbs: &[u64]) -> (f64, i32) {
     let top = limbs.iter().rposition(|&limb| limb > 0).unwrap_or(0);
     let next = if top > 0 { limbs[top - 1] } else { 0 };
     let leading = (u128::from(limbs[top]) << 64) | u128::from(next);
-    (leading as f64, (i32::try_from(top).unwrap_or(i32::MAX) - 1) * 64)
+    (widest(leading), (i32::try_from(top).unwrap_or(i32::MAX) - 1) * 64)
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 mod tests {
     use super::*;
     use crate::stats::naive;
@@ -230,6 +249,37 @@ mod tests {
             let (p, q) = (tables.sf(middle, m, n).0, tables.sf(m * n - middle + 1, m, n).0);
             assert!((p + q - 1.0).abs() < 1e-12 && p > 0.5 && q < 0.5, "{m} {n}: {p} {q}");
         }
+    }
+
+    /// Threads that start together: of each table one is made, though it takes some 50 ms.
+    #[test]
+    fn a_table_is_made_once() {
+        let (tables, threads) = (NullTables::default(), 8);
+        let start = std::sync::Barrier::new(threads);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    start.wait();
+                    for (m, n) in [(150, 160), (160, 150), (9, 9)] {
+                        assert!(tables.sf(40, m, n).0 > 0.4);
+                    }
+                });
+            }
+        });
+        assert_eq!(tables.made.into_inner(), 2);
+    }
+
+    /// While one table is made, another thread gets others.
+    #[test]
+    fn other_sizes_do_not_wait() {
+        let tables = NullTables::default();
+        tables.slot(5, 6).get_or_init(|| {
+            let other = || tables.sf(4, 2, 2).0;
+            let p = std::thread::scope(|scope| scope.spawn(other).join().unwrap());
+            assert!((p - 1.0 / 6.0).abs() < 1e-16);
+            tables.make(5, 6, 1)
+        });
+        assert!((tables.sf(30, 5, 6).0 * 462.0 - 1.0).abs() < 1e-14);
     }
 
     #[test]

@@ -8,18 +8,19 @@
 //! Symbols used throughout: x is the target's sample, y the reference's, n1 and n2 their sizes,
 //! N = n1 + n2.
 //!
-//! IMPORTS std, `crate::error`.
+//! IMPORTS std, multiversion, `crate::error`, `crate::cast`.
 
 pub mod adjust;
 pub mod anderson;
+pub mod double_double;
 pub mod exact;
 pub mod moments;
 #[cfg(any(test, feature = "testing"))]
 pub mod naive;
 pub mod radix;
+pub mod runs;
 pub mod special;
 pub mod ttest;
-pub mod two;
 pub mod van_elteren;
 pub mod wilcoxon;
 
@@ -30,7 +31,7 @@ use std::str::FromStr;
 /// exact integer in the types used here.
 pub const MAX_CELLS: u64 = 1 << 30;
 
-/// Which departure from equality is tested; always said of the target against the reference.
+/// The alternative hypothesis, always about the target compared with the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Alternative {
     /// The target's values are shifted either way.
@@ -55,7 +56,7 @@ impl FromStr for Alternative {
     }
 }
 
-/// The error for an option's value that is none of the valid ones.
+/// Returned when an option has an unknown value.
 pub(crate) fn unknown(option: &'static str, got: &str, valid: &'static [&'static str]) -> Error {
     ErrorKind::UnknownOption { option, got: got.to_owned(), valid }.into()
 }
@@ -70,6 +71,6 @@ mod tests {
         assert_eq!("greater".parse(), Ok(Alternative::Greater));
         assert_eq!("two-sided".parse(), Ok(Alternative::TwoSided));
         let text = "Less".parse::<Alternative>().unwrap_err().to_string();
-        assert!(text.contains("\"Less\"") && text.contains("\"less\""), "{text}");
+        assert!(text.contains("'Less'") && text.contains("'less'"), "{text}");
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Nothing here is fast, and nothing here shares code with what it is compared to.
 
+// Lengths and ranks as f64, exact below 2^53.
+#![allow(clippy::cast_precision_loss)]
+
+use super::runs::{OwnRun, SharedRuns};
 use super::wilcoxon::RankSum;
 
 /// U1 by counting pairs and Σ(t³ - t) by counting each value, zeros listed like all others.
@@ -88,6 +92,29 @@ pub fn runs(x: &[f64], y: &[f64]) -> Vec<(u64, u64)> {
     distinct.dedup();
     let count = |sample: &[f64], v: f64| sample.iter().filter(|&&a| a == v).count() as u64;
     distinct.iter().map(|&v| (count(x, v), count(y, v))).collect()
+}
+
+/// n1 and n2 of runs as [`runs`] gives them.
+#[must_use]
+pub fn sizes(runs: &[(u64, u64)]) -> (u64, u64) {
+    runs.iter().fold((0, 0), |(n1, n2), (target, other)| (n1 + target, n2 + other))
+}
+
+/// The shared and own runs of a pair, from (target, other) cells of each value, ascending.
+#[must_use]
+pub fn pair_runs(runs: &[(u64, u64)], pooled: bool) -> (SharedRuns, Vec<OwnRun>) {
+    let (mut shared, mut own) = (SharedRuns::default(), Vec::new());
+    for &(target, other) in runs {
+        let cells = if pooled { target + other } else { other };
+        let (at, count) = (shared.len(), u32::try_from(target).unwrap_or(u32::MAX));
+        shared.push(cells);
+        match (target, cells) {
+            (0, _) => {}
+            (_, 0) => own.push(OwnRun::alone(at, count)),
+            _ => own.push(OwnRun::shared(at, count)),
+        }
+    }
+    (shared, own)
 }
 
 /// A² of Scholz and Stephens (1987), eq. 7 (midrank) or eq. 6, summed over both samples.

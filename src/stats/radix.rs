@@ -5,20 +5,29 @@
 //!
 //! Cost: one pass to count, one for each digit of 11 or 13 bits; short lists are compared.
 
+use crate::cast::place;
 use std::mem;
 
-/// Space that sorting takes, kept between calls.
+/// Scratch buffers, reused between calls.
 #[derive(Debug, Default)]
 pub struct Scratch {
     spare: Vec<u64>,
     counters: Vec<u32>,
 }
 
+#[cfg(test)]
+impl Scratch {
+    /// The capacity of the buffers.
+    pub(super) fn room(&self) -> (usize, usize) {
+        (self.spare.capacity(), self.counters.capacity())
+    }
+}
+
 /// Below this length a comparison sort beats the radix passes.
 const RADIX_FROM: usize = 256;
 
-/// Sorts entries by their upper half, of which only the lowest `bits` are used, and keeps the
-/// order of equal ones where a radix pass is worth its counters.
+/// Sorts at most 2^32 - 1 entries by their upper half, of which only the lowest `bits` are used, and
+/// keeps the order of equal ones where the list is long enough for radix passes.
 ///
 /// # Examples
 /// ```
@@ -28,6 +37,7 @@ const RADIX_FROM: usize = 256;
 /// assert_eq!(entries, [5, (1 << 32) | 9, (2 << 32) | 7]);
 /// ```
 pub fn sort_entries(entries: &mut Vec<u64>, scratch: &mut Scratch, bits: u32) {
+    debug_assert!(entries.len() <= place(u32::MAX), "counters of 32 bits");
     match entries.len() {
         0..RADIX_FROM => entries.sort_unstable(),
         RADIX_FROM..4096 => radix_passes::<2048>(entries, scratch, bits),
@@ -36,6 +46,7 @@ pub fn sort_entries(entries: &mut Vec<u64>, scratch: &mut Scratch, bits: u32) {
 }
 
 /// Stable passes over digits of log2(`SIZE`) bits, all counted in one.
+#[allow(clippy::cast_possible_truncation)] // digits are masked
 fn radix_passes<const SIZE: usize>(
     entries: &mut Vec<u64>,
     Scratch { spare, counters }: &mut Scratch,
@@ -45,7 +56,7 @@ fn radix_passes<const SIZE: usize>(
     let digit = SIZE.trailing_zeros();
     let passes = bits.div_ceil(digit);
     counters.clear();
-    counters.resize(passes as usize * SIZE, 0);
+    counters.resize(place(passes) * SIZE, 0);
     let (counts, _) = counters.as_chunks_mut::<SIZE>();
     match counts {
         [low, high] => {
@@ -55,7 +66,7 @@ fn radix_passes<const SIZE: usize>(
             }
         }
         _ => {
-            for (shift, counts) in (32..).step_by(digit as usize).zip(&mut *counts) {
+            for (shift, counts) in (32..).step_by(place(digit)).zip(&mut *counts) {
                 for &entry in &*entries {
                     counts[(entry >> shift) as usize & (SIZE - 1)] += 1;
                 }
@@ -64,7 +75,7 @@ fn radix_passes<const SIZE: usize>(
     }
     // What is there beyond n is never read.
     spare.resize(spare.len().max(n), 0);
-    for (shift, places) in (32..).step_by(digit as usize).zip(counts) {
+    for (shift, places) in (32..).step_by(place(digit)).zip(counts) {
         let mut sum = 0;
         for place in &mut *places {
             sum += mem::replace(place, sum);

@@ -31,9 +31,12 @@
 //! Cost: O(1) a stratum, from its rank sum.
 
 use super::Alternative;
-use super::special::{Tail, normal};
-use super::two::{Two, divide};
+use super::double_double::{DoubleDouble, product_quotient};
+use super::special::Tail;
+#[cfg(any(test, feature = "testing"))]
+use super::special::normal;
 use super::wilcoxon::{RankSum, Wilcoxon, tail};
+use crate::cast::{real, real_signed};
 
 /// Less of the weighted pairs than this is no difference: sums have some 100 bits.
 const CANCELLED: f64 = 1e-25;
@@ -43,13 +46,13 @@ const CANCELLED: f64 = 1e-25;
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StratifiedSum {
     /// Σ w U.
-    statistic: Two,
+    statistic: DoubleDouble,
     /// Σ w (2 U - n1 n2), each term's bracket an exact integer.
-    twice_excess: Two,
+    twice_excess: DoubleDouble,
     /// Σ w n1 n2.
-    pairs: Two,
+    pairs: DoubleDouble,
     /// Σ w² s².
-    variance: Two,
+    variance: DoubleDouble,
 }
 
 impl StratifiedSum {
@@ -59,16 +62,16 @@ impl StratifiedSum {
         if n_target == 0 || n_reference == 0 {
             return;
         }
-        let above = (n_target + n_reference + 1) as f64;
+        let above = real(n_target + n_reference + 1);
         let weight = 1.0 / above;
         let pairs = n_target * n_reference;
         let twice_excess = twice_u.cast_signed() - pairs.cast_signed();
-        self.statistic.add(weight * (twice_u as f64 / 2.0));
+        self.statistic.add(weight * (real(twice_u) / 2.0));
         // In two words, so that what cancels between strata leaves nothing.
-        let (excess, rest) = divide(1.0, twice_excess as f64, above);
+        let (excess, rest) = product_quotient(1.0, real_signed(twice_excess), above);
         self.twice_excess.add(excess);
         self.twice_excess.add(rest);
-        self.pairs.add(weight * pairs as f64);
+        self.pairs.add(weight * real(pairs));
         self.variance.add(weight * weight * stratum.variance(tie_correct));
     }
 
@@ -87,6 +90,7 @@ impl StratifiedSum {
     /// assert!((test.z_score - 1.198_658_253_713_460_5).abs() < 1e-15);
     /// # Ok::<(), &str>(())
     /// ```
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn test(&self, alternative: Alternative) -> Option<Wilcoxon> {
         let mut test = self.scored(alternative)?;
@@ -102,7 +106,7 @@ impl StratifiedSum {
     pub fn scored(&self, alternative: Alternative) -> Option<Wilcoxon> {
         let [statistic, twice_excess, pairs, variance] =
             [self.statistic, self.twice_excess, self.pairs, self.variance]
-                .map(|sum| sum.settled().value());
+                .map(|sum| sum.renormalized().value());
         if pairs == 0.0 {
             return None;
         }

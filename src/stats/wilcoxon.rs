@@ -34,6 +34,7 @@
 use super::exact::{self, NullTables};
 use super::special::{Tail, normal};
 use super::{Alternative, unknown};
+use crate::cast::{real, real_signed, widest};
 use crate::error::Error;
 use std::str::FromStr;
 
@@ -100,6 +101,7 @@ pub fn tie_term(t: u64) -> u128 {
 #[inline]
 pub fn tie_growth(target: u64, reference: u64) -> u128 {
     let (c, r) = (target, reference);
+    debug_assert!(c.max(r) <= super::MAX_CELLS, "more cells than a test may pool");
     if c == 0 {
         return 0;
     }
@@ -132,8 +134,8 @@ pub struct Wilcoxon {
 }
 
 impl Options {
-    /// Whether the p-value is that of |z score|, two-sided: [`RankSum::scored`] leaves it to
-    /// [`normal::two_sided_all`], which takes many at once.
+    /// True if the p-value depends on |z score| alone: [`RankSum::scored`] then leaves it to
+    /// [`normal::two_sided_all`], which computes many at once.
     #[must_use]
     pub fn p_of_score(&self) -> bool {
         self.method == Method::Asymptotic && self.alternative == Alternative::TwoSided
@@ -141,7 +143,7 @@ impl Options {
 }
 
 impl RankSum {
-    /// Whether the exact distribution applies and was asked for.
+    /// True if the exact distribution is to be used: asked for, or chosen by [`Method::Auto`].
     fn takes_exact(&self, method: Method) -> bool {
         match method {
             Method::Asymptotic => false,
@@ -158,22 +160,23 @@ impl RankSum {
     /// empty.
     #[must_use]
     pub fn auroc(&self) -> f64 {
-        self.twice_u as f64 / 2.0 / (self.n_target * self.n_reference) as f64
+        real(self.twice_u) / 2.0 / real(self.n_target * self.n_reference)
     }
 
     /// The variance s² of U under the null.
     pub(super) fn variance(&self, tie_correct: bool) -> f64 {
         let n = self.n_target + self.n_reference;
-        let pairs = self.n_target as f64 * self.n_reference as f64;
+        debug_assert!(n <= super::MAX_CELLS, "more cells than a test may pool");
+        debug_assert!(self.ties <= tie_term(n), "more ties than cells");
+        let pairs = real(self.n_target) * real(self.n_reference);
         let factor = if tie_correct {
             // (N + 1) - T / (N (N - 1)) = (N³ - N - T) / (N (N - 1)); N = 1 has no pairs.
             let spread = tie_term(n) - self.ties;
             // The same number, the sooner for fewer than 2.6 million cells.
-            let spread =
-                u64::try_from(spread).map_or_else(|_| spread as f64, |spread| spread as f64);
-            spread / (n as f64 * (n as f64 - 1.0))
+            let spread = u64::try_from(spread).map_or_else(|_| widest(spread), real);
+            spread / (real(n) * (real(n) - 1.0))
         } else {
-            n as f64 + 1.0
+            real(n) + 1.0
         };
         pairs / 12.0 * factor
     }
@@ -191,6 +194,7 @@ impl RankSum {
     /// assert!((test.p.p - 0.121_183_272_837_462_5).abs() < 1e-15);
     /// # Ok::<(), &str>(())
     /// ```
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn test(&self, options: &Options, tables: &NullTables) -> Option<Wilcoxon> {
         let mut test = self.scored(options, tables)?;
@@ -222,9 +226,9 @@ impl RankSum {
         let z_score = if deviation == 0.0 && options.continuity {
             0.0
         } else {
-            shrunk as f64 / 2.0 / deviation
+            real_signed(shrunk) / 2.0 / deviation
         };
-        Some(Wilcoxon { statistic: self.twice_u as f64 / 2.0, p, z_score, auroc: self.auroc() })
+        Some(Wilcoxon { statistic: real(self.twice_u) / 2.0, p, z_score, auroc: self.auroc() })
     }
 
     fn exact_tail(&self, alternative: Alternative, tables: &NullTables) -> Tail {
@@ -263,7 +267,7 @@ fn asymptotic_tail(
         Alternative::Greater => twice_excess,
         Alternative::Less => -twice_excess,
     };
-    tail((towards - correction) as f64 / 2.0 / deviation, alternative)
+    tail(real_signed(towards - correction) / 2.0 / deviation, alternative)
 }
 
 /// The tail beyond a score that points the alternative's way.
@@ -271,5 +275,72 @@ pub(super) fn tail(z: f64, alternative: Alternative) -> Tail {
     match alternative {
         Alternative::TwoSided => normal::two_sided(z),
         _ => Tail::one_sided(normal::sf(z), normal::log_sf(z)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::MAX_CELLS;
+
+    /// t³ on both sides of u32, of u64 and at the most cells; whole numbers by Python.
+    #[test]
+    fn tie_terms_are_exact_at_every_bound() {
+        for (t, want) in [
+            (0, 0),
+            (1, 0),
+            (2, 6),
+            (1_625, 4_291_014_000),
+            (1_626, 4_298_940_750),
+            (2_642_245, 18_446_724_184_310_213_880),
+            (2_642_246, 18_446_745_128_694_060_690),
+            (MAX_CELLS, 1_237_940_039_285_380_273_825_382_400),
+            (u64::from(u32::MAX), 79_228_162_458_924_105_381_005_230_080),
+        ] {
+            assert_eq!(tie_term(t), want, "{t}");
+        }
+    }
+
+    /// The growth is the difference of two terms, up to the most cells in either.
+    #[test]
+    fn tie_growth_is_a_difference_at_every_bound() {
+        for r in [0, 1, 1_625, 2_642_245, MAX_CELLS - 1, MAX_CELLS] {
+            for c in [0, 1, 2, 1_626, 2_642_246, MAX_CELLS - 1, MAX_CELLS] {
+                assert_eq!(tie_growth(c, r), tie_term(c + r) - tie_term(r), "{c} {r}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "more cells")]
+    #[cfg(debug_assertions)]
+    fn more_cells_are_seen_in_tests() {
+        let _ = tie_growth(MAX_CELLS + 1, 0);
+    }
+
+    /// (n1, n2, cells in the one tied run, s²).
+    const VARIANCES: [(u64, u64, u64, f64); 6] = [
+        (1000, 2641245, 2642244, 660311250.0),
+        (1000, 2641246, 2642245, 660311500.0),
+        (1000, 2641245, 7, 581568253022500.0),
+        (1000, 2641246, 7, 581568693313500.0),
+        (536870912, 536870912, 1073741823, 7.205759403792794e+16),
+        (536870912, 536870912, 5, 2.579041750913129e+25),
+    ];
+
+    /// N³ - N leaves u64 between these: n1 n2 (N + 1) / 12, less ties, by Python's fractions.
+    #[test]
+    fn variances_keep_their_digits_on_both_sides_of_u64() {
+        let sums = |n_target, n_reference, tied| RankSum {
+            n_target,
+            n_reference,
+            twice_u: 0,
+            ties: tie_term(tied),
+        };
+        for (n1, n2, tied, want) in VARIANCES {
+            let got = sums(n1, n2, tied).variance(true);
+            // Measured 2e-16; allow 1e-15.
+            assert!((got / want - 1.0).abs() < 1e-15, "{n1} {n2} {tied}: {got}");
+        }
     }
 }

@@ -135,7 +135,7 @@ def test_unknown_options_of_a_scan(options, message):
 
 def test_exact_p_values_of_too_many_cells():
     data = screen(60_000, 1)
-    with pytest.raises(ValueError, match=r'method="exact".*15000.*"auto" or "asymptotic"'):
+    with pytest.raises(ValueError, match=r"method='exact'.*15000.*'auto' or 'asymptotic'"):
         de(data, method="exact")
 
 

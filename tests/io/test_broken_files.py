@@ -185,10 +185,14 @@ CASES = {
     "gene index too large": (
         CSR,
         entry("X/indices", 5, N_GENES),
-        "X is broken.*index 8 .*valid ones are 0 to 7",
+        "X is broken.*index 8 .*valid indices are 0 to 7",
     ),
-    "cell index too large": (CSC, entry("X/indices", 5, 60), "index 60 .*valid ones are 0 to 59"),
-    "index negative": (CSR, entry("X/indices", 5, -1), "index -1 .*valid ones are 0 to 7"),
+    "cell index too large": (
+        CSC,
+        entry("X/indices", 5, 60),
+        "index 60 .*valid indices are 0 to 59",
+    ),
+    "index negative": (CSR, entry("X/indices", 5, -1), "index -1 .*valid indices are 0 to 7"),
     "index of 2^64": (
         CSR,
         every(

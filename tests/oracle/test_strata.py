@@ -373,7 +373,7 @@ def test_wrong_strata_are_named(rng, options, error, text):
 
 def test_wrong_strata_of_an_expression_are_named():
     frame = pl.DataFrame({"value": [1, 2], "target": ["a", "ref"], "batch": [0.5, 1.5]})
-    with pytest.raises(pl.exceptions.ComputeError, match='column "batch" has dtype f64'):
+    with pytest.raises(pl.exceptions.ComputeError, match="column 'batch' has dtype f64"):
         frame.select(pdex.wilcoxon("value", "target", reference="ref", strata="batch"))
     with pytest.raises(ValueError, match="method='auto' is not computed within strata"):
         pdex.wilcoxon("value", "target", reference="ref", strata="batch", method="auto")

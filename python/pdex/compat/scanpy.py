@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
 import numpy as np
 
 from pdex import _pdex
+from pdex._pdex import Matrix
 from pdex.io import backed
 from pdex.io.source import (
     SKIP,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from pdex.io.memory import Matrix
     from pdex.io.source import Groups
 
     #: What is done to a piece before it is tested.
@@ -451,8 +451,8 @@ class _Work:
 
 def _presence(matrix: Matrix) -> Matrix:
     """Return the matrix with 1 for every value that is not 0."""
-    layout, shape, values, *places = matrix
-    return (layout, shape, (values != 0).view(np.uint8), *places)
+    present = (matrix.values != 0).view(np.uint8)
+    return Matrix(matrix.layout, matrix.shape, present, matrix.indices, matrix.indptr)
 
 
 def _test(work: _Work, method: str, tie_correct: bool, base: float | None) -> dict[str, Table]:
@@ -475,9 +475,11 @@ def _warn_of_counts(work: _Work) -> None:
     if source.looks_log1p(work.threads):
         return
     matrix = (
-        backed.head(source.x, source.where, work.threads) if source.is_backed else source.matrix
+        backed.head(source.x, source.where, work.threads)
+        if source.is_backed
+        else source.matrix(work.threads)
     )
-    if matrix[2].size and matrix[2].min() >= 0:
+    if matrix.values.size and matrix.values.min() >= 0:
         warnings.warn(
             f"{source.where} looks like counts, and fold changes are taken as of log1p data: "
             "transform it first, for example with scanpy.pp.log1p",

@@ -226,7 +226,7 @@ def parallel_differential_expression(
     scale = _scale(source, threads, is_log1p, exp_post_agg)
     design, question = (codes, len(targets), False), (test, options, scale)
     work = Work(source, genes, design, question, threads, limit_of(None))
-    table = work.table(targets, found.labels, _columns(work, show_progress))
+    table = _table(work, (targets, found.labels), show_progress)
     labels = labels_of(source, groupby_key, [*targets, str(reference)])
     table = _translate(_labelled(table, labels, len(genes)), clip_value)
     if asked is not None:
@@ -242,11 +242,11 @@ def _scale(source: Source, threads: int, is_log1p: bool | None, exp_post_agg: bo
     return log1p_scale if flag("is_log1p", is_log1p) else "plain"
 
 
-def _columns(work: Work, show_progress: bool) -> list[pl.Series]:
-    """Return the engine's columns, behind a bar where one is asked for."""
+def _table(work: Work, names: tuple[list[str], list[str]], show_progress: bool) -> pl.DataFrame:
+    """Return the engine's table, behind a bar where one is asked for."""
     bar = Progress(len(work.genes), None if show_progress else False)
     try:
-        return work.columns(bar, 0.0, "all")
+        return work.frame(names, bar, (0.0, "all"))
     finally:
         bar.close()
 

@@ -340,26 +340,35 @@ def _looks_log1p(source: Source, threads: int) -> bool:
     return all(values.max(initial=0) < _LOG1P_BELOW for values in _first_values(source, threads))
 
 
+def _of_first_cells(matrix: memory.Matrix) -> npt.NDArray[Any]:
+    """Return the values that a sparse matrix stores of the first cells."""
+    assert matrix.indices is not None
+    assert matrix.indptr is not None
+    if matrix.layout == "csr":
+        values: npt.NDArray[Any] = matrix.values[: matrix.indptr[min(_HEAD, matrix.shape[0])]]
+    else:
+        values = matrix.values[matrix.indices < _HEAD]
+    return values
+
+
 def _first_values(source: Source, threads: int) -> Iterator[npt.NDArray[Any]]:
     """Yield the stored values of the first cells."""
     x, where = source.x, source.where
     if source.is_backed and getattr(x, "format", None) == "csc":
         # Rows of a CSC file are spread over all of it: it is read by genes, within the budget.
         for _, _, matrix in backed.pieces(x, where, (threads, None), piece_size(None)):
-            yield matrix[2][matrix[3] < _HEAD]
+            yield _of_first_cells(matrix)
         return
     if source.is_backed:
-        yield memory.matrix_of(x[:_HEAD], where)[2]
+        yield memory.matrix_of(x[:_HEAD], where, threads).values
         return
-    matrix = source.matrix
-    if matrix[0] == "f":
-        yield matrix[2].reshape(matrix[1], order="F")[:_HEAD]
-    elif matrix[0] == "c":
-        yield matrix[2].reshape(matrix[1])[:_HEAD]
-    elif matrix[0] == "csr":
-        yield matrix[2][: matrix[4][min(_HEAD, matrix[1][0])]]
+    matrix = source.matrix(threads)
+    if matrix.layout == "f":
+        yield matrix.values.reshape(matrix.shape, order="F")[:_HEAD]
+    elif matrix.layout == "c":
+        yield matrix.values.reshape(matrix.shape)[:_HEAD]
     else:
-        yield matrix[2][matrix[3] < _HEAD]
+        yield _of_first_cells(matrix)
 
 
 class _Floor:
@@ -377,7 +386,7 @@ class _Floor:
         """Yield the pieces; look at each, and feed `job`, once the consumer has checked it."""
         for first, matrix, local in pieces:
             yield first, matrix, local
-            self._negative |= matrix[2].size > 0 and bool(matrix[2].min() < 0)
+            self._negative |= matrix.values.size > 0 and bool(matrix.values.min() < 0)
             if job is not None:
                 job.add(matrix, np.ascontiguousarray(local))
 

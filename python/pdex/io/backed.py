@@ -178,7 +178,11 @@ def _csc(
         part = indptr[start : stop + 1] - a
         values, indices = (array.read((a, b)) for array in arrays)
         shape = (n_cells, stop - start)
-        yield start, stop, memory.compressed("csc", shape, values, indices, part, where)
+        yield (
+            start,
+            stop,
+            memory.compressed("csc", shape, values, indices, part, where, arrays[0].threads),
+        )
         start = stop
 
 
@@ -193,13 +197,21 @@ def _csr(
     length = int(indptr[-1])
     if length <= entries:
         values, indices = (array.read((0, length)) for array in arrays)
-        yield 0, n_genes, memory.compressed("csr", shape, values, indices, indptr, where)
+        yield (
+            0,
+            n_genes,
+            memory.compressed("csr", shape, values, indices, indptr, where, arrays[0].threads),
+        )
         return
     cuts = _cuts(arrays[1], length, n_genes, entries)
     for start, stop in pairwise(cuts):
         values, indices, part = _csr_range(arrays, indptr, (start, stop), n_genes, where)
         shape = (n_cells, stop - start)
-        yield start, stop, memory.compressed("csr", shape, values, indices, part, where)
+        yield (
+            start,
+            stop,
+            memory.compressed("csr", shape, values, indices, part, where, arrays[0].threads),
+        )
 
 
 def _cuts(indices: Array, length: int, n_genes: int, entries: int) -> list[int]:

@@ -228,8 +228,8 @@ def _long(
     """Yield the columns of one block of genes after the other."""
     threads = n_threads(None)
     for first, matrix, local in source.pieces(genes, threads, piece_size(None)):
-        n_cells, n_genes = matrix[1]
-        stored = matrix[2].size // max(1, n_genes)
+        n_cells, n_genes = matrix.shape
+        stored = matrix.values.size // max(1, n_genes)
         rows = n_cells if zero_rows else stored + n_groups
         step = max(1, _ROWS // max(1, rows))
         for start in range(0, len(local), step):

@@ -1,8 +1,8 @@
-"""Matrices in memory, as the tuples of one-dimensional arrays that the compiled module borrows.
+"""Matrices in memory, as the one-dimensional arrays that the compiled module borrows.
 
-A tuple is (layout, shape, values) with layout "c" or "f", or (layout, shape, values, indices,
-indptr) with layout "csr" or "csc". Nothing is copied but what Rust cannot borrow: strided arrays,
-foreign byte order, half floats, and sparse indices out of order.
+Nothing is copied but what Rust cannot borrow: strided or unaligned arrays, foreign byte order, half
+floats, and sparse indices that are not sorted. Sparse indices are checked once, by all threads,
+when the matrix is made.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pdex import _pdex
+from pdex._pdex import Matrix as Matrix
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-Matrix = tuple[Any, ...]
 
 _READY = frozenset("bBhHiIlLqQfd")
 
@@ -46,19 +44,24 @@ def native(values: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
 
 
 def dense(values: npt.NDArray[Any], where: str) -> Matrix:
-    """Return the tuple of a two-dimensional array in either order."""
+    """Return a two-dimensional array, in either order, as a matrix."""
     if values.ndim != 2:
         msg = f"{where} has {values.ndim} dimensions: expected 2, cells x genes"
         raise ValueError(msg)
     values = native(np.asarray(values), where)
     if values.flags.f_contiguous and not values.flags.c_contiguous:
-        return ("f", values.shape, values.T.reshape(-1))
-    return ("c", values.shape, np.ascontiguousarray(values).reshape(-1))
+        return Matrix("f", values.shape, _aligned(values.T.reshape(-1)))
+    return Matrix("c", values.shape, _aligned(np.ascontiguousarray(values).reshape(-1)))
+
+
+def _aligned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a contiguous array whose numbers lie where the processor reads them at once."""
+    return np.require(values, requirements=["C", "A"])
 
 
 def _index(indices: npt.NDArray[Any]) -> npt.NDArray[Any]:
     kind = indices.dtype if indices.dtype in (np.uint16, np.int32) else np.int64
-    return np.ascontiguousarray(indices, dtype=kind)
+    return _aligned(indices.astype(kind, copy=False))
 
 
 def compressed(
@@ -68,24 +71,21 @@ def compressed(
     indices: npt.NDArray[Any],
     indptr: npt.NDArray[Any],
     where: str,
+    threads: int,
 ) -> Matrix:
-    """Return the tuple of CSR or CSC arrays, checked, and put in order where they need it."""
-    values = np.ascontiguousarray(native(values, where))
+    """Return CSR or CSC arrays as a matrix, checked, and copied in order where they need it."""
+    values = _aligned(native(values, where))
     indices = _index(indices)
-    indptr = _index(indptr) if indptr.dtype == np.int32 else indptr.astype(np.int64, copy=False)
-    if indices.dtype != np.int32:
-        indptr = indptr.astype(np.int64, copy=False)
-    matrix = (layout, shape, values, indices, indptr)
+    indptr = _aligned(indptr if indptr.dtype == np.int32 else indptr.astype(np.int64, copy=False))
     try:
-        mended = _pdex.canonical_copy(matrix)
+        return Matrix(layout, shape, values, indices, indptr, threads)
     except ValueError as error:
         msg = f"{where} is broken: {error}"
         raise ValueError(msg) from None
-    return matrix if mended is None else (layout, shape, *mended)
 
 
-def matrix_of(x: Any, where: str) -> Matrix:
-    """Return the tuple of anything that AnnData keeps in memory; `where` names it in errors."""
+def matrix_of(x: Any, where: str, threads: int) -> Matrix:
+    """Return the matrix of anything that AnnData keeps in memory; `where` names it in errors."""
     if isinstance(x, np.ma.MaskedArray):
         msg = f"{where} is a masked array: fill it first, for example with .filled(0)"
         raise TypeError(msg)
@@ -95,7 +95,7 @@ def matrix_of(x: Any, where: str) -> Matrix:
     if layout not in ("csr", "csc") and hasattr(x, "tocsr"):
         x, layout = x.tocsr(), "csr"
     if layout in ("csr", "csc"):
-        return compressed(layout, x.shape, x.data, x.indices, x.indptr, where)
+        return compressed(layout, x.shape, x.data, x.indices, x.indptr, where, threads)
     if hasattr(x, "to_numpy"):
         return dense(x.to_numpy(), where)
     msg = (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from pdex import _pdex
+from pdex._stages import stage
 from pdex.io import backed, h5ad, memory
 from pdex.io.h5ad import naming
 from pdex.options import flag
@@ -112,21 +112,26 @@ class Source:
     path: str | None = None
     #: What `var_names` is called in errors.
     names: str = "var_names"
+    _matrix: memory.Matrix | None = field(default=None, repr=False)
 
     @property
     def is_backed(self) -> bool:
         """Whether the matrix stays in its file."""
         return backed.is_backed(self.x)
 
-    @cached_property
-    def matrix(self) -> memory.Matrix:
-        """The matrix in memory, checked once."""
-        return memory.matrix_of(self.x, self.where)
+    def matrix(self, threads: int) -> memory.Matrix:
+        """Return the matrix in memory, checked once, by so many threads."""
+        if self._matrix is None:
+            with stage("check the matrix"):
+                self._matrix = memory.matrix_of(self.x, self.where, threads)
+        return self._matrix
 
     def looks_log1p(self, threads: int) -> bool:
         """Whether any value has a fractional part above 1e-3; of a backed matrix, some of them."""
         with naming(self.path):
-            matrix = backed.head(self.x, self.where, threads) if self.is_backed else self.matrix
+            matrix = (
+                backed.head(self.x, self.where, threads) if self.is_backed else self.matrix(threads)
+            )
         return _pdex.looks_fractional(matrix, threads)
 
     def pieces(
@@ -142,7 +147,7 @@ class Source:
         `progress` is called with the bytes of the file read so far.
         """
         if not self.is_backed:
-            yield 0, self.matrix, genes
+            yield 0, self.matrix(threads), genes
             return
         # What is raised where a piece is used does not pass through here.
         with naming(self.path):

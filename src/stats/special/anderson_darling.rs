@@ -44,6 +44,7 @@
 //! | < 0.0016 | 1 | 0 (the other tail is below the smallest f64) |
 //! | inf | 0 | -inf |
 
+use crate::cast::real_length;
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
@@ -122,10 +123,10 @@ fn upper(x: f64) -> f64 {
 /// The polynomial of the cell that holds s in [0, 1]; NaN in, NaN out.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn evaluate<const N: usize>(cells: &[Cell; N], s: f64) -> f64 {
-    let scaled = s * N as f64;
+    let scaled = s * real_length(N);
     // a float's cast saturates: NaN goes to cell 0
     let i = (scaled as usize).min(N - 1);
-    let y = 2.0 * (scaled - i as f64) - 1.0;
+    let y = 2.0 * (scaled - real_length(i)) - 1.0;
     let square = y * y;
     // even and odd powers apart: two short chains instead of a long one
     let (mut even, mut odd) = (0.0, 0.0);
@@ -137,19 +138,19 @@ fn evaluate<const N: usize>(cells: &[Cell; N], s: f64) -> f64 {
 }
 
 fn cells<const N: usize>(f: impl Fn(f64) -> f64) -> [Cell; N] {
-    std::array::from_fn(|i| fit(|y| f((i as f64 + 0.5 * (y + 1.0)) / N as f64)))
+    std::array::from_fn(|i| fit(|y| f((real_length(i) + 0.5 * (y + 1.0)) / real_length(N))))
 }
 
 /// Interpolates f at Chebyshev's nodes and expands Chebyshev's series in powers.
 fn fit(f: impl Fn(f64) -> f64) -> Cell {
-    let angle = |k: usize| PI * (k as f64 + 0.5) / DEGREE as f64;
+    let angle = |k: usize| PI * (real_length(k) + 0.5) / real_length(DEGREE);
     let values: [f64; DEGREE] = std::array::from_fn(|k| f(angle(k).cos()));
     let (mut powers, mut before, mut now) = ([0.0; DEGREE], [0.0; DEGREE], [0.0; DEGREE]);
     now[0] = 1.0;
     for j in 0..DEGREE {
         let terms = values.iter().enumerate();
-        let sum: f64 = terms.map(|(k, v)| v * (j as f64 * angle(k)).cos()).sum();
-        let c = sum * if j == 0 { 1.0 } else { 2.0 } / DEGREE as f64;
+        let sum: f64 = terms.map(|(k, v)| v * (real_length(j) * angle(k)).cos()).sum();
+        let c = sum * if j == 0 { 1.0 } else { 2.0 } / real_length(DEGREE);
         for (power, t) in powers.iter_mut().zip(now) {
             *power += c * t;
         }

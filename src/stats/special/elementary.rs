@@ -28,6 +28,7 @@
 //! | -inf | -1 |
 //! | ±0 | ±0 |
 
+use crate::cast::real;
 use multiversion::multiversion;
 
 /// 1/2!, 1/3!, ... 1/13!
@@ -102,7 +103,7 @@ pub(super) fn split(x: f64) -> (f64, f64) {
     const WHOLE: f64 = 4_503_599_627_370_496.0;
     const BIAS: u64 = 2048;
     let beyond = x.to_bits().wrapping_sub(SQRT_HALF).wrapping_add(BIAS << 52);
-    let k = f64::from_bits((beyond >> 52) | WHOLE.to_bits()) - (WHOLE + BIAS as f64);
+    let k = f64::from_bits((beyond >> 52) | WHOLE.to_bits()) - (WHOLE + real(BIAS));
     let mantissa = (beyond & ((1 << 52) - 1)).wrapping_add(SQRT_HALF);
     (k, f64::from_bits(mantissa) - 1.0)
 }

@@ -12,6 +12,9 @@
 //!
 //! The golden values of the tests come from `tests/golden/special.py` (mpmath, 50 digits).
 //!
+//! `statrs` is an oracle of the tests alone: against the golden values its normal tail is off by 1e-10
+//! and its Student tail by up to 8e-5, where those here are off by 1e-13 at most.
+//!
 //! Degenerate answers of [`Tail`]:
 //!
 //! | case | p | `neg_log10` |
@@ -21,7 +24,7 @@
 //! | p underflows | 0 | finite, as long as `ln_p` is |
 //! | `ln_p` = -inf | 0 | inf |
 //!
-//! Imports std only.
+//! IMPORTS std, `crate::cast`.
 
 pub mod anderson_darling;
 pub mod elementary;
@@ -74,6 +77,7 @@ impl Tail {
     ///
     /// assert_eq!(Tail::from_log(0.0), Tail { p: 1.0, neg_log10: 0.0 });
     /// ```
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn from_log(ln_p: f64) -> Self {
         Self::new(ln_p.exp(), ln_p)
@@ -178,7 +182,28 @@ mod golden {
 
 #[cfg(test)]
 mod tests {
-    use super::Tail;
+    use super::{Tail, normal, student_t};
+    use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+    /// Between the golden values.  `statrs` 0.19 is off by 1e-10 for the normal tail, by 5e-15 for
+    /// Student's beyond t = 1 with up to ten degrees of freedom, and by up to 8e-5 elsewhere.
+    #[test]
+    fn statrs_agrees_where_it_is_good() {
+        let standard = Normal::standard();
+        let near = |got: f64, want: f64, allowed| (got / want - 1.0).abs() < allowed;
+        for i in 0..3700 {
+            let z = f64::from(i) / 100.0;
+            assert!(near(normal::sf(z), standard.sf(z), 1e-9), "{z}");
+        }
+        for df in [1.0, 1.7, 2.0, 3.3, 5.0, 7.9, 10.0] {
+            let oracle = StudentsT::new(0.0, 1.0, df).unwrap();
+            for i in 100..3700 {
+                let t = f64::from(i) / 100.0;
+                // Measured 1e-14; allow 1e-13.
+                assert!(near(student_t::sf(t, df), oracle.sf(t), 1e-13), "{t} {df}");
+            }
+        }
+    }
 
     #[test]
     fn nan_in_is_nan_out() {

@@ -1,30 +1,31 @@
 //! The cells of every group, group after group.
 
+use crate::cast::{length, place};
 use crate::matrix::SKIP;
 
 /// The cells of every group.
 #[derive(Debug)]
-pub struct Members {
+pub struct GroupRows {
     rows: Vec<u32>,
     /// Group g's are `starts[g]..starts[g + 1]`.
     starts: Vec<usize>,
 }
 
-impl Members {
+impl GroupRows {
     /// Lists each group's cells, ascending.
     #[must_use]
     pub fn new(codes: &[u32], sizes: &[u64]) -> Self {
         let mut starts = vec![0; sizes.len() + 1];
         for (i, &size) in sizes.iter().enumerate() {
-            starts[i + 1] = starts[i] + size as usize;
+            starts[i + 1] = starts[i] + length(size);
         }
         let mut places = starts.clone();
         let mut rows = vec![0; starts[sizes.len()]];
         for (row, &code) in (0u32..).zip(codes) {
             if code != SKIP {
-                let place = &mut places[code as usize];
-                rows[*place] = row;
-                *place += 1;
+                let at = &mut places[place(code)];
+                rows[*at] = row;
+                *at += 1;
             }
         }
         Self { rows, starts }

@@ -1,16 +1,21 @@
-//! Numbers in two words, rounded result and error apart: for differences of nearly equal ones.
+//! Numbers as an unevaluated sum of two f64 (double-double): a rounded value and its rounding error.
+//! For sums whose leading digits cancel.
+
+use crate::cast::{low_half, real};
 
 /// a + b as a rounded sum and its error (Knuth, TAOCP 2, 4.2.2, theorem B).
 #[must_use]
+#[inline]
 pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let b_seen = sum - a;
     (sum, (a - (sum - b_seen)) + (b - b_seen))
 }
 
-/// a b / c as a rounded quotient and what it leaves out, for whole numbers b and c.
+/// a b / c as a rounded quotient and the remainder over c, for whole numbers b and c.
 #[must_use]
-pub fn divide(a: f64, b: f64, c: f64) -> (f64, f64) {
+#[inline]
+pub fn product_quotient(a: f64, b: f64, c: f64) -> (f64, f64) {
     let (product, lost) = two_product(a, b);
     let quotient = product / c;
     let (back, back_lost) = two_product(quotient, c);
@@ -19,6 +24,7 @@ pub fn divide(a: f64, b: f64, c: f64) -> (f64, f64) {
 
 /// a b as a rounded product and its error (Dekker 1971, Numer. Math. 18, 224).
 #[must_use]
+#[inline]
 pub fn two_product(a: f64, b: f64) -> (f64, f64) {
     let split = |v: f64| {
         let wide = 134_217_729.0 * v; // 2^27 + 1
@@ -30,50 +36,71 @@ pub fn two_product(a: f64, b: f64) -> (f64, f64) {
     (product, a2 * b2 - (((product - a1 * b1) - a2 * b1) - a1 * b2))
 }
 
+/// 2^exponent, for exponents from -1022 to 1023.
+#[must_use]
+#[inline]
+#[allow(clippy::cast_sign_loss)] // biased: from 1 to 2046
+pub const fn power_of_two(exponent: i32) -> f64 {
+    debug_assert!(-1022 <= exponent && exponent <= 1023, "no normal number has the exponent");
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+/// The exponent of a finite number other than 0: 2^e <= |x| < 2^(e + 1); -1023 for subnormal ones.
+#[must_use]
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // 11 bits
+pub fn exponent(x: f64) -> i32 {
+    debug_assert!(x.is_finite() && x != 0.0, "no exponent");
+    ((x.to_bits() >> 52) & 0x7ff) as i32 - 1023
+}
+
 /// An unevaluated sum of two f64, some 106 bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Two {
+pub struct DoubleDouble {
     high: f64,
     low: f64,
 }
 
-impl Two {
+impl DoubleDouble {
     /// The sum, rounded.
     #[must_use]
+    #[inline]
     pub fn value(self) -> f64 {
         self.high + self.low
     }
 
     /// Adds a number; errors gather in the lower word, so that a long sum is read by
-    /// [`Two::settled`] (Ogita, Rump and Oishi 2005, SIAM J. Sci. Comput. 26, algorithm 4.4).
+    /// [`DoubleDouble::renormalized`] (Ogita, Rump and Oishi 2005, SIAM J. Sci. Comput. 26, algorithm 4.4).
     #[inline]
     pub fn add(&mut self, number: f64) {
         let (high, error) = two_sum(self.high, number);
         (self.high, self.low) = (high, self.low + error);
     }
 
-    /// Adds another one, as [`Two::add`] does.
+    /// Adds another double-double, as [`DoubleDouble::add`] adds a number.
     #[inline]
-    pub fn add_two(&mut self, other: Self) {
+    pub fn add_double(&mut self, other: Self) {
         self.add(other.high);
         self.low += other.low;
     }
 
-    /// Adds a number so many times, as [`Two::add`] does.
+    /// Adds `number` `times` times, as [`DoubleDouble::add`] adds it once.
     #[inline]
     pub fn add_times(&mut self, number: f64, times: u64) {
         if times == 1 {
             self.add(number);
         } else if times > 0 {
-            let (product, error) = two_product(number, times as f64);
+            let (product, error) = two_product(number, real(times));
             self.add(product);
             self.low += error;
         }
     }
 
-    /// The same number with its upper word rounded; what overflowed has no lower word.
+    /// The same number with its upper word rounded to nearest.  Where the upper word overflowed the
+    /// lower word is 0.
     #[must_use]
-    pub fn settled(self) -> Self {
+    #[inline]
+    pub fn renormalized(self) -> Self {
         let low = if self.low.is_finite() { self.low } else { 0.0 };
         let (high, error) = two_sum(self.high, low);
         Self { high, low: if error.is_finite() { error } else { 0.0 } }
@@ -88,9 +115,11 @@ impl Two {
         Self { high, low }
     }
 
-    /// self / n as a rounded quotient and what it leaves out.
+    /// self / n as a rounded quotient and its error.
     #[must_use]
-    pub fn divided(self, n: f64) -> (f64, f64) {
+    #[inline]
+    #[allow(clippy::should_implement_trait)] // the error comes with the quotient
+    pub fn div(self, n: f64) -> (f64, f64) {
         let quotient = self.high / n;
         let (back, lost) = two_product(quotient, n);
         let rest = ((self.high - back) - lost + self.low) / n;
@@ -123,15 +152,18 @@ impl Two {
     }
 }
 
-impl From<u64> for Two {
+impl From<u64> for DoubleDouble {
     /// Exactly.
+    #[inline]
     fn from(whole: u64) -> Self {
-        let high = whole as f64;
-        Self { high, low: (i128::from(whole) - high as i128) as f64 }
+        let [high, low] = [whole >> 32, whole].map(|half| f64::from(low_half(half)));
+        let (high, low) = two_sum(high * power_of_two(32), low);
+        Self { high, low }
     }
 }
 
-impl From<f64> for Two {
+impl From<f64> for DoubleDouble {
+    #[inline]
     fn from(high: f64) -> Self {
         Self { high, low: 0.0 }
     }
@@ -142,15 +174,35 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn exponents_and_powers_are_inverse() {
+        for e in [-1022, -1, 0, 1, 52, 1023] {
+            assert_eq!((power_of_two(e), exponent(power_of_two(e))), (2f64.powi(e), e));
+        }
+        assert_eq!((exponent(-3.9), exponent(5e-324), exponent(f64::MAX)), (1, -1023, 1023));
+    }
+
+    #[test]
+    fn whole_numbers_are_kept_exactly() {
+        for whole in [0, 1, (1 << 53) + 1, (1 << 54) + 3, u64::MAX, u64::MAX - 1, 1 << 63] {
+            let DoubleDouble { high, low } = whole.into();
+            assert_eq!(high.to_bits(), real(whole).to_bits());
+            // high may be 2^64.
+            #[allow(clippy::cast_possible_truncation)]
+            let both = high as i128 + low as i128;
+            assert_eq!(both, i128::from(whole));
+        }
+    }
+
     proptest! {
         #[test]
         fn differences_of_large_numbers_keep_their_digits(a in 1f64..2.0, b in 1f64..2.0, small in 1e-25f64..1e-20) {
-            let product = Two::from(a).times(b);
-            let shifted = product.plus(Two::from(small));
+            let product = DoubleDouble::from(a).times(b);
+            let shifted = product.plus(DoubleDouble::from(small));
             // 106 bits of a number up to 4: 5e-32.
             prop_assert!((shifted.minus(product).value() - small).abs() < 1e-31);
             let (rounded, error) = two_product(a, b);
-            prop_assert_eq!(product.minus(Two::from(rounded)).value(), error);
+            prop_assert_eq!(product.minus(DoubleDouble::from(rounded)).value(), error);
         }
     }
 }

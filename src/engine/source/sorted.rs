@@ -14,21 +14,25 @@
 //! their whole keys, and then the upper half becomes the number of the run of equal values.
 //!
 //! # Ranks, without a branch to mispredict (2L + l for a run of l cells with L below it)
-//! Walking up, each entry notes the background's cells below its run; walking down, it adds those
+//! Walking up, each entry notes the reference's cells below its run; walking down, it adds those
 //! up to the end of its run.  The sum is 2L + l.  Runs of more than one entry are listed on the way
 //! and give the ties.
 //!
 //! Cost: sorting 2 passes, ranking 2 passes over the entries; O(groups) for zeros.
 
-use super::lists::RunLists;
+use super::runs::{GroupCells, GroupRuns};
+use crate::cast::{cells as narrow_cells, low_half, low_place, narrow, place as at_place, wide};
+use crate::engine::pair::Pair;
+use crate::engine::request::GeneRequest;
+use crate::engine::test::Needs;
 use crate::matrix::{Entry, Value};
+use crate::stats::double_double::DoubleDouble;
+use crate::stats::moments::{GroupMoments, Moments, all_others};
 use crate::stats::radix::{Scratch, sort_entries};
-use crate::stats::wilcoxon::{tie_growth, tie_term};
+use crate::stats::runs::{PairRuns, SharedRuns};
+use crate::stats::wilcoxon::{RankSum, tie_growth, tie_term};
 use multiversion::multiversion;
 use std::mem;
-
-/// Cells of one group in one run.
-pub type Group = (u32, u64);
 
 /// One gene's cells: non-zero values, none NaN, with their groups; zeros as a number a group.
 #[derive(Debug, Clone, Copy)]
@@ -52,11 +56,11 @@ impl<V> Sample<'_, V> {
 /// 2 U1 and the ties of every group of one gene.
 #[derive(Debug, Default)]
 pub struct Ranks {
-    /// For each group 2 U1 against the background, or against all others.
+    /// For each group 2 U1 against the reference, or against all others.
     pub twice: Vec<u64>,
     /// For each group what it adds to `shared`.
     pub ties: Vec<u128>,
-    /// Σ(t³ - t) of the background's cells, or of all.
+    /// Σ(t³ - t) of the reference's cells, or of all.
     pub shared: u128,
 }
 
@@ -85,7 +89,7 @@ pub struct Sorted {
     negative: usize,
     lower: Vec<u32>,
     tied: Vec<u32>,
-    run: Vec<Group>,
+    run: Vec<GroupCells>,
     place: Vec<u32>,
 }
 
@@ -94,7 +98,7 @@ impl Sorted {
     ///
     /// # Examples
     /// ```
-    /// use pdex::engine::sorted::{Sample, Sorted};
+    /// use pdex::engine::source::sorted::{Sample, Sorted};
     /// use pdex::matrix::Entry;
     /// let entries = [(2.5, 1), (-1.0, 0), (2.5, 0)].map(|(value, code)| Entry { value, code });
     /// let sample = Sample { entries: &entries, weights: None, zeros: &[4, 0] };
@@ -122,12 +126,12 @@ impl Sorted {
         let prefix = |key: u64| ((key - least) >> shift) << 32;
         self.entries.extend((0u64..).zip(keys()).map(|(i, key)| prefix(key) | i));
         sort_entries(&mut self.entries, &mut self.scratch, bits - shift);
-        self.settle(sample, shift > 0);
+        self.number_runs(sample, shift > 0);
     }
 
     /// From leading bits and places to numbers of runs and groups.
-    fn settle<V: Value>(&mut self, sample: &Sample<V>, by_whole_keys: bool) {
-        let at = |entry: u64| entry as u32 as usize;
+    fn number_runs<V: Value>(&mut self, sample: &Sample<V>, by_whole_keys: bool) {
+        let at = low_place;
         let key = |entry: u64| sample.entries[at(entry)].value.key();
         if by_whole_keys {
             for same in self.entries.chunk_by_mut(|a, b| a >> 32 == b >> 32) {
@@ -153,7 +157,7 @@ impl Sorted {
         }
     }
 
-    /// Ranks every group against the background's cells: group 0, or (`REST`) all other groups.
+    /// Ranks every group against the reference's cells: group 0, or (`REST`) all other groups.
     ///
     /// `sizes` are the groups' numbers of cells.
     pub fn rank<const REST: bool>(&mut self, zeros: &[u64], sizes: &[u64], ranks: &mut Ranks) {
@@ -176,7 +180,7 @@ impl Sorted {
         }
     }
 
-    /// Ranks entries of one sign above `below` cells of the background; returns how many there are
+    /// Ranks entries of one sign above `below` cells of the reference; returns how many there are
     /// up to their end.
     fn rank_part<const REST: bool>(
         &mut self,
@@ -184,12 +188,12 @@ impl Sorted {
         below: u64,
         ranks: &mut Ranks,
     ) -> u64 {
-        let step = |entry: u64| if REST { 1 } else { u32::from(entry as u32 == 0) };
+        let step = |entry: u64| if REST { 1 } else { u32::from(low_half(entry) == 0) };
         self.lower.resize(self.lower.len().max(entries.len()), 0);
         self.tied.resize(self.tied.len().max(entries.len() + 1), 0);
         let (lower, tied) = (&mut self.lower[..entries.len()], &mut self.tied[..]);
-        // Up: the background's cells below each run.
-        let (mut cells, mut start, mut n_tied) = (below as u32, 0u32, 0usize);
+        // Up: the reference's cells below each run.
+        let (mut cells, mut start, mut n_tied) = (narrow_cells(below), 0u32, 0usize);
         let mut previous = entries.first().map_or(0, |entry| !(entry >> 32));
         for (i, (&entry, lower)) in (0u32..).zip(entries.iter().zip(&mut *lower)) {
             let same = entry >> 32 == previous;
@@ -208,7 +212,7 @@ impl Sorted {
             previous = entry >> 32;
             cells -= step(entry);
             // At most 2^30 cells: the sum fits.
-            ranks.twice[entry as u32 as usize] += u64::from(lower + end);
+            ranks.twice[low_place(entry)] += u64::from(lower + end);
         }
         self.ties_of_runs::<REST>(entries, n_tied, ranks);
         u64::from(end_cells)
@@ -220,9 +224,9 @@ impl Sorted {
         while let Some(&first) = rest.first() {
             let length = (first..).zip(rest).take_while(|(next, place)| next == *place).count();
             rest = &rest[length..];
-            let run = &entries[first as usize - 1..][..=length];
+            let run = &entries[at_place(first) - 1..][..=length];
             if REST {
-                ranks.shared += tie_term(run.len() as u64);
+                ranks.shared += tie_term(wide(run.len()));
             } else {
                 ties_of_run(run, &mut self.run, ranks);
             }
@@ -234,8 +238,8 @@ impl Sorted {
         self.runs(zeros, |run| below = rank_run::<REST>(run, below, ranks));
     }
 
-    /// Pushes every run to `lists`.
-    pub(super) fn list(&mut self, zeros: &[u64], lists: &mut RunLists) {
+    /// Pushes every run to `lists`, ascending.
+    pub(super) fn list(&mut self, zeros: &[u64], lists: &mut GroupRuns) {
         if self.weighted {
             self.runs(zeros, |run| lists.push(run));
             return;
@@ -247,7 +251,7 @@ impl Sorted {
     }
 
     /// Calls `visit` with each run of equal values, ascending; groups in it in any order.
-    pub fn runs(&mut self, zeros: &[u64], mut visit: impl FnMut(&[Group])) {
+    pub fn runs(&mut self, zeros: &[u64], mut visit: impl FnMut(&[GroupCells])) {
         let (entries, weights) = (&self.entries, &self.weights);
         let (run, place) = (&mut self.run, &mut self.place);
         // place[code] is one past the group's place in `run`, 0 where it has none.
@@ -262,17 +266,17 @@ impl Sorted {
             }
             run.clear();
             for (i, &entry) in (first..).zip(same) {
-                let (code, cells) = (entry as u32, if self.weighted { weights[i] } else { 1 });
-                let slot = &mut place[code as usize];
+                let (code, cells) = (low_half(entry), if self.weighted { weights[i] } else { 1 });
+                let slot = &mut place[at_place(code)];
                 if *slot == 0 {
                     run.push((code, cells));
-                    *slot = u32::try_from(run.len()).unwrap_or(u32::MAX);
+                    *slot = narrow(run.len());
                 } else {
-                    run[*slot as usize - 1].1 += cells;
+                    run[at_place(*slot) - 1].1 += cells;
                 }
             }
             for (code, _) in &*run {
-                place[*code as usize] = 0;
+                place[at_place(*code)] = 0;
             }
             visit(run);
             first += same.len();
@@ -280,6 +284,163 @@ impl Sorted {
         if zeros_due {
             visit_zeros(run, zeros, &mut visit);
         }
+    }
+}
+
+/// Sums of transformed values, in double-double words: bit-identical for any order of addition.
+#[derive(Debug, Default)]
+pub struct GroupSums {
+    /// For each group.
+    sums: Vec<DoubleDouble>,
+    /// Against the rest, for each group that of all others.
+    others: Vec<DoubleDouble>,
+}
+
+impl GroupSums {
+    /// Starts with no cells.
+    pub fn start(&mut self, request: &GeneRequest) {
+        self.sums.clear();
+        self.sums.resize(request.sizes.len(), DoubleDouble::default());
+    }
+
+    /// Adds cells to their groups.
+    pub fn add<V: Value>(&mut self, sample: &Sample<V>, request: &GeneRequest) {
+        let mut natural = [0.0; 128];
+        for (number, entries) in sample.entries.chunks(natural.len()).enumerate() {
+            let natural = &mut natural[..entries.len()];
+            for (natural, entry) in natural.iter_mut().zip(entries) {
+                *natural = entry.value.to_f64();
+            }
+            request.scale.before_all(natural);
+            if let Some(weights) = sample.weights {
+                let cells = entries.iter().zip(&weights[number * 128..]);
+                for ((entry, &weight), &natural) in cells.zip(&*natural) {
+                    self.sums[at_place(entry.code)].add_times(natural, weight);
+                }
+            } else {
+                for (entry, &natural) in entries.iter().zip(&*natural) {
+                    self.sums[at_place(entry.code)].add(natural);
+                }
+            }
+        }
+    }
+
+    /// Against the rest, sums all other groups of each: added, never subtracted.
+    pub fn finish(&mut self, request: &GeneRequest) {
+        if request.is_pooled() {
+            let merge = |a: &DoubleDouble, b: &DoubleDouble| {
+                let mut sum = *a;
+                sum.add_double(*b);
+                sum
+            };
+            all_others(&self.sums, merge, &mut self.others);
+        }
+    }
+
+    /// The means of target `t` (0-based) and of what it is compared with; NaN where there are no cells.
+    #[must_use]
+    pub fn means(&self, t: usize, request: &GeneRequest) -> (f64, f64) {
+        let (n1, n2) = request.pair(t);
+        let other = if request.is_pooled() { self.others[t + 1] } else { self.sums[0] };
+        (request.scale.mean(self.sums[t + 1], n1), request.scale.mean(other, n2))
+    }
+}
+
+/// One gene's sorted values, and the views of its pairs that were asked for.
+#[derive(Debug, Default)]
+pub struct SortedGene {
+    sorted: Sorted,
+    ranks: Ranks,
+    runs: GroupRuns,
+    moments: GroupMoments,
+    sums: GroupSums,
+}
+
+impl SortedGene {
+    /// Prepares the views that are needed, and the means.
+    pub fn fill<V: Value>(&mut self, sample: &Sample<V>, request: &GeneRequest, needs: Needs) {
+        self.sums.start(request);
+        self.sums.add(sample, request);
+        self.sums.finish(request);
+        if needs.rank_sums || needs.runs {
+            self.sorted.sort(sample);
+        }
+        if needs.rank_sums {
+            self.rank(sample, request);
+        }
+        if needs.runs {
+            self.runs.start(request.is_pooled());
+            self.sorted.list(sample.zeros, &mut self.runs);
+            self.runs.regroup(request.sizes.len());
+        }
+        if needs.moments {
+            let entry = |i: usize| {
+                let Entry { value, code } = sample.entries[i];
+                (at_place(code), value.to_f64(), sample.weight(i))
+            };
+            self.moments.run(sample.zeros, sample.entries.len(), entry);
+            if request.is_pooled() {
+                self.moments.leave_one_out();
+            }
+        }
+    }
+
+    fn rank<V>(&mut self, sample: &Sample<V>, request: &GeneRequest) {
+        if request.is_pooled() {
+            self.sorted.rank::<true>(sample.zeros, request.sizes, &mut self.ranks);
+        } else {
+            self.sorted.rank::<false>(sample.zeros, request.sizes, &mut self.ranks);
+        }
+    }
+
+    /// Prepares rank sums alone.
+    pub fn fill_ranks<V: Value>(&mut self, sample: &Sample<V>, request: &GeneRequest) {
+        self.sorted.sort(sample);
+        self.rank(sample, request);
+    }
+
+    /// The runs that all targets are compared with.
+    #[must_use]
+    pub fn shared_runs(&self) -> &SharedRuns {
+        self.runs.shared()
+    }
+
+    /// Target `t` (0-based) and what it is compared with.
+    #[must_use]
+    pub fn pair<'a>(&'a self, t: usize, request: &'a GeneRequest<'a>) -> SortedPair<'a> {
+        SortedPair { gene: self, t, request }
+    }
+}
+
+/// A pair of a sorted gene.
+#[derive(Debug)]
+pub struct SortedPair<'a> {
+    gene: &'a SortedGene,
+    t: usize,
+    request: &'a GeneRequest<'a>,
+}
+
+impl Pair for SortedPair<'_> {
+    fn rank_sum(&mut self) -> RankSum {
+        let (n_target, n_reference) = self.request.pair(self.t);
+        let (ranks, code) = (&self.gene.ranks, self.t + 1);
+        let (twice_u, ties) = (ranks.twice[code], ranks.shared + ranks.ties[code]);
+        RankSum { n_target, n_reference, twice_u, ties }
+    }
+
+    fn runs(&mut self) -> PairRuns<'_> {
+        self.gene.runs.pair(self.t + 1, self.request.pair(self.t))
+    }
+
+    fn moments(&mut self) -> (Moments, Moments) {
+        let groups = &self.gene.moments;
+        let pooled = self.request.is_pooled();
+        let other = if pooled { groups.others[self.t + 1] } else { groups.moments[0] };
+        (groups.moments[self.t + 1], other)
+    }
+
+    fn means(&mut self) -> (f64, f64) {
+        self.gene.sums.means(self.t, self.request)
     }
 }
 
@@ -301,46 +462,48 @@ fn compose<V: Value>(entries: &[Entry<V>], least: u64, out: &mut [u64]) {
 }
 
 /// Adds what one run of equal values adds to a reference's ties and to each target's.
-fn ties_of_run(run: &[u64], groups: &mut Vec<Group>, ranks: &mut Ranks) {
+fn ties_of_run(run: &[u64], groups: &mut Vec<GroupCells>, ranks: &mut Ranks) {
     // 2³ - 2: two cells of one group, or one of a target's and one of the reference's.
     const PAIR: u128 = 6;
     if let [a, b] = *run {
-        let (low, high) = (a.min(b) as u32, a.max(b) as u32);
+        // Of equal values, so that the lower halves decide.
+        let (low, high) = (low_half(a.min(b)), low_half(a.max(b)));
         if high == 0 {
             ranks.shared += PAIR;
         } else if low == high || low == 0 {
-            ranks.ties[high as usize] += PAIR;
+            ranks.ties[at_place(high)] += PAIR;
         }
         return;
     }
     if run.len() <= 8 {
-        let reference = run.iter().filter(|&&entry| entry as u32 == 0).count() as u64;
+        let reference = run.iter().filter(|&&entry| low_half(entry) == 0).count();
+        let reference = wide(reference);
         ranks.shared += tie_term(reference);
-        for code in run.iter().map(|&entry| entry as u32).filter(|&code| code > 0) {
-            let own = run.iter().filter(|&&entry| entry as u32 == code).count() as u64;
+        for code in run.iter().map(|&entry| low_half(entry)).filter(|&code| code > 0) {
+            let own = wide(run.iter().filter(|&&entry| low_half(entry) == code).count());
             // Each of a group's cells adds its share.
-            ranks.ties[code as usize] += tie_growth(own, reference) / u128::from(own);
+            ranks.ties[at_place(code)] += tie_growth(own, reference) / u128::from(own);
         }
         return;
     }
     groups.clear();
-    groups.extend(run.iter().map(|&entry| (entry as u32, 1)));
+    groups.extend(run.iter().map(|&entry| (low_half(entry), 1)));
     groups.sort_unstable();
-    let reference = groups.partition_point(|group| group.0 == 0) as u64;
+    let reference = wide(groups.partition_point(|group| group.0 == 0));
     ranks.shared += tie_term(reference);
     for cells in groups.chunk_by(|a, b| a.0 == b.0).filter(|cells| cells[0].0 > 0) {
-        ranks.ties[cells[0].0 as usize] += tie_growth(cells.len() as u64, reference);
+        ranks.ties[at_place(cells[0].0)] += tie_growth(wide(cells.len()), reference);
     }
 }
 
-/// Adds one run above `below` cells of the background; returns how many there are up to its end.
-fn rank_run<const REST: bool>(run: &[Group], below: u64, ranks: &mut Ranks) -> u64 {
-    let counts = |group: &&Group| REST || group.0 == 0;
+/// Adds one run above `below` cells of the reference; returns how many there are up to its end.
+fn rank_run<const REST: bool>(run: &[GroupCells], below: u64, ranks: &mut Ranks) -> u64 {
+    let counts = |group: &&GroupCells| REST || group.0 == 0;
     let own: u64 = run.iter().filter(counts).map(|group| group.1).sum();
     for &(code, cells) in run {
-        ranks.twice[code as usize] += cells * (2 * below + own);
+        ranks.twice[at_place(code)] += cells * (2 * below + own);
         if !REST && code > 0 {
-            ranks.ties[code as usize] += tie_growth(cells, own);
+            ranks.ties[at_place(code)] += tie_growth(cells, own);
         }
     }
     ranks.shared += tie_term(own);
@@ -362,7 +525,7 @@ fn rank_zeros<const REST: bool>(zeros: &[u64], below: u64, ranks: &mut Ranks) ->
 }
 
 /// Visits the zeros' run, where there are any.
-fn visit_zeros(run: &mut Vec<Group>, zeros: &[u64], visit: &mut impl FnMut(&[Group])) {
+fn visit_zeros(run: &mut Vec<GroupCells>, zeros: &[u64], visit: &mut impl FnMut(&[GroupCells])) {
     run.clear();
     run.extend((0..).zip(zeros.iter().copied()).filter(|group| group.1 > 0));
     if !run.is_empty() {
@@ -377,7 +540,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// The runs by the definition: a map from value to a map from group to cells.
-    fn naive<V: Value>(sample: &Sample<V>) -> Vec<Vec<Group>> {
+    fn naive<V: Value>(sample: &Sample<V>) -> Vec<Vec<GroupCells>> {
         let mut map: BTreeMap<u64, BTreeMap<u32, u64>> = BTreeMap::new();
         for (i, v) in sample.entries.iter().enumerate() {
             *map.entry(v.value.key()).or_default().entry(v.code).or_default() += sample.weight(i);
@@ -390,7 +553,7 @@ mod tests {
         map.into_values().map(|run| run.into_iter().collect()).collect()
     }
 
-    fn sorted<V: Value>(sample: &Sample<V>) -> Vec<Vec<Group>> {
+    fn sorted<V: Value>(sample: &Sample<V>) -> Vec<Vec<GroupCells>> {
         let (mut sorted, mut found) = (Sorted::default(), Vec::new());
         sorted.sort(sample);
         sorted.runs(sample.zeros, |run| {

@@ -31,10 +31,16 @@
 //! | N < 4 (σ_N undefined) | T = p = NaN | NaN, or raises for N = 2 |
 //! | a NaN among the values | NaN | NaN |
 //!
-//! Cost: O(1) a distinct value, all in integers up to one division.
+//! Cost: O(1) a distinct value, all in integers up to one division; [`runs`] makes that cheaper for
+//! many targets of one gene.
+
+mod runs;
+
+pub use runs::{Scratch, Shared, sum};
 
 use super::special::{Tail, anderson_darling};
 use super::unknown;
+use crate::cast::{real, real_signed};
 use crate::error::Error;
 use std::f64::consts::PI;
 use std::str::FromStr;
@@ -135,11 +141,12 @@ impl AndersonSum {
         }
         // |N M - n1 B| <= n1 n2 <= 2^58 for N <= 2^30: doubled, it fits i64.
         let distance = (n * twice_m).cast_signed() - (self.n_target * twice_b).cast_signed();
-        let distance = distance as f64;
-        run as f64 * (distance * distance / spread as f64)
+        let distance = real_signed(distance);
+        real(run) * (distance * distance / real(spread))
     }
 
     /// Adds the terms of several runs; [`Self::push`] goes on from where it was.
+    #[inline]
     pub(crate) fn add_terms(&mut self, runs: u64, terms: f64) {
         self.sum += terms;
         self.runs += runs;
@@ -147,32 +154,36 @@ impl AndersonSum {
 
     /// Adds several larger distinct values at once, of which the target has none: how many, their
     /// reference cells, and their terms' sum, Σ l [`Self::distance`]² / [`spread`].
+    #[inline]
     pub(crate) fn skip(&mut self, runs: u64, cells: u64, sum: f64) {
         self.add_terms(runs, sum);
         self.below += cells;
     }
 
     /// N.
+    #[inline]
     pub(crate) fn n(&self) -> u64 {
         self.n_target + self.n_reference
     }
 
     /// n1.
+    #[inline]
     pub(crate) fn n_target(&self) -> u64 {
         self.n_target
     }
 
     /// 2 (N M - n1 B) of a run without target cells, from its 2 B.
+    #[inline]
     pub(crate) fn distance(&self, twice_b: u64) -> f64 {
         let n = self.n();
         let distance =
             (n * 2 * self.target_below).cast_signed() - (self.n_target * twice_b).cast_signed();
-        distance as f64
+        real_signed(distance)
     }
 
     /// A², not normalised.
     pub(crate) fn a_squared(&self) -> f64 {
-        let (n1, n2) = (self.n_target as f64, self.n_reference as f64);
+        let (n1, n2) = (real(self.n_target), real(self.n_reference));
         let n = n1 + n2;
         let scale = if self.midrank { (n - 1.0) / n } else { 1.0 };
         scale * self.sum / (n1 * n2)
@@ -219,13 +230,14 @@ impl AndersonSum {
 
 /// 4 (B (N - B)), less N l for midranks, of a run of l cells; 0 only in the last run of the right
 /// version, which that version leaves out, or where all values are equal.
+#[inline]
 pub(crate) fn spread(n: u64, twice_b: u64, run: u64, midrank: bool) -> u64 {
     twice_b * (2 * n - twice_b) - if midrank { n * run } else { 0 }
 }
 
 /// σ_N of A² for k = 2 (eq. 4), N >= 4.
 fn deviation(n_target: u64, n_reference: u64) -> f64 {
-    let (n1, n2) = (n_target as f64, n_reference as f64);
+    let (n1, n2) = (real(n_target), real(n_reference));
     let n = n1 + n2;
     let inverse = 1.0 / n1 + 1.0 / n2; // H of the paper
     let (h, squares) = harmonic(n_target + n_reference - 1);
@@ -248,15 +260,14 @@ fn harmonic(m: u64) -> (f64, f64) {
     const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;
     if m < 64 {
         return (1..=m).rev().fold((0.0, 0.0), |(h, squares), i| {
-            let term = 1.0 / i as f64;
+            let term = 1.0 / real(i);
             (h + term, squares + term * term)
         });
     }
-    let x = 1.0 / m as f64;
+    let x = 1.0 / real(m);
     let y = x * x;
-    let h = (m as f64).ln()
-        + EULER_GAMMA
-        + x * (0.5 - x * (1.0 / 12.0 - y * (1.0 / 120.0 - y / 252.0)));
+    let h =
+        real(m).ln() + EULER_GAMMA + x * (0.5 - x * (1.0 / 12.0 - y * (1.0 / 120.0 - y / 252.0)));
     let squares =
         PI * PI / 6.0 - x * (1.0 - x * (0.5 - x * (1.0 / 6.0 - y * (1.0 / 30.0 - y / 42.0))));
     (h, squares)
@@ -277,6 +288,7 @@ fn interpolated(statistic: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,26 @@
+//! Where a gene's cells come from: every source offers the same views of a pair ([`super::pair`]).
+//!
+//! ```text
+//! bin                a bin of a histogram
+//! histogram          two histograms of one gene: the views of small counts
+//! group_histograms   their source where cells are stored one after the other: each group walked once
+//! gene_histogram     their source where genes are: one gene's table of group x count
+//! overflow           values that a histogram has no bin for
+//! sorted             all other values: one sort, and the ranks of every group
+//! runs               the runs of equal values of every group, from sorted or weighted values
+//! group_rows         each group's cells
+//! ```
+//!
+//! # To add a source
+//! 1. Implement [`super::pair::Pair`] for one target and what it is compared with: all four views, exact.
+//! 2. Fill it in [`super::gene`] (gene by gene) or [`super::run`] (cell by cell).
+//! 3. Hold it to the others in the property test `every_layout_and_source_gives_one_table`.
+
+mod bin;
+pub(crate) mod gene_histogram;
+pub(crate) mod group_histograms;
+pub(crate) mod group_rows;
+pub mod histogram;
+mod overflow;
+mod runs;
+pub mod sorted;

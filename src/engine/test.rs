@@ -1,0 +1,206 @@
+//! The tests, each a consumer of the views that a source offers of a pair ([`Pair`]).
+//!
+//! | test | view | own columns |
+//! |---|---|---|
+//! | Wilcoxon rank-sum | rank sum | `z_score`, `auroc` |
+//! | Anderson-Darling | ascending runs | |
+//! | t-test | moments | `df` |
+//!
+//! To add a test: its statistics in `stats/`, an arm in each `match` below, and its options at the two
+//! edges (`expr/`, `python/`).  No source is touched.
+
+use super::column::{Column, Record};
+use super::pair::Pair;
+use crate::error::{ErrorKind, Result};
+use crate::stats::exact::{self, NullTables};
+use crate::stats::runs::SharedRuns;
+use crate::stats::special::Tail;
+use crate::stats::special::normal::two_sided_all;
+use crate::stats::wilcoxon::{Method, Wilcoxon};
+use crate::stats::{anderson, ttest, wilcoxon};
+
+/// Which test, with its options.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::enum_variant_names)] // the t-test is called so
+pub enum Test {
+    Wilcoxon(wilcoxon::Options),
+    Anderson(anderson::Options),
+    TTest(ttest::Options),
+}
+
+/// The views of a gene that a request needs, so that a source prepares no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    pub rank_sums: bool,
+    pub runs: bool,
+    pub moments: bool,
+}
+
+/// What a test keeps of one gene for all its comparisons.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    anderson: anderson::Shared,
+}
+
+/// Buffers of one worker, reused between comparisons.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    anderson: anderson::Scratch,
+}
+
+impl Test {
+    /// What the test is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wilcoxon(_) => "wilcoxon",
+            Self::Anderson(_) => "anderson",
+            Self::TTest(_) => "ttest",
+        }
+    }
+
+    /// The test's own columns; with `auroc` also that of tests that do not rank.
+    #[must_use]
+    pub fn columns(self, auroc: bool) -> &'static [Column] {
+        match (self, auroc) {
+            (Self::Wilcoxon(_), _) => &[Column::ZScore, Column::Auroc],
+            (Self::Anderson(_), false) => &[],
+            (Self::Anderson(_), true) => &[Column::Auroc],
+            (Self::TTest(_), false) => &[Column::Df],
+            (Self::TTest(_), true) => &[Column::Df, Column::Auroc],
+        }
+    }
+
+    /// The views of a gene that the test consumes.
+    #[must_use]
+    pub fn needs(self, auroc: bool) -> Needs {
+        Needs {
+            rank_sums: auroc || matches!(self, Self::Wilcoxon(_)),
+            runs: matches!(self, Self::Anderson(_)),
+            moments: matches!(self, Self::TTest(_)),
+        }
+    }
+
+    /// # Errors
+    /// [`ErrorKind::StrataUnsupported`] unless the test is computed within strata.
+    pub fn check_stratified(self) -> Result<()> {
+        let unsupported = |option, got: &str, valid| {
+            let got = got.to_owned();
+            Err(ErrorKind::StrataUnsupported { option, got, valid }.into())
+        };
+        match self {
+            Self::Wilcoxon(wilcoxon::Options { method: Method::Asymptotic, .. }) => Ok(()),
+            Self::Wilcoxon(options) => {
+                let got = format!("{:?}", options.method).to_lowercase();
+                unsupported("method", &got, &["asymptotic"])
+            }
+            _ => unsupported("test", self.name(), &["wilcoxon"]),
+        }
+    }
+
+    /// # Errors
+    /// [`ErrorKind::ExactTooLarge`] for the first pair of sizes that the test cannot tabulate.
+    pub fn check_sizes(self, mut pairs: impl Iterator<Item = (u64, u64)>) -> Result<()> {
+        let Self::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) = self else {
+            return Ok(());
+        };
+        match pairs.find(|&(n1, n2)| !exact::feasible(n1, n2)) {
+            Some((n1, n2)) => Err(ErrorKind::ExactTooLarge { n1, n2 }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Prepares a gene from the runs that its comparisons share; only where [`Needs::runs`].
+    pub fn prepare(self, shared: &SharedRuns, pooled: bool, prepared: &mut Prepared) {
+        if let Self::Anderson(options) = self {
+            prepared.anderson.prepare(shared, pooled, options.midrank);
+        }
+    }
+
+    /// Writes the statistic, its p-value and the test's own columns; nothing for an empty sample.
+    #[inline]
+    pub(super) fn compare<P: Pair>(
+        self,
+        pair: &mut P,
+        tables: &NullTables,
+        (prepared, scratch): (&Prepared, &mut Scratch),
+        record: &mut Record,
+    ) {
+        match self {
+            Self::Wilcoxon(options) => {
+                if let Some(test) = pair.rank_sum().scored(&options, tables) {
+                    write_wilcoxon(&test, record);
+                }
+            }
+            Self::Anderson(options) => {
+                let runs = pair.runs();
+                let (shared, scratch) = (&prepared.anderson, &mut scratch.anderson);
+                let sum = anderson::sum(&runs, shared, scratch, options.midrank);
+                if let Some(test) = sum.test(&options) {
+                    write(test.statistic, test.p, record);
+                }
+            }
+            Self::TTest(options) => {
+                let (target, other) = pair.moments();
+                if let Some(test) = ttest::ttest(&target, &other, &options) {
+                    write(test.statistic, test.p, record);
+                    record[Column::Df] = test.df;
+                }
+            }
+        }
+    }
+
+    /// True if kernels leave p-values to be made of the scores, many at once.
+    #[must_use]
+    pub fn p_of_score(self) -> bool {
+        matches!(self, Self::Wilcoxon(options) if options.p_of_score())
+    }
+
+    /// Makes the p-values that kernels left of their scores: NaN where the score is.
+    pub fn tails(self, scores: &[f64], p: &mut [f64], neg_log10: &mut [f64]) {
+        debug_assert!(scores.len() == p.len() && p.len() == neg_log10.len());
+        if !self.p_of_score() {
+            return;
+        }
+        let mut directed = [0.0; 256];
+        let tails = p.chunks_mut(directed.len()).zip(neg_log10.chunks_mut(directed.len()));
+        for (scores, (p, neg_log10)) in scores.chunks(directed.len()).zip(tails) {
+            let directed = &mut directed[..scores.len()];
+            directed.iter_mut().zip(scores).for_each(|(z, score)| *z = score.abs());
+            two_sided_all(directed, p, neg_log10);
+        }
+    }
+
+    /// [`Test::tails`] of records.
+    pub fn complete<'a>(self, records: impl Iterator<Item = &'a mut Record>) {
+        if !self.p_of_score() {
+            return;
+        }
+        let mut records: Vec<&mut Record> = records.collect();
+        let (mut scores, mut p, mut neg_log10) = ([0.0; 256], [0.0; 256], [0.0; 256]);
+        for records in records.chunks_mut(scores.len()) {
+            let n = records.len();
+            scores.iter_mut().zip(&*records).for_each(|(z, record)| *z = record[Column::ZScore]);
+            self.tails(&scores[..n], &mut p[..n], &mut neg_log10[..n]);
+            for (record, (p, neg_log10)) in records.iter_mut().zip(p.iter().zip(&neg_log10)) {
+                record[Column::PValue] = *p;
+                record[Column::NegLog10P] = *neg_log10;
+            }
+        }
+    }
+}
+
+#[inline]
+fn write(statistic: f64, p: Tail, record: &mut Record) {
+    record[Column::Statistic] = statistic;
+    record[Column::PValue] = p.p;
+    record[Column::NegLog10P] = p.neg_log10;
+}
+
+/// Writes the columns of a rank-sum test, stratified or not.
+#[inline]
+pub(super) fn write_wilcoxon(test: &Wilcoxon, record: &mut Record) {
+    write(test.statistic, test.p, record);
+    record[Column::ZScore] = test.z_score;
+    record[Column::Auroc] = test.auroc;
+}

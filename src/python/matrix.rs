@@ -1,0 +1,312 @@
+//! A matrix as Python holds it, checked once, and as the engine sees it.
+
+use super::borrowed;
+use super::watch::watched;
+use crate::engine::pool::Monitor;
+use crate::engine::run;
+use crate::error::Error;
+use crate::matrix::{
+    Checked, ColumnMajor, Csc, Csr, Indices, Indptr, RowMajor, Stored, Value, View, canonical,
+    check,
+};
+use crate::stats::unknown;
+use numpy::{PyArray1, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
+use polars::prelude::*;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+/// How the arrays of a matrix lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// Dense, C order.
+    Cells,
+    /// Dense, Fortran order.
+    Genes,
+    Csr,
+    Csc,
+}
+
+impl Layout {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cells => "c",
+            Self::Genes => "f",
+            Self::Csr => "csr",
+            Self::Csc => "csc",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self, Error> {
+        Ok(match name {
+            "c" => Self::Cells,
+            "f" => Self::Genes,
+            "csr" => Self::Csr,
+            "csc" => Self::Csc,
+            _ => return Err(unknown("layout", name, &["c", "f", "csr", "csc"])),
+        })
+    }
+}
+
+/// Indices and pointers of a sparse matrix, and the proof that they were checked.
+#[derive(Debug)]
+struct Compressed {
+    indices: Py<PyAny>,
+    indptr: Py<PyAny>,
+    checked: Checked,
+}
+
+/// The one-dimensional arrays of a cells x genes matrix.
+#[derive(Debug)]
+#[pyclass(frozen)]
+pub struct Matrix {
+    layout: Layout,
+    /// Cells and genes.
+    #[pyo3(get)]
+    shape: (usize, usize),
+    values: Py<PyAny>,
+    compressed: Option<Compressed>,
+}
+
+/// Calls `$body` with `$T` bound to the element type that a NumPy array holds.
+macro_rules! with_stored {
+    ($array:expr, $T:ident => $body:expr) => {{
+        let array = $array;
+        with_stored!(@each array, $T, $body, i8, u8, i16, u16, i32, u32, i64, u64, f32, f64);
+        Err(PyTypeError::new_err(format!(
+            "the matrix has dtype {}: expected a real number type of at most 64 bits",
+            array.cast::<PyUntypedArray>().map_or_else(|_| "?".into(), |a| a.dtype().to_string()),
+        )))
+    }};
+    (@each $array:ident, $T:ident, $body:expr, $($t:ty),*) => {$(
+        if $array.cast::<PyArray1<$t>>().is_ok() {
+            type $T = $t;
+            return $body;
+        }
+    )*};
+}
+
+/// A borrowed array of indices or pointers, of the types that SciPy stores them in.
+enum Integers<'py> {
+    U16(PyReadonlyArray1<'py, u16>),
+    I32(PyReadonlyArray1<'py, i32>),
+    I64(PyReadonlyArray1<'py, i64>),
+}
+
+impl<'py> Integers<'py> {
+    fn new(array: &Bound<'py, PyAny>, what: &str) -> PyResult<Self> {
+        if let Ok(array) = array.extract() {
+            return Ok(Self::I32(array));
+        }
+        if let Ok(array) = array.extract() {
+            return Ok(Self::I64(array));
+        }
+        array.extract().map(Self::U16).map_err(|_| {
+            PyTypeError::new_err(format!("{what}: expected an array of uint16, int32 or int64"))
+        })
+    }
+
+    fn indices(&self) -> PyResult<Indices<'_>> {
+        Ok(match self {
+            Self::U16(array) => Indices::U16(borrowed(array, "indices")?),
+            Self::I32(array) => Indices::I32(borrowed(array, "indices")?),
+            Self::I64(array) => Indices::I64(borrowed(array, "indices")?),
+        })
+    }
+
+    fn indptr(&self) -> PyResult<Indptr<'_>> {
+        match self {
+            Self::U16(_) => {
+                Err(PyTypeError::new_err("indptr: expected an array of int32 or int64"))
+            }
+            Self::I32(array) => Ok(Indptr::I32(borrowed(array, "indptr")?)),
+            Self::I64(array) => Ok(Indptr::I64(borrowed(array, "indptr")?)),
+        }
+    }
+}
+
+/// What is done with a matrix once its type is known.
+pub(super) trait Visitor {
+    type Output;
+    fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<Self::Output>;
+}
+
+/// Values that a Polars column can hold as they are.
+pub(super) trait IntoColumn: Value + Stored<Value = Self> {
+    fn column(values: Vec<Self>) -> Series;
+}
+
+macro_rules! into_column {
+    ($($value:ty => $type:ty),*) => {$(
+        impl IntoColumn for $value {
+            fn column(values: Vec<Self>) -> Series {
+                ChunkedArray::<$type>::from_vec("value".into(), values).into_series()
+            }
+        }
+    )*};
+}
+
+into_column!(f32 => Float32Type, f64 => Float64Type, i64 => Int64Type, u64 => UInt64Type);
+
+/// A sparse matrix's arrays after the check: as they were, or in canonical order.
+enum Mended<V> {
+    AsTheyWere(Checked),
+    Copied { values: Vec<V>, indices: Vec<i64>, indptr: Vec<i64>, checked: Checked },
+}
+
+#[pymethods]
+impl Matrix {
+    /// layout: "c", "f", "csr" or "csc"; sparse ones have indices and indptr, which are checked, and
+    /// copied in order where they are not sorted or occur twice (entries at one place are summed).
+    #[new]
+    #[pyo3(signature = (layout, shape, values, indices=None, indptr=None, threads=1))]
+    fn new(
+        py: Python,
+        layout: &str,
+        shape: (usize, usize),
+        values: &Bound<PyAny>,
+        indices: Option<&Bound<PyAny>>,
+        indptr: Option<&Bound<PyAny>>,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let layout = Layout::parse(layout)?;
+        let sparse = matches!(layout, Layout::Csr | Layout::Csc);
+        match (indices, indptr) {
+            (Some(indices), Some(indptr)) if sparse => {
+                Self::sparse(py, layout, shape, values, (indices, indptr), threads)
+            }
+            (None, None) if !sparse => {
+                let values = values.clone().unbind();
+                Ok(Self { layout, shape, values, compressed: None })
+            }
+            _ => Err(PyValueError::new_err(format!(
+                "layout {:?}: expected indices and indptr for \"csr\" and \"csc\" alone",
+                layout.name()
+            ))),
+        }
+    }
+
+    #[getter]
+    fn layout(&self) -> &'static str {
+        self.layout.name()
+    }
+
+    /// The stored values.
+    #[getter]
+    fn values(&self, py: Python) -> Py<PyAny> {
+        self.values.clone_ref(py)
+    }
+
+    /// Genes (CSR) or cells (CSC) of the stored values; None where the matrix is dense.
+    #[getter]
+    fn indices(&self, py: Python) -> Option<Py<PyAny>> {
+        self.compressed.as_ref().map(|c| c.indices.clone_ref(py))
+    }
+
+    /// Where each cell (CSR) or gene (CSC) begins; None where the matrix is dense.
+    #[getter]
+    fn indptr(&self, py: Python) -> Option<Py<PyAny>> {
+        self.compressed.as_ref().map(|c| c.indptr.clone_ref(py))
+    }
+}
+
+impl Matrix {
+    fn sparse(
+        py: Python,
+        layout: Layout,
+        shape: (usize, usize),
+        values: &Bound<PyAny>,
+        (indices, indptr): (&Bound<PyAny>, &Bound<PyAny>),
+        threads: usize,
+    ) -> PyResult<Self> {
+        let (outer, inner) = if layout == Layout::Csr { shape } else { (shape.1, shape.0) };
+        with_stored!(values, T => {
+            let stored = values.extract::<PyReadonlyArray1<T>>()?;
+            let stored = borrowed(&stored, "values")?;
+            let (i, p) = (Integers::new(indices, "indices")?, Integers::new(indptr, "indptr")?);
+            let (i, p) = (i.indices()?, p.indptr()?);
+            let mended = watched(py, threads, None, &Monitor::default(), || {
+                mend(outer, inner, stored, i, p)
+            })?;
+            Ok(match mended {
+                Mended::AsTheyWere(checked) => {
+                    let (indices, indptr) = (indices.clone().unbind(), indptr.clone().unbind());
+                    let compressed = Some(Compressed { indices, indptr, checked });
+                    Self { layout, shape, values: values.clone().unbind(), compressed }
+                }
+                Mended::Copied { values, indices, indptr, checked } => {
+                    let indices = PyArray1::from_vec(py, indices).into_any().unbind();
+                    let indptr = PyArray1::from_vec(py, indptr).into_any().unbind();
+                    let values = PyArray1::from_vec(py, values).into_any().unbind();
+                    let compressed = Some(Compressed { indices, indptr, checked });
+                    Self { layout, shape, values, compressed }
+                }
+            })
+        })
+    }
+
+    /// Calls the visitor with a view of the arrays.
+    pub(super) fn visit<V: Visitor>(&self, py: Python, visitor: V) -> PyResult<V::Output> {
+        let values = self.values.bind(py);
+        with_stored!(values, T => {
+            let values = values.extract::<PyReadonlyArray1<T>>()?;
+            self.visit_stored(py, borrowed(&values, "values")?, visitor)
+        })
+    }
+
+    fn visit_stored<T: Stored, V: Visitor>(
+        &self,
+        py: Python,
+        values: &[T],
+        visitor: V,
+    ) -> PyResult<V::Output>
+    where
+        T::Value: IntoColumn,
+    {
+        let Some(Compressed { indices, indptr, checked }) = &self.compressed else {
+            return visitor.visit(&match self.layout {
+                Layout::Genes => View::genes(ColumnMajor::new(self.shape, values)?),
+                _ => View::cells(RowMajor::new(self.shape, values)?),
+            });
+        };
+        let indices = Integers::new(indices.bind(py), "indices")?;
+        let indptr = Integers::new(indptr.bind(py), "indptr")?;
+        let (indices, indptr) = (indices.indices()?, indptr.indptr()?);
+        visitor.visit(&match self.layout {
+            Layout::Csc => View::genes(Csc::from_checked(checked, values, indices, indptr)?),
+            _ => View::cells(Csr::from_checked(checked, values, indices, indptr)?),
+        })
+    }
+}
+
+/// Checks sparse arrays, and copies those that are out of order.
+fn mend<T: Stored>(
+    outer: usize,
+    inner: usize,
+    values: &[T],
+    indices: Indices,
+    indptr: Indptr,
+) -> Result<Mended<T::Value>, Error> {
+    let checked = check(outer, inner, values.len(), indices, indptr)?;
+    if checked.unsorted().is_none() {
+        return Ok(Mended::AsTheyWere(checked));
+    }
+    let copy = canonical(values, indices, indptr);
+    let (indices, indptr) = (Indices::I64(&copy.indices), Indptr::I64(&copy.indptr));
+    let checked = check(outer, inner, copy.values.len(), indices, indptr)?;
+    let (values, indices, indptr) = (copy.values, copy.indices, copy.indptr);
+    Ok(Mended::Copied { values, indices, indptr, checked })
+}
+
+/// True if any stored value has a fractional part above 1e-3.
+#[pyfunction]
+pub(super) fn looks_fractional(py: Python, matrix: &Matrix, threads: usize) -> PyResult<bool> {
+    struct Look<'py>(Python<'py>, usize);
+    impl Visitor for Look<'_> {
+        type Output = bool;
+
+        fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<bool> {
+            watched(self.0, self.1, None, &Monitor::default(), || run::looks_fractional(view))
+        }
+    }
+    matrix.visit(py, Look(py, threads))
+}
