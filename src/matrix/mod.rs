@@ -37,7 +37,6 @@ mod csc;
 mod csr;
 mod dense;
 mod index;
-mod packed;
 mod prefetch;
 pub mod value;
 
@@ -50,7 +49,6 @@ pub use csc::Csc;
 pub use csr::Csr;
 pub use dense::{ColumnMajor, RowMajor};
 pub use index::{Index, Indices, Indptr};
-pub use packed::Packed;
 use std::fmt;
 use std::ops::Range;
 pub use value::{Stored, Value};
