@@ -14,7 +14,6 @@ __all__ = [
     "NotANumberError",
     "__version__",
     "benjamini_hochberg",
-    "column_names",
     "long",
     "looks_fractional",
     "pick",
@@ -59,6 +58,7 @@ class Matrix:
         indptr: npt.NDArray[Any] | None = None,
         threads: int = 1,
     ) -> Matrix: ...
+    def with_values(self, values: npt.NDArray[Any]) -> Matrix: ...
     @property
     def layout(self) -> str: ...
     @property
@@ -98,7 +98,6 @@ class Job:
         pseudocount: float,
     ) -> list[pl.Series]: ...
 
-def column_names() -> list[str]: ...
 def pick(
     values: npt.NDArray[Any],
     indices: npt.NDArray[Any],

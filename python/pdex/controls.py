@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex._pdex import Matrix
+from pdex.io.memory import presence
 from pdex.io.source import SKIP, piece_size
 from pdex.options import complete
 from pdex.work import feed
@@ -232,7 +232,7 @@ class Run:
             "plain",
             self.threads,
         )
-        feed(job, self.source, [(first, _presence(matrix), local)], bar)
+        feed(job, self.source, [(first, presence(matrix), local)], bar)
         found = {column.name: column.to_numpy() for column in job.finish(0.0, "target")}
         total = (
             found["n_target"] * found["target_mean"]
@@ -261,12 +261,6 @@ class Run:
 
     def _job(self, codes: Codes, n_targets: int, n_genes: int) -> _pdex.Job:
         return _pdex.Job(codes, n_targets, True, n_genes, *self.question, self.threads, self.strata)
-
-
-def _presence(matrix: Matrix) -> Matrix:
-    """Return the matrix with 1 for every value that is not 0."""
-    present = (matrix.values != 0).view(np.uint8)
-    return Matrix(matrix.layout, matrix.shape, present, matrix.indices, matrix.indptr)
 
 
 def is_judged(plan: Plan, nonzero: Counts, min_expected: float) -> npt.NDArray[np.bool_]:

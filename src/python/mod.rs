@@ -22,7 +22,6 @@ mod long;
 mod matrix;
 mod watch;
 
-use crate::engine::column::Column;
 use crate::engine::fdr::adjust_all;
 use crate::engine::pool::Monitor;
 use crate::error::{Error, ErrorKind};
@@ -77,12 +76,6 @@ fn benjamini_hochberg<'py>(
     Ok(PyArray1::from_vec(py, adjusted))
 }
 
-/// The names of all columns that a result may have, in the order of a result.
-#[pyfunction]
-fn column_names() -> Vec<&'static str> {
-    Column::ORDER.iter().map(|column| column.name()).collect()
-}
-
 #[pymodule]
 fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -93,6 +86,5 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(files::pick, m)?)?;
     m.add_function(wrap_pyfunction!(matrix::looks_fractional, m)?)?;
     m.add_function(wrap_pyfunction!(long::long, m)?)?;
-    m.add_function(wrap_pyfunction!(benjamini_hochberg, m)?)?;
-    m.add_function(wrap_pyfunction!(column_names, m)?)
+    m.add_function(wrap_pyfunction!(benjamini_hochberg, m)?)
 }

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
 import numpy as np
 
 from pdex import _pdex
-from pdex._pdex import Matrix
 from pdex.io import backed
+from pdex.io.memory import presence
 from pdex.io.source import (
     SKIP,
     Source,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from pdex.io.memory import Matrix
     from pdex.io.source import Groups
 
     #: What is done to a piece before it is tested.
@@ -445,14 +446,8 @@ class _Work:
 
     def expressing(self) -> tuple[Table, Table]:
         """Return the fractions of cells whose value is not 0, of targets and of the others."""
-        columns = self.run("ttest", {}, _presence)
+        columns = self.run("ttest", {}, presence)
         return columns["target_mean"], columns["reference_mean"]
-
-
-def _presence(matrix: Matrix) -> Matrix:
-    """Return the matrix with 1 for every value that is not 0."""
-    present = (matrix.values != 0).view(np.uint8)
-    return Matrix(matrix.layout, matrix.shape, present, matrix.indices, matrix.indptr)
 
 
 def _test(work: _Work, method: str, tie_correct: bool, base: float | None) -> dict[str, Table]:
