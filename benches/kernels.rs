@@ -35,25 +35,17 @@ use pdex::engine::table::Table;
 use pdex::engine::test::Test;
 use pdex::matrix::{Csr, View};
 use pdex::stats::adjust::benjamini_hochberg;
-use pdex::stats::anderson::{self, AndersonSum};
+use pdex::stats::anderson::AndersonSum;
 use pdex::stats::exact::NullTables;
+use pdex::stats::naive;
 use pdex::stats::radix::{Scratch, sort_entries};
 use pdex::stats::special::{anderson_darling, normal, student_t};
-use pdex::stats::{naive, ttest, wilcoxon};
 use std::f64::consts::{LN_2, LOG10_E};
 use std::hint::black_box;
 use std::time::Duration;
 
 const REFERENCES: [(&str, Reference); 2] =
     [("reference", Reference::Group), ("rest", Reference::Rest)];
-
-fn tests() -> [(&'static str, Test); 3] {
-    [
-        ("wilcoxon", Test::Wilcoxon(wilcoxon::Options::default())),
-        ("anderson", Test::Anderson(anderson::Options::default())),
-        ("ttest", Test::TTest(ttest::Options::default())),
-    ]
-}
 
 fn radix(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("radix sort");
@@ -150,7 +142,8 @@ fn genes(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("one gene measured, {kind}"));
         group.throughput(Throughput::Elements(sizes.len() as u64 - 1));
         for (name, reference) in REFERENCES {
-            for (test_name, test) in tests() {
+            for test in Test::each() {
+                let test_name = test.name();
                 let request = GeneRequest {
                     sizes: &sizes,
                     strata: None,
@@ -196,7 +189,8 @@ fn engine(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(values.len() as u64));
         for (name, reference) in REFERENCES {
             let design = Design::new(screen.codes.clone(), Screen::TARGETS, reference).unwrap();
-            for (test_name, test) in tests() {
+            for test in Test::each() {
+                let test_name = test.name();
                 let (auroc, scale) = (false, Scale::Plain);
                 let request = Request { design: &design, test, auroc, scale, genes: &genes };
                 let mut workspace = Workspace::new(1);

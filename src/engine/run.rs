@@ -363,7 +363,7 @@ mod tests {
     use crate::engine::request::Scale;
     use crate::engine::test::Test;
     use crate::matrix::{ColumnMajor, Csc, Csr, RowMajor};
-    use crate::stats::{anderson, ttest, wilcoxon};
+    use crate::stats::wilcoxon;
     use proptest::prelude::*;
 
     const CELLS: usize = 60;
@@ -446,18 +446,11 @@ mod tests {
         }
     }
 
-    fn tests(kind: usize) -> Test {
-        match kind {
-            0 | 3 => Test::Wilcoxon(wilcoxon::Options::default()),
-            1 => Test::Anderson(anderson::Options::default()),
-            _ => Test::TTest(ttest::Options::default()),
-        }
-    }
-
     proptest! {
         #[test]
         fn every_layout_and_source_gives_one_table(
-            rows in rows(), labels in prop::collection::vec(0u32..6, CELLS), rest: bool, kind in 0usize..4,
+            rows in rows(), labels in prop::collection::vec(0u32..6, CELLS), rest: bool,
+            test in prop::sample::select(Test::each().to_vec()), stratified: bool,
             scale in prop::sample::select(vec![Scale::Plain, Scale::MeanOfExpm1, Scale::Geometric]),
             skipped in prop::collection::vec(0u8..8, GENES), auroc: bool, small: bool,
             strata in prop::collection::vec(prop_oneof![9 => 0u32..3, 1 => Just(SKIP)], CELLS),
@@ -465,11 +458,10 @@ mod tests {
             let labels: Vec<u32> = labels.iter().map(|&l| if l > TARGETS as u32 { SKIP } else { l }).collect();
             let reference = if rest { Reference::Rest } else { Reference::Group };
             let mut design = Design::new(labels, TARGETS, reference).unwrap();
-            if kind == 3 {
+            if stratified && test.check_stratified().is_ok() {
                 design = design.stratified(&strata, 3).unwrap();
             }
             let genes: Vec<u32> = (0..GENES as u32).filter(|&g| skipped[g as usize] > 0).collect();
-            let test = tests(kind);
             // Geometric means need values above -1.
             let rows: Vec<f32> = rows.iter().map(|&v| if scale == Scale::Plain { v } else { v.clamp(0.0, 600.0) }).collect();
             let request = Request { design: &design, test, auroc, scale, genes: &genes };
@@ -539,7 +531,7 @@ mod tests {
 
     fn error(genes: &[u32], labels: Vec<u32>, values: &[f32]) -> ErrorKind {
         let design = Design::new(labels, 1, Reference::Group).unwrap();
-        let test = tests(0);
+        let test = Test::each()[0];
         let request = Request { design: &design, test, auroc: false, scale: Scale::Plain, genes };
         let (tables, monitor) = (NullTables::default(), Monitor::default());
         let limits = Limits::default();

@@ -49,6 +49,17 @@ pub struct Scratch {
 }
 
 impl Test {
+    /// One of each test, with its default options: what property tests and benchmarks go through.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn each() -> [Self; 3] {
+        [
+            Self::Wilcoxon(wilcoxon::Options::default()),
+            Self::Anderson(anderson::Options::default()),
+            Self::TTest(ttest::Options::default()),
+        ]
+    }
+
     /// What the test is called.
     #[must_use]
     pub fn name(self) -> &'static str {

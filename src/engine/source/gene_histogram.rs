@@ -5,7 +5,7 @@ use super::overflow::Ascending;
 use super::sorted::Sample;
 use crate::cast::{cells, place, real_length};
 use crate::engine::request::{GeneRequest, Scale};
-use crate::engine::test::{Prepared, Test};
+use crate::engine::test::Prepared;
 use crate::error::Result;
 use crate::matrix::{Entry, GeneMajor, SKIP, STRETCH, Value};
 use crate::stats::moments::PowerSums;
@@ -155,7 +155,7 @@ impl<V: Value> GeneHistogram<V> {
         self.shared[0] = cells(all.saturating_sub(listed));
         self.ranks.resize(width, 0);
         self.gene.ties = rank_bins(&self.shared, &mut self.ranks);
-        self.gene.sums = if matches!(request.test, Test::TTest(_)) {
+        self.gene.sums = if request.test.needs(false).moments {
             Sums::of::<_, true>(&self.shared)
         } else {
             Sums::of::<_, false>(&self.shared)

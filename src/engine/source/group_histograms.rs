@@ -24,7 +24,7 @@ use crate::engine::plan::{Limits, strips};
 use crate::engine::pool::{Monitor, Workers, lock};
 use crate::engine::request::{GeneRequest, Request, Scale};
 use crate::engine::table::{Row, Table};
-use crate::engine::test::{Needs, Scratch, Test};
+use crate::engine::test::{Needs, Scratch};
 use crate::error::{ErrorKind, Result};
 use crate::matrix::{CellMajor, SKIP, Value};
 use crate::stats::exact::NullTables;
@@ -530,7 +530,7 @@ impl<V: Value> Strip<'_, V> {
         gene: &mut SharedGene<V>,
     ) {
         let request = &self.gene_request;
-        let squares = matches!(request.test, Test::TTest(_));
+        let squares = request.test.needs(false).moments;
         gene.overflow.clear();
         gene.overflow.extend(overflow);
         gene.sums = if squares { Sums::of::<_, true>(bins) } else { Sums::of::<_, false>(bins) };
