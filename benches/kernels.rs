@@ -37,9 +37,9 @@ use pdex::matrix::{Csr, View};
 use pdex::stats::adjust::benjamini_hochberg;
 use pdex::stats::anderson::AndersonSum;
 use pdex::stats::exact::NullTables;
-use pdex::stats::naive;
 use pdex::stats::radix::{Scratch, sort_entries};
 use pdex::stats::special::{anderson_darling, normal, student_t};
+use pdex::stats::{ks, naive};
 use std::f64::consts::{LN_2, LOG10_E};
 use std::hint::black_box;
 use std::time::Duration;
@@ -102,6 +102,10 @@ fn sorted(criterion: &mut Criterion) {
     }
 }
 
+fn ks(options: ks::Options, x: &[f64], y: &[f64]) -> ks::Ks {
+    naive::ks_distance(x, y).test(&options, &mut ks::Scratch::default()).unwrap()
+}
+
 /// One comparison's statistic against the definition, on plain samples.
 fn check_statistic(test: Test, x: &[f64], y: &[f64], statistic: f64) {
     match test {
@@ -114,6 +118,7 @@ fn check_statistic(test: Test, x: &[f64], y: &[f64], statistic: f64) {
             near(statistic, sum.test(&options).unwrap().statistic, 1e-9);
         }
         Test::TTest(_) => near(statistic, naive::t_statistic(x, y, true), 1e-9),
+        Test::Ks(options) => near(statistic, ks(options, x, y).statistic, 1e-14),
     }
 }
 
@@ -129,6 +134,7 @@ fn check_pair(test: Test, x: &[f64], y: &[f64], statistic: f64, p: f64) {
             anderson_darling::sf(naive::anderson_a_squared(x, y, options.midrank))
         }
         Test::TTest(_) => 2.0 * student_t::sf(statistic.abs(), (x.len() + y.len() - 2) as f64),
+        Test::Ks(options) => ks(options, x, y).p.p,
     };
     near(p, want, 1e-9);
 }

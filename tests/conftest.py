@@ -52,7 +52,7 @@ def make_cases(rng: np.random.Generator) -> Callable[..., Cases]:
     return make
 
 
-@pytest.fixture(name="test", params=["wilcoxon", "anderson", "ttest"])
+@pytest.fixture(name="test", params=["wilcoxon", "anderson", "ttest", "ks"])
 def each_test(request: pytest.FixtureRequest) -> str:
     """Every test by its name."""
     return request.param

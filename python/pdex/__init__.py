@@ -1,9 +1,9 @@
 """Differential expression for perturbation screens, exact and fast.
 
-Three tests of every target and gene against the control cells: the Wilcoxon rank-sum, the
-two-sample Anderson-Darling and the t-test.
+Four tests of every target and gene against the control cells: the Wilcoxon rank-sum, the t-test,
+the two-sample Anderson-Darling and the two-sample Kolmogorov-Smirnov test.
 
-- Polars expressions: :func:`wilcoxon`, :func:`anderson`, :func:`ttest`.
+- Polars expressions: :func:`wilcoxon`, :func:`ttest`, :func:`anderson`, :func:`ks`.
 - AnnData to a lazy frame for them: :func:`scan_anndata`.
 - The whole job in one call: :func:`de`.
 - Controls against controls, where nothing should be found: :func:`calibrate`.
@@ -18,7 +18,7 @@ from pdex.calibration import Calibration, calibrate
 from pdex.compat.v01 import parallel_differential_expression
 from pdex.compat.v03 import DEFAULT_REFERENCE, PDEX_MODES, pdex
 from pdex.de import de
-from pdex.expressions import PdexNamespace, anderson, ttest, wilcoxon
+from pdex.expressions import PdexNamespace, anderson, ks, ttest, wilcoxon
 from pdex.io.frames import scan_anndata
 from pdex.plots.report import report
 
@@ -32,6 +32,7 @@ __all__ = [
     "calibrate",
     "datasets",
     "de",
+    "ks",
     "parallel_differential_expression",
     "pdex",
     "pl",

@@ -163,7 +163,7 @@ def de(
         The group that all others are compared with; or several, whose cells are pooled; or
         ``"rest"``: each group with all other labelled cells.
     test
-        ``"wilcoxon"``, ``"anderson"`` (see its note on sparse counts) or ``"ttest"``.
+        ``"wilcoxon"``, ``"ttest"``, ``"anderson"`` or ``"ks"`` (see their notes on sparse counts).
     groups, genes
         Test only these; all where None. Groups that are not asked for still belong to the rest.
     exclude
@@ -193,10 +193,10 @@ def de(
     fdr
         ``"target"``: Benjamini-Hochberg over the genes of each target; ``"all"``: over everything.
     alternative
-        ``"two-sided"``, ``"less"`` (the target's values are smaller) or ``"greater"``; anderson
-        has the first only.
+        ``"two-sided"``, ``"less"`` (the target's values are smaller; for ks, as in SciPy, they are
+        greater) or ``"greater"``; anderson has the first only.
     auroc
-        Add a column ``auroc`` to the tests that have none of their own, anderson and ttest: the
+        Add a column ``auroc`` to the tests that have none of their own, all but wilcoxon: the
         chance that a cell of the target exceeds one of the reference, ties counted half.
     threads
         Number of threads, at most the cores; all cores where None. It never changes a number.
@@ -212,10 +212,10 @@ def de(
         Show a bar for work longer than a second; None: only on a terminal.
     **options
         The test's own: ``method``, ``continuity``, ``tie_correct`` for wilcoxon; ``midrank``,
-        ``p_value`` for anderson; ``equal_var`` for ttest; see :func:`pdex.wilcoxon`,
-        :func:`pdex.anderson`, :func:`pdex.ttest`. For ttest also ``overestim_var``: with
-        ``equal_var=False``, the reference's variance is divided by the target's number of cells, as
-        in scanpy's ``t-test_overestim_var``.
+        ``p_value`` for anderson; ``equal_var`` for ttest; ``method`` for ks; see
+        :func:`pdex.wilcoxon`, :func:`pdex.anderson`, :func:`pdex.ttest`, :func:`pdex.ks`. For ttest
+        also ``overestim_var``: with ``equal_var=False``, the reference's variance is divided by the
+        target's number of cells, as in scanpy's ``t-test_overestim_var``.
 
     Returns
     -------

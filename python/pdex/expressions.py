@@ -1,4 +1,4 @@
-"""The three tests as Polars expressions, and their namespace."""
+"""The tests as Polars expressions, and their namespace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Reference = str | int | bool
 
-__all__ = ["PdexNamespace", "anderson", "ttest", "wilcoxon"]
+__all__ = ["PdexNamespace", "anderson", "ks", "ttest", "wilcoxon"]
 
 
 def wilcoxon(
@@ -238,6 +238,79 @@ def ttest(
     return _expression("ttest", inputs, reference, options)
 
 
+def ks(
+    value: IntoExpr,
+    target: IntoExpr,
+    *,
+    reference: Reference,
+    count: IntoExpr | None = None,
+    alternative: Alternative = "two-sided",
+    method: Method = "auto",
+    auroc: bool = False,
+) -> pl.Expr:
+    """Two-sample Kolmogorov-Smirnov test of every target against a reference.
+
+    It sees any difference of the distributions by the largest distance D between the two empirical
+    distribution functions. Not the one-sample test against a named distribution.
+
+    Parameters
+    ----------
+    value, target, reference, count
+        As for :func:`wilcoxon`.
+    alternative
+        About the distribution functions, as in SciPy, and so the other way round than in
+        :func:`wilcoxon` and :func:`ttest`: ``"greater"`` says that the target's distribution
+        function is greater somewhere, so its *values* are smaller; ``"less"`` that its values are
+        greater.
+    method
+        ``"exact"``, ``"asymptotic"``, or ``"auto"``: exact for samples of equal sizes and where the
+        product of the sizes is at most 65,536.
+    auroc
+        Add the field ``auroc``, as for :func:`anderson`.
+
+    Returns
+    -------
+    polars.Expr
+        A struct for each target, named ``ks``: ``target``, ``n_target``, ``n_reference``,
+        ``target_mean``, ``reference_mean``, ``statistic`` (D, or its one-sided part), ``p_value``,
+        ``neg_log10_p``, and ``auroc`` where asked for.
+
+    Raises
+    ------
+    ValueError
+        An option that is not known.
+    polars.exceptions.ComputeError
+        When the query runs, as for :func:`wilcoxon`.
+
+    See Also
+    --------
+    anderson : Also sees any difference, with more weight on the tails of the distributions.
+
+    Notes
+    -----
+    P-values are those of samples without ties. With ties the test is conservative: p-values are too
+    large. Sparse counts are mostly ties, and D can hardly exceed the share of cells with a count:
+    prefer :func:`wilcoxon` there.
+
+    References
+    ----------
+    Hodges (1958), Ark. Mat. 3, 469: the exact distribution, and eq. 5.3 for one-sided p-values.
+    Two-sided ones: Simard and L'Ecuyer (2011), J. Stat. Softw. 39(11). Ties: Noether (1963),
+    Metrika 7, 115. The same statistic and methods as :func:`scipy.stats.ks_2samp`.
+
+    Examples
+    --------
+    >>> import polars as pl, pdex
+    >>> df = pl.DataFrame({"value": [3, 4, 5, 1, 2, 3], "target": ["a"] * 3 + ["control"] * 3})
+    >>> test = df.select(pdex.ks("value", "target", reference="control")).unnest("ks")
+    >>> test.select("target", pl.col("statistic", "p_value").round(6)).row(0)
+    ('a', 0.666667, 0.6)
+    """
+    options = {"alternative": alternative, "method": method, "auroc": auroc}
+    inputs = {"value": value, "target": target, "count": count}
+    return _expression("ks", inputs, reference, options)
+
+
 #: The columns that may be left out.
 _OPTIONAL = ("count", "strata")
 
@@ -367,5 +440,26 @@ class PdexNamespace:
             count=count,
             alternative=alternative,
             equal_var=equal_var,
+            auroc=auroc,
+        )
+
+    def ks(
+        self,
+        target: IntoExpr,
+        *,
+        reference: Reference,
+        count: IntoExpr | None = None,
+        alternative: Alternative = "two-sided",
+        method: Method = "auto",
+        auroc: bool = False,
+    ) -> pl.Expr:
+        """Kolmogorov-Smirnov test of this value; see :func:`pdex.ks`."""
+        return ks(
+            self._expr,
+            target,
+            reference=reference,
+            count=count,
+            alternative=alternative,
+            method=method,
             auroc=auroc,
         )

@@ -10,7 +10,7 @@ import numpy as np
 Alternative = Literal["two-sided", "less", "greater"]
 Method = Literal["asymptotic", "exact", "auto"]
 PValue = Literal["asymptotic", "scipy"]
-Test = Literal["wilcoxon", "anderson", "ttest"]
+Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
 Mean = Literal["arithmetic", "geometric"]
 Scope = Literal["target", "all"]
 Zeros = Literal["counted", "rows"]
@@ -37,6 +37,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "anderson": {"midrank": True, "p_value": "asymptotic"},
     "ttest": {"alternative": "two-sided", "equal_var": True, "overestim_var": False},
+    "ks": {"alternative": "two-sided", "method": "auto"},
 }
 
 _WORDS: dict[str, tuple[str, ...]] = {

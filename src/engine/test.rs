@@ -5,6 +5,7 @@
 //! | Wilcoxon rank-sum | rank sum | `z_score`, `auroc` |
 //! | Anderson-Darling | ascending runs | |
 //! | t-test | moments | `df` |
+//! | Kolmogorov-Smirnov | ascending runs | |
 //!
 //! To add a test: its statistics in `stats/`, an arm in each `match` below, and its options at the two
 //! edges (`expr/`, `python/`).  No source is touched.
@@ -17,7 +18,7 @@ use crate::stats::runs::SharedRuns;
 use crate::stats::special::Tail;
 use crate::stats::special::normal::two_sided_all;
 use crate::stats::wilcoxon::{Method, Wilcoxon};
-use crate::stats::{anderson, ttest, wilcoxon};
+use crate::stats::{anderson, ks, ttest, wilcoxon};
 
 /// Which test, with its options.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +27,7 @@ pub enum Test {
     Wilcoxon(wilcoxon::Options),
     Anderson(anderson::Options),
     TTest(ttest::Options),
+    Ks(ks::Options),
 }
 
 /// The views of a gene that a request needs, so that a source prepares no others.
@@ -46,17 +48,19 @@ pub struct Prepared {
 #[derive(Debug, Default)]
 pub struct Scratch {
     anderson: anderson::Scratch,
+    ks: ks::Scratch,
 }
 
 impl Test {
     /// One of each test, with its default options: what property tests and benchmarks go through.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
-    pub fn each() -> [Self; 3] {
+    pub fn each() -> [Self; 4] {
         [
             Self::Wilcoxon(wilcoxon::Options::default()),
             Self::Anderson(anderson::Options::default()),
             Self::TTest(ttest::Options::default()),
+            Self::Ks(ks::Options::default()),
         ]
     }
 
@@ -67,6 +71,7 @@ impl Test {
             Self::Wilcoxon(_) => "wilcoxon",
             Self::Anderson(_) => "anderson",
             Self::TTest(_) => "ttest",
+            Self::Ks(_) => "ks",
         }
     }
 
@@ -75,8 +80,8 @@ impl Test {
     pub fn columns(self, auroc: bool) -> &'static [Column] {
         match (self, auroc) {
             (Self::Wilcoxon(_), _) => &[Column::ZScore, Column::Auroc],
-            (Self::Anderson(_), false) => &[],
-            (Self::Anderson(_), true) => &[Column::Auroc],
+            (Self::Anderson(_) | Self::Ks(_), false) => &[],
+            (Self::Anderson(_) | Self::Ks(_), true) => &[Column::Auroc],
             (Self::TTest(_), false) => &[Column::Df],
             (Self::TTest(_), true) => &[Column::Df, Column::Auroc],
         }
@@ -87,7 +92,7 @@ impl Test {
     pub fn needs(self, auroc: bool) -> Needs {
         Needs {
             rank_sums: auroc || matches!(self, Self::Wilcoxon(_)),
-            runs: matches!(self, Self::Anderson(_)),
+            runs: matches!(self, Self::Anderson(_) | Self::Ks(_)),
             moments: matches!(self, Self::TTest(_)),
         }
     }
@@ -112,10 +117,12 @@ impl Test {
     /// # Errors
     /// [`ErrorKind::ExactTooLarge`] for the first pair of sizes that the test cannot tabulate.
     pub fn check_sizes(self, mut pairs: impl Iterator<Item = (u64, u64)>) -> Result<()> {
-        let Self::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) = self else {
-            return Ok(());
+        let feasible = match self {
+            Self::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) => exact::feasible,
+            Self::Ks(ks::Options { method: ks::Method::Exact, .. }) => ks::exact_is_feasible,
+            _ => return Ok(()),
         };
-        match pairs.find(|&(n1, n2)| !exact::feasible(n1, n2)) {
+        match pairs.find(|&(n1, n2)| !feasible(n1, n2)) {
             Some((n1, n2)) => Err(ErrorKind::ExactTooLarge { n1, n2 }.into()),
             None => Ok(()),
         }
@@ -156,6 +163,12 @@ impl Test {
                 if let Some(test) = ttest::ttest(&target, &other, &options) {
                     write(test.statistic, test.p, record);
                     record[Column::Df] = test.df;
+                }
+            }
+            Self::Ks(options) => {
+                let distance = ks::distance(&pair.runs());
+                if let Some(test) = distance.test(&options, &mut scratch.ks) {
+                    write(test.statistic, test.p, record);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The Polars expressions: a plugin's functions over columns of values, labels, counts and strata.
 //!
 //! ```text
-//! wilcoxon, anderson, ttest    the options of a test, and its entry points
+//! wilcoxon, anderson, ttest, ks    the options of a test, and its entry points
 //! expression                   any test: keywords and columns in, a struct column out
 //! ffi                          Polars' plugin interface: columns by role, errors and panics caught
 //! convert                      rows to samples; asks the engine
@@ -30,6 +30,7 @@ mod suggest;
 mod values;
 
 mod anderson;
+mod ks;
 mod ttest;
 mod wilcoxon;
 

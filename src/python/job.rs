@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::matrix::{Value, View};
 use crate::stats::exact::NullTables;
 use crate::stats::ttest::Variance;
-use crate::stats::{anderson, ttest, unknown, wilcoxon};
+use crate::stats::{anderson, ks, ttest, unknown, wilcoxon};
 use numpy::PyReadonlyArray1;
 use polars::prelude::*;
 use pyo3::exceptions::PyTypeError;
@@ -57,7 +57,11 @@ fn test(name: &str, options: &Bound<PyDict>) -> PyResult<Test> {
                 (equal_var, _) => Variance::of(equal_var),
             },
         }),
-        _ => return Err(unknown("test", name, &["wilcoxon", "anderson", "ttest"]).into()),
+        "ks" => Test::Ks(ks::Options {
+            alternative: text("alternative")?.parse()?,
+            method: text("method")?.parse()?,
+        }),
+        _ => return Err(unknown("test", name, &["wilcoxon", "anderson", "ttest", "ks"]).into()),
     })
 }
 

@@ -14,6 +14,7 @@ pub mod adjust;
 pub mod anderson;
 pub mod double_double;
 pub mod exact;
+pub mod ks;
 pub mod moments;
 #[cfg(any(test, feature = "testing"))]
 pub mod naive;

@@ -5,6 +5,7 @@
 // Lengths and ranks as f64, exact below 2^53.
 #![allow(clippy::cast_precision_loss)]
 
+use super::ks::Distance;
 use super::runs::{OwnRun, SharedRuns};
 use super::wilcoxon::RankSum;
 
@@ -142,6 +143,20 @@ pub fn anderson_a_squared(x: &[f64], y: &[f64], midrank: bool) -> f64 {
         }
     }
     if midrank { sum * (n - 1.0) / n } else { sum }
+}
+
+/// max (n2 M - n1 R) and max (n1 R - n2 M), by counting at each value.
+#[must_use]
+pub fn ks_distance(x: &[f64], y: &[f64]) -> Distance {
+    let (n_target, n_reference) = (x.len() as u64, y.len() as u64);
+    let (mut above, mut below) = (0, 0);
+    for v in x.iter().chain(y) {
+        let count = |sample: &[f64]| sample.iter().filter(|w| *w <= v).count() as u64;
+        let (m, r) = (n_reference * count(x), n_target * count(y));
+        above = above.max(m.saturating_sub(r));
+        below = below.max(r.saturating_sub(m));
+    }
+    Distance { n_target, n_reference, above, below }
 }
 
 /// Σx/n and Σ(x - mean)².

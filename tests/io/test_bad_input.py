@@ -90,7 +90,7 @@ UNKNOWN = {
     "bool cells": ({"min_cells": True}, "min_cells=True.*whole number"),
     "no group": ({"groups": []}, "no group to test besides 'ctrl'"),
     "gene": ({"genes": ["g1", "nope"]}, "genes: 'nope'.*g0"),
-    "test": ({"test": "t-test"}, "test='t-test'.*'wilcoxon', 'anderson', 'ttest'"),
+    "test": ({"test": "t-test"}, "test='t-test'.*'wilcoxon', 'anderson', 'ttest', 'ks'"),
     "mean": ({"mean": "median"}, "mean='median'.*'arithmetic', 'geometric'"),
     "fdr": ({"fdr": "gene"}, "fdr='gene'.*'target', 'all'"),
     "alternative": ({"alternative": "more"}, "alternative='more'.*'two-sided', 'less', 'greater'"),

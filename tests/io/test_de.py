@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from polars.testing import assert_frame_equal
 from scipy import stats
 
-EXTRAS = {"wilcoxon": ["z_score", "auroc"], "anderson": [], "ttest": ["df"]}
+EXTRAS = {"wilcoxon": ["z_score", "auroc"], "anderson": [], "ttest": ["df"], "ks": []}
 TESTS = list(EXTRAS)
 TESTED = ["n_target", "n_reference", "target_mean", "reference_mean"]
 TESTED += ["statistic", "p_value", "neg_log10_p"]
@@ -87,6 +87,8 @@ def oracle(test, x, y, **options):
         result = quiet(stats.anderson_ksamp, [x, y], variant="midrank")
     elif test == "ttest":
         result = quiet(stats.ttest_ind, x, y, **options)
+    elif test == "ks":
+        result = quiet(stats.ks_2samp, x, y, **options)
     else:
         result = quiet(stats.mannwhitneyu, x, y, **({"method": "asymptotic"} | options))
     return result.statistic, result.pvalue

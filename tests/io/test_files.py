@@ -113,7 +113,7 @@ def test_storage_is_that_of_memory(tmp_path, layout, dtype, storage):
     x = values(dtype)
     path = write(tmp_path / "screen.h5ad", x, layout, storage, dtype)
     data = screen(LAYOUTS[layout](x))
-    for test in ("wilcoxon", "anderson", "ttest"):
+    for test in ("wilcoxon", "anderson", "ttest", "ks"):
         same(pdex.de(path, "target", test=test), pdex.de(data, "target", test=test))
     scanned = [
         pdex.scan_anndata(source, "target").sort("gene", "target", "value").collect()

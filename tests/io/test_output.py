@@ -33,7 +33,7 @@ def small_parts(monkeypatch):
 
 @pytest.mark.parametrize("fdr", ["target", "all"])
 @pytest.mark.parametrize("reference", ["non-targeting", "rest"])
-@pytest.mark.parametrize("test", ["wilcoxon", "anderson", "ttest"])
+@pytest.mark.parametrize("test", ["wilcoxon", "anderson", "ttest", "ks"])
 @pytest.mark.usefixtures("small_parts")
 def test_a_file_holds_what_memory_would(screen, tmp_path, test, reference, fdr):
     path = tmp_path / "de.parquet"

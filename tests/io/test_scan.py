@@ -16,7 +16,7 @@ import pytest
 import scipy.sparse as sp
 from polars.testing import assert_frame_equal
 
-TESTS = ["wilcoxon", "anderson", "ttest"]
+TESTS = ["wilcoxon", "anderson", "ttest", "ks"]
 LABELS = ["T2", "T0", "ctrl", "T1"]
 DTYPES = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 DTYPES += ["float32", "float64", "bool", ">i2", ">u4", ">i8", ">f4", ">f8"]

@@ -1,4 +1,4 @@
-"""The expressions `pdex.wilcoxon`, `pdex.anderson` and `pdex.ttest` against SciPy 1.17.
+"""The expressions `pdex.wilcoxon`, `anderson`, `ttest` and `ks` against SciPy 1.17.
 
 A tolerance without a comment is the one that statistics.md promises.
 """
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 from scipy import integrate, stats
 
-EXTRAS = {"wilcoxon": ["z_score", "auroc"], "anderson": [], "ttest": ["df"]}
+EXTRAS = {"wilcoxon": ["z_score", "auroc"], "anderson": [], "ttest": ["df"], "ks": []}
 TESTS = list(EXTRAS)
 MEANS, RESULTS = ["target_mean", "reference_mean"], ["statistic", "p_value", "neg_log10_p"]
 ALTERNATIVES, METHODS = ["two-sided", "less", "greater"], ["asymptotic", "exact", "auto"]
@@ -218,6 +218,44 @@ def test_ttest_degenerate_samples(by_case, equal_var):
     assert apart.select(RESULTS).row(0) == (math.inf, 0.0, math.inf)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_ks_equals_ks_2samp(by_case, make_cases, alternative, method):
+    cases = make_cases(264)
+    got = by_case(cases, "ks", alternative=alternative, method=method)
+    chosen = {"alternative": alternative, "method": method.replace("asymptotic", "asymp")}
+    d, p, _ = zip(*[quiet(stats.ks_2samp, x, y, **chosen) for x, y in cases], strict=True)
+    close(got["statistic"], d, 1e-14, atol=1e-15)  # SciPy subtracts the functions
+    close(got["p_value"], p, 1e-10)  # measured: 2e-12
+    with np.errstate(divide="ignore"):  # D = 1 has p = 0 in the two-sided limit
+        close(got["neg_log10_p"], -np.log10(got["p_value"].to_numpy()), 1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_ks_of_many_cells(by_case, rng, alternative):
+    sizes = [(200, 8_000), (300, 400), (5_000, 7_000), (1_000, 1_000)]
+    cases = [(rng.normal(0.1 * k, 1, n), rng.normal(size=m)) for n, m in sizes for k in range(4)]
+    got = by_case(cases, "ks", alternative=alternative)
+    methods = ["exact" if len(x) == len(y) else "asymp" for x, y in cases]
+    d, p, _ = zip(
+        *[
+            quiet(stats.ks_2samp, x, y, alternative=alternative, method=method)
+            for (x, y), method in zip(cases, methods, strict=True)
+        ],
+        strict=True,
+    )
+    close(got["statistic"], d, 1e-13, atol=1e-15)
+    close(got["p_value"], p, 1e-5)  # measured: 3e-7, the error of SciPy's Pelz-Good
+
+
+def test_neg_log10_p_of_ks_grows_past_underflow(by_case):
+    n = 3_000
+    got = by_case([(np.arange(n, 2 * n), np.arange(n))], "ks").row(0, named=True)
+    expected = float(mp.log10(mp.binomial(2 * n, n)) - mp.log10(2))
+    assert (got["statistic"], got["p_value"]) == (1.0, 0.0)
+    assert got["neg_log10_p"] == pytest.approx(expected, rel=1e-12)
+
+
 def test_neg_log10_p_of_wilcoxon_grows_past_underflow(by_case):
     sizes = np.array([10, 100, 1_000, 5_000])
     cases = [(np.arange(n, 2 * n), np.arange(n)) for n in sizes]
@@ -295,7 +333,7 @@ def test_every_dtype_of_value(genes, test, dtype):
     same(grouped(weighted, test, count="count"), grouped(frame, test, count="count"))
 
 
-@pytest.mark.parametrize("test", ["wilcoxon", "anderson"])
+@pytest.mark.parametrize("test", ["wilcoxon", "anderson", "ks"])
 @pytest.mark.parametrize(("dtype", "base"), BASES)
 def test_integers_that_share_a_float_are_ranked_apart(genes, test, dtype, base):
     small = genes.select("target", value=pl.int_range(pl.len()) * 7 % 90)

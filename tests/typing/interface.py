@@ -56,6 +56,10 @@ def expressions(frame: pl.LazyFrame) -> None:
         pdex.ttest("value", "target", reference="rest", alternative="two-sided"),
         pdex.ttest("value", "target", reference="rest", alternative="less"),
         pdex.ttest("value", "target", reference="rest", alternative="greater", auroc=True),
+        pdex.ks("value", "target", reference="rest", count="count", method="auto"),
+        pdex.ks("value", "target", reference="rest", alternative="less", method="exact"),
+        pdex.ks("value", "target", reference="rest", alternative="greater", auroc=True),
+        pdex.ks("value", "target", reference="rest", alternative="two-sided", method="asymptotic"),
     ]
     assert_type(tests[0], pl.Expr)
     assert_type(pdex.anderson(pl.lit(1), "target", reference=3), pl.Expr)
@@ -79,6 +83,10 @@ def namespace(frame: pl.LazyFrame) -> None:
         space.ttest("target", reference="rest", count="count", alternative="two-sided"),
         space.ttest("target", reference="rest", equal_var=False, alternative="less"),
         space.ttest("target", reference="rest", alternative="greater", auroc=True),
+        space.ks("target", reference="rest", count="count", alternative="two-sided"),
+        space.ks("target", reference="rest", alternative="less", method="exact"),
+        space.ks("target", reference="rest", alternative="greater", method="auto", auroc=True),
+        space.ks("target", reference="rest", method="asymptotic"),
     ]
     assert_type(tests[0], pl.Expr)
     assert_type(space.anderson("target", reference="rest"), pl.Expr)
@@ -138,6 +146,7 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
     pdex.de(screen, "target", method="exact", alternative="greater", groups=["T000"])
     pdex.de(screen, "target", test="anderson", midrank=False, p_value="asymptotic", fdr="all")
     pdex.de(screen, "target", test="anderson", p_value="scipy", mean="geometric")
+    pdex.de(screen, "target", test="ks", method="exact")
     pdex.de(screen, "target", test="ttest", equal_var=False, overestim_var=True)
     return pdex.de(data=screen, groupby="target", reference=["T003", "non-targeting"])
 
@@ -148,6 +157,7 @@ def calibrated(screen: AnnData) -> pdex.Calibration:
     pdex.calibrate(screen, "target", method="exact", layer="noise", alternative="greater")
     pdex.calibrate(screen, "target", test="anderson", midrank=False, p_value="asymptotic")
     pdex.calibrate(screen, "target", test="anderson", p_value="scipy", layer="log")
+    pdex.calibrate(screen, "target", test="ks", layer="log")
     pdex.calibrate(screen, "target", test="ttest", equal_var=False, overestim_var=True)
     found = pdex.calibrate(
         data=screen,

@@ -110,7 +110,7 @@ def test_every_parameter_and_word_is_used(name):
 
 
 def test_words_are_those_that_the_options_check():
-    assert wanted(pdex.de)["test"] == {"wilcoxon", "anderson", "ttest"}
+    assert wanted(pdex.de)["test"] == {"wilcoxon", "anderson", "ttest", "ks"}
     assert wanted(pdex.de)["fdr"] == {"target", "all"}
     assert wanted(pdex.parallel_differential_expression)["metric"] == {
         "wilcoxon",

@@ -74,7 +74,12 @@ def whole_job(screen: ad.AnnData, path: Path, folder: Path) -> pl.DataFrame:
 
 def expressions(screen: ad.AnnData, path: Path) -> None:
     """Hold the lazy pipeline's numbers, of each test and source, to the whole job's."""
-    tests = {"wilcoxon": pdex.wilcoxon, "anderson": pdex.anderson, "ttest": pdex.ttest}
+    tests = {
+        "wilcoxon": pdex.wilcoxon,
+        "anderson": pdex.anderson,
+        "ttest": pdex.ttest,
+        "ks": pdex.ks,
+    }
     for name, test in tests.items():
         want = pdex.de(screen, "target", test=name).sort("target", "feature")
         expression = test("value", "target", reference=REFERENCE, count="count")

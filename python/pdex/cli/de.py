@@ -97,7 +97,7 @@ _RESULT = "The result"
     "--auroc",
     is_flag=True,
     panel=_RESULT,
-    help="Add a column auroc to the result of anderson or ttest; wilcoxon has it.",
+    help="Add a column auroc to the result of anderson, ttest or ks; wilcoxon has it.",
 )
 @option(
     "--mean",

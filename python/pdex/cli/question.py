@@ -79,7 +79,7 @@ _OF_TESTS = (
         default="wilcoxon",
         show_default=True,
         panel=_PANEL,
-        help="Rank-sum, Anderson-Darling or t-test.",
+        help="Rank-sum, Anderson-Darling, t-test or Kolmogorov-Smirnov.",
     ),
     option(
         "--alternative",
@@ -87,13 +87,13 @@ _OF_TESTS = (
         default="two-sided",
         show_default=True,
         panel=_PANEL,
-        help="'less': the target's values are smaller. Not for anderson.",
+        help="'less': the target's values are smaller (ks, as SciPy's: greater). Not for anderson.",
     ),
     option(
         "--method",
         type=click.Choice(get_args(Method)),
         panel=_PANEL,
-        help="wilcoxon: how p-values are found; asymptotic where not given.",
+        help="wilcoxon, ks: how p-values are found; asymptotic and auto where not given.",
     ),
     option(
         "--continuity/--no-continuity",
