@@ -18,12 +18,12 @@
 //! ([`super::source::gene_histogram`]), where not they are sorted once ([`super::source::sorted`]).
 //! The choice looks at the gene's values and never changes a number.
 
-use super::column::{Column, Record};
+use super::column::Record;
 use super::pair::Pair;
 use super::plan::MOST_BINS;
-use super::request::GeneRequest;
+use super::request::{GeneRequest, describe};
 use super::source::gene_histogram::GeneHistogram;
-use super::source::sorted::{GroupSums, Sample, SortedGene};
+use super::source::sorted::{Sample, SortedGene};
 use super::test::{Prepared, Scratch, Test, write_wilcoxon};
 use crate::cast::{narrow, place};
 use crate::error::Result;
@@ -38,8 +38,7 @@ pub struct GeneKernel<V> {
     sorted: SortedGene,
     prepared: Prepared,
     scratch: Scratch,
-    /// For strata: the sums over all of them, and one stratum's cells.
-    sums: GroupSums,
+    /// For strata: each target's sum over all of them, and one stratum's cells.
     stratified: Vec<StratifiedSum>,
     split: Split<V>,
     most_bins: usize,
@@ -52,7 +51,6 @@ impl<V> Default for GeneKernel<V> {
             sorted: SortedGene::default(),
             prepared: Prepared::default(),
             scratch: Scratch::default(),
-            sums: GroupSums::default(),
             stratified: Vec::new(),
             split: Split::default(),
             most_bins: MOST_BINS,
@@ -135,26 +133,25 @@ impl<V: Value> GeneKernel<V> {
         let Test::Wilcoxon(options) = request.test else { return };
         self.stratified.clear();
         self.stratified.resize(request.n_targets(), StratifiedSum::default());
-        self.sums.start(request);
+        self.sorted.sums.start(request);
         let groups = request.sizes.len();
         let mut split = std::mem::take(&mut self.split);
         split.fill(sample, strata.len() / groups, groups);
         for (stratum, sizes) in strata.chunks_exact(groups).enumerate() {
             let sample = split.stratum(stratum, sample, groups);
-            self.sums.add(&sample, request);
+            self.sorted.sums.add(&sample, request);
             let cells = sizes.iter().sum();
             let request = GeneRequest { sizes, strata: None, cells, ..*request };
             self.rank_stratum(&sample, &request, options);
         }
         self.split = split;
-        self.sums.finish(request);
+        self.sorted.sums.finish(request);
         for (t, sum) in self.stratified.iter().enumerate() {
             let mut record = Record::EMPTY;
             if let Some(test) = sum.scored(options.alternative) {
                 write_wilcoxon(&test, &mut record);
             }
-            (record[Column::TargetMean], record[Column::ReferenceMean]) =
-                self.sums.means(t, request);
+            describe(&mut self.sorted.pair(t, request), &mut record);
             out(t, record);
         }
     }
@@ -241,6 +238,7 @@ impl<V: Value> Split<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::column::Column;
     use crate::engine::design::Reference;
     use crate::engine::request::Scale;
     use crate::stats::anderson::{self, AndersonSum};

@@ -146,7 +146,13 @@ impl GeneRequest<'_> {
         if self.auroc && !matches!(self.test, Test::Wilcoxon(_)) {
             record[Column::Auroc] = pair.rank_sum().auroc();
         }
-        (record[Column::TargetMean], record[Column::ReferenceMean]) = pair.means();
+        describe(pair, &mut record);
         record
     }
+}
+
+/// Writes the columns that describe both samples, whatever the test.
+#[inline]
+pub(super) fn describe<P: Pair>(pair: &mut P, record: &mut Record) {
+    (record[Column::TargetMean], record[Column::ReferenceMean]) = pair.means();
 }

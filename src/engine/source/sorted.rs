@@ -353,7 +353,8 @@ pub struct SortedGene {
     ranks: Ranks,
     runs: GroupRuns,
     moments: GroupMoments,
-    sums: GroupSums,
+    /// What is averaged; of strata that of all of them.
+    pub sums: GroupSums,
 }
 
 impl SortedGene {
