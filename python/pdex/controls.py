@@ -14,9 +14,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex.io.memory import presence
 from pdex.io.source import SKIP, piece_size
-from pdex.options import complete
 from pdex.work import feed
 
 if TYPE_CHECKING:
@@ -78,8 +76,8 @@ class Plan:
 
     @property
     def n_jobs(self) -> int:
-        """How many times each gene is looked at; once more for its non-zero cells."""
-        return len(self.codes) + len(self.shuffled) + 1
+        """How many times each gene is looked at."""
+        return len(self.codes) + len(self.shuffled)
 
 
 def splits(
@@ -202,51 +200,23 @@ class Run:
         Counts are shuffles x (p-values that are judged, those at most each alpha).
         """
         jobs = [self._job(codes, plan.n_targets, len(self.genes)) for codes in plan.codes]
-        nonzero = []
         counts = np.zeros((len(plan.shuffled), 1 + len(ALPHAS)), dtype=np.int64)
-        # A quarter is kept for the marks of non-zero values, a byte each.
-        budget = piece_size(self.memory) * 3 // 4
+        budget = piece_size(self.memory)
         for piece in self.source.pieces(self.genes, self.threads, budget, bar.read):
             for job in jobs:
                 feed(job, self.source, [piece], bar)
-            here = self._nonzero(piece, plan.codes[0], bar)
-            nonzero.append(here)
-            judged = is_judged(plan, here, min_expected)
             for codes, count in zip(plan.shuffled, counts, strict=True):
-                count += self._count(piece, codes, judged, bar)
+                count += self._count(piece, codes, (plan, min_expected), bar)
         parts = [job.finish(1e-9, "target") for job in jobs]
         columns = [pl.concat(column) for column in zip(*parts, strict=True)]
-        return columns, np.concatenate(nonzero or [np.zeros(0, np.int64)]), counts
-
-    def _nonzero(self, piece: Piece, codes: Codes, bar: Progress) -> Counts:
-        """Return how many control cells are non-zero, for each gene of a piece."""
-        first, matrix, local = piece
-        one = np.where(codes == SKIP, SKIP, (codes == 1).astype(np.uint32))
-        job = _pdex.Job(
-            one,
-            1,
-            True,
-            len(local),
-            "ttest",
-            complete("ttest", {}, "two-sided"),
-            "plain",
-            self.threads,
-        )
-        feed(job, self.source, [(first, presence(matrix), local)], bar)
-        found = {column.name: column.to_numpy() for column in job.finish(0.0, "target")}
-        total = (
-            found["n_target"] * found["target_mean"]
-            + found["n_reference"] * found["reference_mean"]
-        )
-        count: Counts = np.rint(total).astype(np.int64)
-        return count
+        return columns, _nonzero(parts[0], len(self.genes)), counts
 
     def _count(
-        self, piece: Piece, codes: Codes, judged: npt.NDArray[np.bool_], bar: Progress
+        self, piece: Piece, codes: Codes, bounds: tuple[Plan, float], bar: Progress
     ) -> Counts:
         """Return how many p-values of a piece are judged, and at most each alpha."""
-        first, matrix, local = piece
-        n_targets = len(judged)
+        (first, matrix, local), (plan, min_expected) = piece, bounds
+        n_targets = len(plan.sizes)
         # A fifth of the memory for numbers; most is the source's.
         step = max(1, self.memory // 5 // (_BYTES * n_targets))
         count = np.zeros(1 + len(ALPHAS), dtype=np.int64)
@@ -254,13 +224,23 @@ class Run:
             part = local[start : start + step]
             job = self._job(codes, n_targets, len(part))
             feed(job, self.source, [(first, matrix, part)], bar)
-            columns = {column.name: column for column in job.finish(0.0, "target")}
-            p = columns["p_value"].to_numpy().reshape(n_targets, len(part))
-            count += tally(p[judged[:, start : start + step]])
+            columns = job.finish(0.0, "target")
+            judged = is_judged(plan, _nonzero(columns, len(part)), min_expected)
+            (p,) = (column.to_numpy() for column in columns if column.name == "p_value")
+            count += tally(p.reshape(judged.shape)[judged])
         return count
 
     def _job(self, codes: Codes, n_targets: int, n_genes: int) -> _pdex.Job:
         return _pdex.Job(codes, n_targets, True, n_genes, *self.question, self.threads, self.strata)
+
+
+def _nonzero(columns: list[pl.Series], n_genes: int) -> Counts:
+    """Return how many control cells are non-zero, for each gene of a job against the rest."""
+    found = {column.name: column.head(n_genes).to_numpy() for column in columns}
+    target = found["n_target"] * found["target_fraction"]
+    both = target + found["n_reference"] * found["reference_fraction"]
+    count: Counts = np.rint(both).astype(np.int64)
+    return count
 
 
 def is_judged(plan: Plan, nonzero: Counts, min_expected: float) -> npt.NDArray[np.bool_]:

@@ -206,7 +206,7 @@ def de(
     output
         Write the result to this file (``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or
         ``.tsv``) rather than to memory, which it need not fit: numbers wait in a nameless file
-        beside it that takes up to 56 bytes a row. The file appears when it is whole. With
+        beside it that takes up to 72 bytes a row. The file appears when it is whole. With
         ``fdr="all"`` all p-values are in memory at once, some 32 bytes a row.
     progress
         Show a bar for work longer than a second; None: only on a terminal.
@@ -223,7 +223,8 @@ def de(
         A row for each target and gene, targets in order, genes in the order of ``var``:
         ``target`` and ``feature`` (Enum), ``n_target``, ``n_reference``, ``target_mean``,
         ``reference_mean``, ``log2_fold_change``, ``percent_change`` (of the reference, as a
-        fraction), ``statistic``, ``p_value``, ``neg_log10_p``, ``fdr``, and the test's own:
+        fraction), ``target_fraction`` and ``reference_fraction`` (the shares of cells with a value
+        other than 0), ``statistic``, ``p_value``, ``neg_log10_p``, ``fdr``, and the test's own:
         ``z_score`` and ``auroc``, or ``df``; ``auroc`` where asked for. With ``output``, a lazy
         frame of the file.
 
@@ -253,7 +254,7 @@ def de(
     >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
     >>> result = pdex.de(screen, "target", test="wilcoxon")
     >>> result.shape
-    (60, 14)
+    (60, 16)
     """
     full = complete(test, options, alternative)
     if strata is not None:

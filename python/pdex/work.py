@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pdex.io.source import Piece, Source
-
-#: Bytes of numbers of one target and gene, at most.
-_CELL = 8 * 7
+#: The part of the memory that numbers take which wait to be written; most is the source's.
+_SHARE = 5
 
 
 @dataclass
@@ -89,10 +88,10 @@ class Work:
         `finish` is the pseudocount and what p-values are adjusted over.
         """
         n_targets = self.design[1]
+        cell = 8 * len(self._job(0).measured())
         with Spill(path.parent, n_targets) as spill, stage("test and write"):
             for first, matrix, local in self._pieces(bar):
-                # A fifth of the memory for numbers; most is the source's.
-                step = max(1, self.memory // 5 // (_CELL * n_targets))
+                step = max(1, self.memory // _SHARE // (cell * n_targets))
                 for start in range(0, len(local), step):
                     part = local[start : start + step]
                     job = self._job(len(part))

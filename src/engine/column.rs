@@ -18,6 +18,10 @@ pub enum Column {
     TargetMean,
     /// Mean of the cells that it is compared with.
     ReferenceMean,
+    /// The share of the target's cells with a value other than 0.
+    TargetFraction,
+    /// That of the cells that it is compared with.
+    ReferenceFraction,
     /// The test's statistic.
     Statistic,
     PValue,
@@ -52,13 +56,15 @@ impl Column {
     pub const MEASURED: usize = Self::NTarget as usize;
 
     /// All columns in the order of a result.
-    pub const ORDER: [Self; 13] = [
+    pub const ORDER: [Self; 15] = [
         Self::NTarget,
         Self::NReference,
         Self::TargetMean,
         Self::ReferenceMean,
         Self::Log2FoldChange,
         Self::PercentChange,
+        Self::TargetFraction,
+        Self::ReferenceFraction,
         Self::Statistic,
         Self::PValue,
         Self::NegLog10P,
@@ -69,8 +75,18 @@ impl Column {
     ];
 
     /// The columns that every test has.
-    const COMMON: [Self; 5] =
-        [Self::TargetMean, Self::ReferenceMean, Self::Statistic, Self::PValue, Self::NegLog10P];
+    const COMMON: [Self; 7] = [
+        Self::TargetMean,
+        Self::ReferenceMean,
+        Self::TargetFraction,
+        Self::ReferenceFraction,
+        Self::Statistic,
+        Self::PValue,
+        Self::NegLog10P,
+    ];
+
+    /// The columns that a whole job's result has and an expression's has not.
+    const OF_JOBS: [Self; 2] = [Self::TargetFraction, Self::ReferenceFraction];
 
     /// The column's name in results.
     #[must_use]
@@ -78,6 +94,8 @@ impl Column {
         match self {
             Self::TargetMean => "target_mean",
             Self::ReferenceMean => "reference_mean",
+            Self::TargetFraction => "target_fraction",
+            Self::ReferenceFraction => "reference_fraction",
             Self::Statistic => "statistic",
             Self::PValue => "p_value",
             Self::NegLog10P => "neg_log10_p",
@@ -123,7 +141,8 @@ impl Column {
 
     /// The columns of an expression's result: sizes, and what is measured.
     pub fn of_expression(own: &'static [Self]) -> impl Iterator<Item = Self> {
-        [Self::NTarget, Self::NReference].into_iter().chain(Self::measured(own))
+        let measured = Self::measured(own).filter(|column| !Self::OF_JOBS.contains(column));
+        [Self::NTarget, Self::NReference].into_iter().chain(measured)
     }
 }
 
@@ -180,9 +199,30 @@ mod tests {
         let names = |columns: Vec<Column>| columns.iter().map(|c| c.name()).collect::<Vec<_>>();
         assert_eq!(
             names(Column::measured(own).collect()),
-            ["target_mean", "reference_mean", "statistic", "p_value", "neg_log10_p", "df", "auroc"]
+            [
+                "target_mean",
+                "reference_mean",
+                "target_fraction",
+                "reference_fraction",
+                "statistic",
+                "p_value",
+                "neg_log10_p",
+                "df",
+                "auroc"
+            ]
         );
-        assert_eq!(Column::finished(own).count(), 12);
-        assert_eq!(names(Column::of_expression(&[]).take(3).collect())[2], "target_mean");
+        assert_eq!(Column::finished(own).count(), 14);
+        assert_eq!(
+            names(Column::of_expression(&[]).collect()),
+            [
+                "n_target",
+                "n_reference",
+                "target_mean",
+                "reference_mean",
+                "statistic",
+                "p_value",
+                "neg_log10_p"
+            ]
+        );
     }
 }

@@ -18,4 +18,7 @@ pub trait Pair {
 
     /// Means of both samples on the natural scale; NaN for an empty one.
     fn means(&mut self) -> (f64, f64);
+
+    /// Shares of cells with a value other than 0 in both samples; NaN for an empty one.
+    fn fractions(&mut self) -> (f64, f64);
 }

@@ -155,4 +155,5 @@ impl GeneRequest<'_> {
 #[inline]
 pub(super) fn describe<P: Pair>(pair: &mut P, record: &mut Record) {
     (record[Column::TargetMean], record[Column::ReferenceMean]) = pair.means();
+    (record[Column::TargetFraction], record[Column::ReferenceFraction]) = pair.fractions();
 }

@@ -268,11 +268,12 @@ def test_null_data_are_calibrated(test, by):
 
 @pytest.mark.parametrize("kind", ["guide effect", "batch"])
 def test_guides_that_differ_give_too_many_small_p_values(kind, test):
-    # Measured over 30 seeds: 0.10 to 0.19 for a guide's effect, 0.18 to 0.36 for batches.
+    # Measured over 30 seeds: 0.10 to 0.19 for a guide's effect, 0.18 to 0.36 for batches; by ks,
+    # which ties make conservative, 0.09 to 0.13 and 0.09 to 0.20.
     for seed in range(4):
         found = run(simulate(seed, kind), by="guide", test=test, n_splits=20, seed=seed)
         assert found.verdict == "too many small p-values"
-        assert found.summary["fraction"][0] > 0.1
+        assert found.summary["fraction"][0] > (0.08 if test == "ks" else 0.1)
         if kind == "guide effect":
             first = found.comparisons.sort("at_0.05", descending=True)["target"][0]
             assert first == "nt0"

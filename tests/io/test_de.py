@@ -23,7 +23,7 @@ TESTS = list(EXTRAS)
 TESTED = ["n_target", "n_reference", "target_mean", "reference_mean"]
 TESTED += ["statistic", "p_value", "neg_log10_p"]
 COLUMNS = ["target", "feature", *TESTED[:4], "log2_fold_change", "percent_change"]
-COLUMNS += ["statistic", "p_value", "neg_log10_p", "fdr"]
+COLUMNS += ["target_fraction", "reference_fraction", "statistic", "p_value", "neg_log10_p", "fdr"]
 LABELS = ["T2", "T0", "ctrl", "T1"]
 MAKERS = [np.ascontiguousarray, np.asfortranarray, sp.csr_matrix, sp.csc_matrix]
 
@@ -184,6 +184,23 @@ def test_no_layout_changes_a_bit(rng, test, reference, mean):
     ]
     for table in tables[1:]:
         assert_frame_equal(table, tables[0], check_exact=True)
+
+
+@pytest.mark.parametrize("reference", ["ctrl", "rest"])
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_fractions_are_shares_of_cells_other_than_0(rng, test, kind, make, reference):
+    x = KINDS[kind](rng, (230, 9)).astype(float)
+    data = make(x)
+    stored_values = data.data if sp.issparse(data) else data
+    zeros = rng.random(stored_values.shape) < 0.1
+    stored_values[zeros] = 0 if kind == "counts" else -0.0  # zeros that are stored
+    data = screen(rng, x=data)
+    dense = data.X.toarray() if sp.issparse(data.X) else data.X
+    got = run(data, test, reference=reference)
+    pairs = every_sample(stored(data, dense), got, reference)
+    expected = [[np.mean(sample != 0) for sample in pair] for pair in pairs]
+    assert got.select("target_fraction", "reference_fraction").rows() == [*map(tuple, expected)]
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint64"])

@@ -27,7 +27,7 @@ def screen():
 @pytest.fixture
 def small_parts(monkeypatch):
     """Five genes at a time, and three targets a row group."""
-    monkeypatch.setattr(pdex.work, "_CELL", 100_000_000 // 5 // (9 * 5))
+    monkeypatch.setattr(pdex.work, "_SHARE", 100_000_000 // (9 * 5 * 72))
     monkeypatch.setattr(pdex.work, "ROWS", 3 * 37)
 
 

@@ -301,6 +301,14 @@ def test_one_stratum_is_the_test_without_continuity(screen):
     )
 
 
+@pytest.mark.parametrize("reference", ["ctrl", "rest"])
+def test_fractions_are_of_all_cells_that_have_a_stratum(screen, reference):
+    columns = ["target_fraction", "reference_fraction"]
+    got = pdex.de(screen, "target", reference=reference, strata="batch").select(columns)
+    assert_frame_equal(got, pdex.de(screen, "target", reference=reference).select(columns))
+    assert got.to_series().n_unique() > 5
+
+
 def test_cells_without_a_stratum_are_left_out(screen, rng):
     hidden = rng.random(screen.n_obs) < 0.2
     screen.obs["batch"] = screen.obs["batch"].astype(object)

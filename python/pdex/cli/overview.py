@@ -36,8 +36,8 @@ _RANKS = {name: rank for rank, name in enumerate(_CONTROLS.split())}
 _COLUMN = re.compile("target|gene|perturb|condition|treatment|knock|guide|sgrna|drug", re.I)
 #: Integer columns of more values are measurements.
 _MOST_LABELS = 1000
-#: Bytes of a row beside its two labels: two numbers of cells, ten of Float64.
-_ROW = 2 * 4 + 10 * 8
+#: Bytes of a row beside its two labels: two numbers of cells, twelve of Float64.
+_ROW = 2 * 4 + 12 * 8
 
 
 def overview(path: Path) -> Facts:

@@ -18,7 +18,6 @@ import numpy as np
 
 from pdex import _pdex
 from pdex.io import backed
-from pdex.io.memory import presence
 from pdex.io.source import (
     SKIP,
     Source,
@@ -32,17 +31,12 @@ from pdex.options import choose, complete, flag
 from pdex.work import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
     import pandas as pd
     from anndata import AnnData
 
-    from pdex.io.memory import Matrix
     from pdex.io.source import Groups
 
-    #: What is done to a piece before it is tested.
-    Change: TypeAlias = Callable[[Matrix], Matrix]
     Table: TypeAlias = npt.NDArray[np.float64]
 
 logger: logging.Logger = logging.getLogger("pdex")
@@ -230,7 +224,8 @@ def rank_genes_groups(
     _check_sizes(comparison, method)
     work = _Work(source, genes, comparison, n_threads(None))
     _warn_of_counts(work)
-    found = _test(work, method, tie_correct, adata.uns.get("log1p", {}).get("base"))
+    columns = work.run(method, tie_correct)
+    found = _found(columns, method, adata.uns.get("log1p", {}).get("base"))
     found["pvals_adj"] = _adjust(found["pvals"], corr_method)
     order = _rank(found["scores"], n_top, by_abs)
     params = {
@@ -243,10 +238,10 @@ def rank_genes_groups(
     }
     result: dict[str, Any] = {"params": params}
     if pts:
-        result.update(_expressing(work, var_names[genes]))
-    columns = {name: np.take_along_axis(table, order, axis=1) for name, table in found.items()}
-    columns["names"] = np.asarray(var_names, dtype=object)[genes][order]
-    result.update(_records(columns, comparison.targets))
+        result.update(_expressing(columns, comparison, var_names[genes]))
+    ranked = {name: np.take_along_axis(table, order, axis=1) for name, table in found.items()}
+    ranked["names"] = np.asarray(var_names, dtype=object)[genes][order]
+    result.update(_records(ranked, comparison.targets))
     adata = adata.copy() if copy else adata
     adata.uns[key] = result
     if labels.dtype != adata.obs[groupby].dtype:
@@ -427,36 +422,26 @@ class _Work:
     comparison: _Comparison
     threads: int
 
-    def run(
-        self, test: str, options: dict[str, Any], change: Change | None = None
-    ) -> dict[str, Table]:
+    def run(self, method: str, tie_correct: bool) -> dict[str, Table]:
         """Return the engine's columns, each as targets x genes."""
         comparison, n_genes = self.comparison, len(self.genes)
         n_targets = len(comparison.targets)
+        test, options, _ = _TESTS[method]
+        if method == "wilcoxon":
+            options = {**options, "tie_correct": tie_correct}
         options = complete(test, options, "two-sided")
         job = _pdex.Job(
             comparison.codes, n_targets, comparison.rest, n_genes, test, options, "plain",
             self.threads,
         )  # fmt: skip
         pieces = self.source.pieces(self.genes, self.threads, piece_size(None))
-        if change is not None:
-            pieces = ((first, change(x), local) for first, x, local in pieces)
         columns = run(job, self.source, pieces, n_genes, None, 0.0, "target")
         return {c.name: c.to_numpy().reshape(n_targets, n_genes) for c in columns}
 
-    def expressing(self) -> tuple[Table, Table]:
-        """Return the fractions of cells whose value is not 0, of targets and of the others."""
-        columns = self.run("ttest", {}, presence)
-        return columns["target_mean"], columns["reference_mean"]
 
-
-def _test(work: _Work, method: str, tie_correct: bool, base: float | None) -> dict[str, Table]:
+def _found(columns: dict[str, Table], method: str, base: float | None) -> dict[str, Table]:
     """Return scores, p-values (1 where undefined) and fold changes, of logarithms to `base`."""
-    test, options, score = _TESTS[method]
-    if method == "wilcoxon":
-        options = {**options, "tie_correct": tie_correct}
-    columns = work.run(test, options)
-    scores, pvals = columns[score], columns["p_value"]
+    scores, pvals = columns[_TESTS[method][2]], columns["p_value"]
     if method != "anderson":
         scores = np.where(np.isnan(scores), 0.0, scores)
     folds = _log_fold_changes(columns["target_mean"], columns["reference_mean"], base)
@@ -525,11 +510,13 @@ def _records(columns: dict[str, npt.NDArray[Any]], targets: list[str]) -> dict[s
     }
 
 
-def _expressing(work: _Work, var_names: pd.Index[str]) -> dict[str, pd.DataFrame]:
+def _expressing(
+    columns: dict[str, Table], comparison: _Comparison, var_names: pd.Index[str]
+) -> dict[str, pd.DataFrame]:
     """Return the frames pts and, against the rest, pts_rest: genes x groups."""
     import pandas as pd
 
-    comparison, (target, other) = work.comparison, work.expressing()
+    target, other = columns["target_fraction"], columns["reference_fraction"]
     pts = pd.DataFrame(target.T, index=var_names, columns=comparison.targets)
     if comparison.rest:
         rest = pd.DataFrame(other.T, index=var_names, columns=comparison.targets)

@@ -84,11 +84,6 @@ def compressed(
         raise ValueError(msg) from None
 
 
-def presence(matrix: Matrix) -> Matrix:
-    """Return the matrix with 1 for every value that is not 0."""
-    return matrix.with_values((matrix.values != 0).view(np.uint8))
-
-
 def matrix_of(x: Any, where: str, threads: int) -> Matrix:
     """Return the matrix of anything that AnnData keeps in memory; `where` names it in errors."""
     if isinstance(x, np.ma.MaskedArray):

@@ -378,6 +378,15 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
         }
         (scale.mean(target, n_target), scale.mean(other, n_reference))
     }
+
+    #[inline]
+    fn fractions(&mut self) -> (f64, f64) {
+        let ((n_target, n_reference), gene) = (self.sizes, self.shared.gene);
+        let target = self.binned().0 + wide(self.overflow.len());
+        let shared = gene.sums.cells + wide(gene.overflow.len());
+        let other = shared - if self.shared.pooled { target } else { 0 };
+        (real(target) / real(n_target), real(other) / real(n_reference))
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,9 @@
 //! Cost: sorting 2 passes, ranking 2 passes over the entries; O(groups) for zeros.
 
 use super::runs::{GroupCells, GroupRuns};
-use crate::cast::{cells as narrow_cells, low_half, low_place, narrow, place as at_place, wide};
+use crate::cast::{
+    cells as narrow_cells, low_half, low_place, narrow, place as at_place, real, wide,
+};
 use crate::engine::pair::Pair;
 use crate::engine::request::GeneRequest;
 use crate::engine::test::Needs;
@@ -287,9 +289,13 @@ impl Sorted {
     }
 }
 
-/// Sums of transformed values, in double-double words: bit-identical for any order of addition.
+/// Zeros, and sums of transformed values in double-double words: bit-identical for any order of
+/// addition.
 #[derive(Debug, Default)]
 pub struct GroupSums {
+    /// Cells with the value 0, for each group and of all groups.
+    zeros: Vec<u64>,
+    all_zeros: u64,
     /// For each group.
     sums: Vec<DoubleDouble>,
     /// Against the rest, for each group that of all others.
@@ -299,12 +305,15 @@ pub struct GroupSums {
 impl GroupSums {
     /// Starts with no cells.
     pub fn start(&mut self, request: &GeneRequest) {
+        self.zeros.clear();
+        self.zeros.resize(request.sizes.len(), 0);
         self.sums.clear();
         self.sums.resize(request.sizes.len(), DoubleDouble::default());
     }
 
     /// Adds cells to their groups.
     pub fn add<V: Value>(&mut self, sample: &Sample<V>, request: &GeneRequest) {
+        self.zeros.iter_mut().zip(sample.zeros).for_each(|(sum, zeros)| *sum += zeros);
         let mut natural = [0.0; 128];
         for (number, entries) in sample.entries.chunks(natural.len()).enumerate() {
             let natural = &mut natural[..entries.len()];
@@ -327,6 +336,7 @@ impl GroupSums {
 
     /// Against the rest, sums all other groups of each: added, never subtracted.
     pub fn finish(&mut self, request: &GeneRequest) {
+        self.all_zeros = self.zeros.iter().sum();
         if request.is_pooled() {
             let merge = |a: &DoubleDouble, b: &DoubleDouble| {
                 let mut sum = *a;
@@ -343,6 +353,14 @@ impl GroupSums {
         let (n1, n2) = request.pair(t);
         let other = if request.is_pooled() { self.others[t + 1] } else { self.sums[0] };
         (request.scale.mean(self.sums[t + 1], n1), request.scale.mean(other, n2))
+    }
+
+    /// The shares of cells with a value other than 0, likewise.
+    #[must_use]
+    pub fn fractions(&self, t: usize, request: &GeneRequest) -> (f64, f64) {
+        let ((n1, n2), zeros) = (request.pair(t), self.zeros[t + 1]);
+        let others = if request.is_pooled() { self.all_zeros - zeros } else { self.zeros[0] };
+        (real(n1 - zeros) / real(n1), real(n2 - others) / real(n2))
     }
 }
 
@@ -442,6 +460,10 @@ impl Pair for SortedPair<'_> {
 
     fn means(&mut self) -> (f64, f64) {
         self.gene.sums.means(self.t, self.request)
+    }
+
+    fn fractions(&mut self) -> (f64, f64) {
+        self.gene.sums.fractions(self.t, self.request)
     }
 }
 
