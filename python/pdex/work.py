@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pdex.io.source import Piece, Source
+
 #: The part of the memory that numbers take which wait to be written; most is the source's.
 _SHARE = 5
 

@@ -185,16 +185,6 @@ impl Matrix {
         }
     }
 
-    /// The same cells and genes with other values, as many: what was checked is not checked again.
-    fn with_values(&self, py: Python, values: Py<PyAny>) -> Self {
-        let compressed = self.compressed.as_ref().map(|c| Compressed {
-            indices: c.indices.clone_ref(py),
-            indptr: c.indptr.clone_ref(py),
-            checked: c.checked,
-        });
-        Self { layout: self.layout, shape: self.shape, values, compressed }
-    }
-
     #[getter]
     fn layout(&self) -> &'static str {
         self.layout.name()
