@@ -13,7 +13,7 @@ use super::pool::{Monitor, Workers};
 use super::request::{GeneRequest, Request};
 use super::source::group_histograms::{self, Context, Strips, Walk};
 use super::source::group_rows::GroupRows;
-use super::source::sorted::Sample;
+use super::source::sample::Sample;
 use super::table::Table;
 use crate::cast::place;
 use crate::error::{Error, ErrorKind, Result};

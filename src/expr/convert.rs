@@ -19,7 +19,7 @@ use crate::engine::column::{Column, Record};
 use crate::engine::design::{Reference, pair};
 use crate::engine::gene::GeneKernel;
 use crate::engine::request::{GeneRequest, Scale};
-use crate::engine::source::sorted::Sample;
+use crate::engine::source::sample::Sample;
 use crate::engine::test::Test;
 use crate::error::{ErrorKind, Result};
 use crate::matrix::{Entry, SKIP, Value};

@@ -17,7 +17,7 @@
 //! A test that looks at the target's own runs alone costs O(own), whatever the number of shared ones.
 
 #[cfg(any(test, feature = "testing"))]
-use super::wilcoxon::{RankSum, tie_term};
+use super::wilcoxon::{RankSum, RankSumState};
 use crate::cast::{cells, narrow, place};
 
 /// The runs that all targets of one gene are compared with.
@@ -177,14 +177,9 @@ impl PairRuns<'_> {
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn rank_sum(&self) -> RankSum {
-        let (mut twice_u, mut below, mut ties) = (0, 0, 0);
-        self.for_each(|target, other| {
-            twice_u += target * (2 * below + other);
-            below += other;
-            ties += tie_term(target + other);
-        });
-        let &Self { n_target, n_reference, .. } = self;
-        RankSum { n_target, n_reference, twice_u, ties }
+        let mut state = RankSumState::default();
+        self.for_each(|target, other| state.push(target, other));
+        state.finish(self.n_target, self.n_reference)
     }
 
     /// True if the runs are what callers promise: own runs ascend and have cells, none stands alone

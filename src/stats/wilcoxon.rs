@@ -121,6 +121,43 @@ pub struct RankSum {
     pub ties: u128,
 }
 
+/// A rank sum while it is filled, run by run in ascending order of value.
+///
+/// # Examples
+/// ```
+/// use pdex::stats::wilcoxon::RankSumState;
+/// // x = [2, 5], y = [1, 2, 3]: the runs of 1, 2, 3 and 5
+/// let mut state = RankSumState::default();
+/// for (target, other) in [(0, 1), (1, 1), (0, 1), (1, 0)] {
+///     state.push(target, other);
+/// }
+/// let sum = state.finish(2, 3);
+/// assert_eq!((sum.twice_u, sum.ties), (9, 6));
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RankSumState {
+    twice_u: u64,
+    below: u64,
+    ties: u128,
+}
+
+impl RankSumState {
+    /// Adds the next larger distinct value: how many cells of either sample have it.
+    #[inline]
+    pub fn push(&mut self, target: u64, other: u64) {
+        self.twice_u += target * (2 * self.below + other);
+        self.below += other;
+        self.ties += tie_term(target + other);
+    }
+
+    /// The rank sum of samples of these sizes.
+    #[must_use]
+    pub fn finish(self, n_target: u64, n_reference: u64) -> RankSum {
+        let Self { twice_u, ties, .. } = self;
+        RankSum { n_target, n_reference, twice_u, ties }
+    }
+}
+
 /// One comparison's result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Wilcoxon {

@@ -2,7 +2,7 @@
 
 use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, Sums, rank_bins};
 use super::overflow::Ascending;
-use super::sorted::Sample;
+use super::sample::Sample;
 use crate::cast::{cells, place, real_length};
 use crate::engine::request::{GeneRequest, Scale};
 use crate::engine::test::Prepared;

@@ -28,7 +28,7 @@ use crate::matrix::Value;
 use crate::stats::double_double::DoubleDouble;
 use crate::stats::moments::{GroupMoments, Moments, PowerSums};
 use crate::stats::runs::{OwnRun, PairRuns};
-use crate::stats::wilcoxon::{RankSum, tie_growth, tie_term};
+use crate::stats::wilcoxon::{RankSum, RankSumState, tie_growth, tie_term};
 use multiversion::multiversion;
 
 /// Samples up to this size pool fewer than 2^17 cells, whose cube is below 2^53.
@@ -315,14 +315,9 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
         if self.is_plain() {
             return self.rank_sum_of_bins();
         }
-        let (n_target, n_reference) = self.sizes;
-        let (mut twice_u, mut below, mut ties) = (0, 0, 0);
-        self.each_value(|_, target, other| {
-            twice_u += target * (2 * below + other);
-            below += other;
-            ties += tie_term(target + other);
-        });
-        RankSum { n_target, n_reference, twice_u, ties }
+        let mut state = RankSumState::default();
+        self.each_value(|_, target, other| state.push(target, other));
+        state.finish(self.sizes.0, self.sizes.1)
     }
 
     fn runs(&mut self) -> PairRuns<'_> {

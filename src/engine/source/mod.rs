@@ -6,13 +6,14 @@
 //! group_histograms   their source where cells are stored one after the other: each group walked once
 //! gene_histogram     their source where genes are: one gene's table of group x count
 //! overflow           values that a histogram has no bin for
+//! sample             one gene's cells with their groups; zeros and sums of each group
 //! sorted             all other values: one sort, and the ranks of every group
 //! runs               the runs of equal values of every group, from sorted or weighted values
 //! group_rows         each group's cells
 //! ```
 //!
 //! # To add a source
-//! 1. Implement [`super::pair::Pair`] for one target and what it is compared with: all four views, exact.
+//! 1. Implement [`super::pair::Pair`] for one target and what it is compared with: all views, exact.
 //! 2. Fill it in [`super::gene`] (gene by gene) or [`super::run`] (cell by cell).
 //! 3. Hold it to the others in the property test `every_layout_and_source_gives_one_table`.
 
@@ -23,4 +24,5 @@ pub(crate) mod group_rows;
 pub mod histogram;
 mod overflow;
 mod runs;
+pub mod sample;
 pub mod sorted;
