@@ -12,6 +12,7 @@
 //! pool     the process's threads, and workers that keep their scratch
 //! run      the drive: strips and blocks through all workers
 //! table    what was measured, and what is derived from it
+//! pages    the memory of long columns
 //! fdr      Benjamini and Hochberg's adjustment of any number of p-values, in parallel
 //! long     the long frame of some genes
 //! ```
@@ -23,6 +24,7 @@ pub mod design;
 pub mod fdr;
 pub mod gene;
 pub mod long;
+mod pages;
 pub mod pair;
 pub mod plan;
 pub mod pool;

@@ -88,6 +88,9 @@ impl Run<'_> {
         if genes.is_empty() || design.n_targets() == 0 {
             return Ok(());
         }
+        if first == 0 {
+            table.touch();
+        }
         let named = |error: Error| {
             error.map_kind(|kind| match kind {
                 ErrorKind::NotANumber { gene, .. } => {

@@ -6,6 +6,7 @@
 use super::column::{Column, Record};
 use super::design::Design;
 use super::fdr::adjust_all;
+use super::pages::{touch, untouched, zeros};
 use super::test::Test;
 use crate::cast::cells;
 use crate::error::{Error, ErrorKind, Result};
@@ -99,8 +100,8 @@ impl Table {
     pub fn new(n_targets: usize, n_genes: usize, own: &'static [Column]) -> Self {
         let mut table = Self { n_targets, n_genes, own, ..Self::default() };
         for column in Column::measured(own) {
-            // Zeroed memory is first touched when it is written, by several threads at once.
-            table.columns[column as usize] = vec![0.0; n_targets * n_genes];
+            // First touched when it is written, by several threads at once.
+            table.columns[column as usize] = untouched(n_targets * n_genes);
         }
         table
     }
@@ -136,6 +137,11 @@ impl Table {
         self.complete(test);
         let Self { mut columns, own, .. } = self;
         Column::measured(own).map(|column| std::mem::take(&mut columns[column as usize])).collect()
+    }
+
+    /// Has the memory of all columns handed out, by all threads, before the first number is written.
+    pub(super) fn touch(&mut self) {
+        self.columns.iter_mut().for_each(|column| touch(column));
     }
 
     /// The number of genes of each target.
@@ -205,7 +211,7 @@ impl Table {
         self.complete(test);
         let genes = self.n_genes.max(1);
         let size = |pick: fn((u64, u64)) -> u64| {
-            let mut sizes = vec![0; self.n_targets * self.n_genes];
+            let mut sizes = zeros(self.n_targets * self.n_genes);
             let each = sizes.par_chunks_mut(genes).zip(targets.clone());
             each.for_each(|(sizes, t)| sizes.fill(cells(pick(design.pair(t)))));
             Numbers::Counts(sizes)
@@ -236,7 +242,7 @@ impl Table {
     fn changes(&self, pseudocount: f64) -> (Vec<f64>, Vec<f64>) {
         let (targets, references) = (&self[Column::TargetMean], &self[Column::ReferenceMean]);
         let genes = self.n_genes.max(1);
-        let (mut folds, mut percents) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
+        let (mut folds, mut percents) = (zeros(targets.len()), zeros(targets.len()));
         let means = targets.par_chunks(genes).zip(references.par_chunks(genes));
         let columns = folds.par_chunks_mut(genes).zip(percents.par_chunks_mut(genes));
         columns.zip(means).for_each(|((folds, percents), means)| {
@@ -247,7 +253,7 @@ impl Table {
 
     fn adjusted(&self, family: Family) -> Vec<f64> {
         let p = &self[Column::PValue];
-        let mut fdr = vec![0.0; p.len()];
+        let mut fdr = zeros(p.len());
         match family {
             Family::All => adjust_all(p, &mut fdr),
             Family::Target => {
