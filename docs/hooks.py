@@ -29,9 +29,6 @@ PAGES = {
 #: Where docs/index.md says so, the site has README down to this heading.
 HERE, END = "<!-- README -->", "\n## More\n"
 
-#: Names of users to what the reference calls them: a module hides behind a function of its name.
-NAMES = {"pdex.de": "pdex.de.de", "pdex.pdex": "pdex.compat.v03.pdex"}
-
 _LINK = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\(|\\\[)(.*?)(?:\\\)|\\\])</\1>', re.S)
 _ROLE = re.compile(r":(?:func|class|mod|meth):<code>(?:~)?([\w.]+)</code>")
@@ -91,5 +88,4 @@ def relinked(text: str, folder: str, page: str) -> str:
 
 
 def _reference(name: str) -> str:
-    known = NAMES.get(name, name)
-    return f'<autoref optional identifier="{known}"><code>{name}</code></autoref>'
+    return f'<autoref optional identifier="{name}"><code>{name}</code></autoref>'

@@ -22,8 +22,6 @@ OTHERS = {
     "Calibration": "split_lower",
     "PdexNamespace": "pl.col",
 }
-#: The reference's name where a module hides behind a function.
-ANCHORS = {"pdex.de": "pdex.de.de", "pdex.pdex": "pdex.compat.v03.pdex"}
 FUNCTIONS = [
     f"{module.__name__}.{name}"
     for module in (pdex, pdex.pl, pdex.tl, pdex.datasets)
@@ -91,11 +89,7 @@ def test_parameters_named_together_have_a_type_each(pages):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_reference_has_every_function_with_its_parameters(pages, name):
-    texts = [
-        page.parts[anchor]
-        for page in pages.values()
-        if (anchor := ANCHORS.get(name, name)) in page.parts
-    ]
+    texts = [page.parts[name] for page in pages.values() if name in page.parts]
     assert len(texts) == 1, name
     function = getattr(sys.modules[name.rpartition(".")[0]], name.rpartition(".")[2])
     described = texts[0].partition("Parameters:")[2].partition("Examples:")[0]

@@ -13,14 +13,14 @@ the two-sample Anderson-Darling and the two-sample Kolmogorov-Smirnov test.
 """
 
 from pdex import datasets, pl, tl
+from pdex._calibration import Calibration, calibrate
+from pdex._compat.v01 import parallel_differential_expression
+from pdex._compat.v03 import DEFAULT_REFERENCE, PDEX_MODES, pdex
+from pdex._de import de
+from pdex._expressions import PdexNamespace, anderson, ks, ttest, wilcoxon
 from pdex._pdex import __version__
-from pdex.calibration import Calibration, calibrate
-from pdex.compat.v01 import parallel_differential_expression
-from pdex.compat.v03 import DEFAULT_REFERENCE, PDEX_MODES, pdex
-from pdex.de import de
-from pdex.expressions import PdexNamespace, anderson, ks, ttest, wilcoxon
-from pdex.io.frames import scan_anndata
-from pdex.plots.report import report
+from pdex._plotting.report import report
+from pdex._scan import scan_anndata
 
 __all__ = [
     "DEFAULT_REFERENCE",
@@ -42,3 +42,8 @@ __all__ = [
     "ttest",
     "wilcoxon",
 ]
+
+
+def __dir__() -> list[str]:
+    """Show what is public."""
+    return list(__all__)

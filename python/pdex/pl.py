@@ -8,9 +8,9 @@ Altair is what Polars itself draws with. A chart shows in a notebook, combines w
 - :func:`pvalues`: are the p-values of null comparisons uniform?
 """
 
-from pdex.plots.bars import top_genes
-from pdex.plots.heat import effects
-from pdex.plots.pvalues import pvalues
-from pdex.plots.scatter import ma, volcano
+from pdex._plotting.bars import top_genes
+from pdex._plotting.heat import effects
+from pdex._plotting.pvalues import pvalues
+from pdex._plotting.scatter import ma, volcano
 
 __all__ = ["effects", "ma", "pvalues", "top_genes", "volcano"]

@@ -5,8 +5,8 @@ import inspect
 import pdex
 import polars as pl
 import pytest
+from pdex._options import DEFAULTS
 from pdex.cli.calibrate import calibrate
-from pdex.options import DEFAULTS
 from polars.testing import assert_frame_equal
 
 

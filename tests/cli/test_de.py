@@ -8,10 +8,10 @@ from pathlib import Path
 import pdex
 import polars as pl
 import pytest
+from pdex._options import DEFAULTS
 from pdex.cli import show
 from pdex.cli.de import de
 from pdex.cli.show import p_text
-from pdex.options import DEFAULTS
 from polars.testing import assert_frame_equal
 
 WHOLE = pl.col("n_target", "n_reference").cast(pl.UInt32)

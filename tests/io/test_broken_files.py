@@ -14,7 +14,7 @@ import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from pdex.io.h5 import Array
+from pdex._io.h5 import Array
 from polars.testing import assert_frame_equal
 
 N_CELLS, N_GENES = 60, 8
@@ -433,9 +433,9 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch, storage):
         return read(self, *window)
 
     monkeypatch.setattr(Array, "read", cut)
-    dense = pdex.io.backed._dense
+    dense = pdex._io.backed._dense
     small = lambda x, where, how, _, span: dense(x, where, how, 1000, span)  # noqa: E731
-    monkeypatch.setattr(pdex.io.backed, "_dense", small)
+    monkeypatch.setattr(pdex._io.backed, "_dense", small)
     with pytest.raises(OSError, match=rf"{path}: dataset '/X' cannot be read: .*(cut|end of)"):
         de(path)
     assert len(windows) == 2

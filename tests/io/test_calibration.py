@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from pdex import controls, strata
-from pdex.io.source import open_source, read_groups
+from pdex._io.source import open_source, read_groups
 from polars.testing import assert_frame_equal
 from scipy import stats
 
@@ -321,7 +321,7 @@ def summary(**columns):
     ],
 )
 def test_the_rule(columns, place):
-    from pdex.calibration import _verdict
+    from pdex._calibration import _verdict
 
     assert _verdict(summary(**columns)) == VERDICTS[place]
 

@@ -9,32 +9,31 @@ import pytest
 MODULES = [
     "pdex.cli.app",
     "pdex.cli.show",
-    "pdex.calibration",
-    "pdex.expressions",
-    "pdex.de",
-    "pdex.io.frames",
-    "pdex.compat.scanpy",
-    "pdex.compat.v01",
-    "pdex.compat.v03",
+    "pdex._calibration",
+    "pdex._expressions",
+    "pdex._de",
+    "pdex._scan",
+    "pdex._compat.scanpy",
+    "pdex._compat.v01",
+    "pdex._compat.v03",
     "pdex.datasets",
-    "pdex.plots.bars",
-    "pdex.plots.heat",
-    "pdex.plots.pvalues",
-    "pdex.plots.report",
-    "pdex.plots.scatter",
+    "pdex._plotting.bars",
+    "pdex._plotting.heat",
+    "pdex._plotting.pvalues",
+    "pdex._plotting.report",
+    "pdex._plotting.scatter",
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
-    # importlib, since pdex.de the function hides pdex.de the module.
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted > 0
     assert found.failed == 0
 
 
 def test_the_demonstration_finds_what_was_planted(tmp_path, capsys):
-    from pdex.demo import main
+    from pdex._demo import main
 
     main(str(tmp_path / "demo.parquet"))
     table = pl.read_parquet(tmp_path / "demo.parquet")

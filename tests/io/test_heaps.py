@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pdex
 import pytest
-from pdex.io import heaps
+from pdex._io import heaps
 from polars.testing import assert_frame_equal
 
 MARK = b"GCOL\x01\x00\x00\x00"

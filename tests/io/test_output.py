@@ -27,8 +27,8 @@ def screen():
 @pytest.fixture
 def small_parts(monkeypatch):
     """Five genes at a time, and three targets a row group."""
-    monkeypatch.setattr(pdex.work, "_SHARE", 100_000_000 // (9 * 5 * 72))
-    monkeypatch.setattr(pdex.work, "ROWS", 3 * 37)
+    monkeypatch.setattr(pdex._engine, "_SHARE", 100_000_000 // (9 * 5 * 72))
+    monkeypatch.setattr(pdex._engine, "ROWS", 3 * 37)
 
 
 @pytest.mark.parametrize("fdr", ["target", "all"])
@@ -110,19 +110,19 @@ def test_a_failed_write_leaves_the_old_file(screen, tmp_path, monkeypatch):
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(pdex.output._SINKS, ".parquet", full)
+    monkeypatch.setitem(pdex._output._SINKS, ".parquet", full)
     with pytest.raises(OSError, match="No space left"):
         pdex.de(screen, "target", output=path)
     assert (os.listdir(tmp_path), path.read_text()) == (["de.parquet"], "old")
 
 
 SLOW = """
-import sys, pdex, pdex.work, numpy as np, anndata as ad, pandas as pd
-write = pdex.work.write
+import sys, pdex, pdex._engine, numpy as np, anndata as ad, pandas as pd
+write = pdex._engine.write
 def said(*words):
     print("writing", flush=True)
     write(*words)
-pdex.work.write = said
+pdex._engine.write = said
 rng = np.random.default_rng(1)
 labels = np.repeat([f"t{i}" for i in range(300)] + ["non-targeting"], 4)
 screen = ad.AnnData(rng.poisson(0.3, (len(labels), 30000)).astype(np.float32))
@@ -197,7 +197,7 @@ def test_from_a_file_in_many_pieces(screen, tmp_path, layout, monkeypatch):
     matrix = screen.X if layout != "dense" else screen.X.toarray()
     screen.X = getattr(matrix, f"to{layout}")() if layout != "dense" else matrix
     screen.write_h5ad(source)
-    monkeypatch.setattr(pdex.io.source, "_LEAST_MEMORY", 1)
+    monkeypatch.setattr(pdex._io.source, "_LEAST_MEMORY", 1)
     got = pdex.de(source, "target", output=tmp_path / "de.parquet", memory_limit=9_000)
     expected = pdex.de(screen, "target")
     assert_frame_equal(got.collect(), expected, check_exact=True)

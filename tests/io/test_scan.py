@@ -201,7 +201,7 @@ QUERIES = {
 @pytest.mark.parametrize("block", [2_000_000, 100])
 @pytest.mark.parametrize("query", QUERIES)
 def test_queries_equal_those_on_the_collected_frame(rng, monkeypatch, query, block, engine):
-    monkeypatch.setattr(pdex.io.frames, "_ROWS", block)
+    monkeypatch.setattr(pdex._scan, "_ROWS", block)
     data = screen(rng)
     data.X = sp.csr_matrix(data.X)
     lazy, order = QUERIES[query](scan(data)), query == "groups"
@@ -219,8 +219,8 @@ def test_a_filter_on_gene_and_head_reach_the_source(rng, monkeypatch):
         read.extend(genes.tolist())
         return long(matrix, codes, n_groups, genes, *rest)
 
-    monkeypatch.setattr(pdex.io.frames._pdex, "long", spy)
-    monkeypatch.setattr(pdex.io.frames, "_ROWS", 1)
+    monkeypatch.setattr(pdex._scan._pdex, "long", spy)
+    monkeypatch.setattr(pdex._scan, "_ROWS", 1)
     for query, genes in ((QUERIES["genes"], [2, 9, 11]), (QUERIES["empty head"], [])):
         query(scan(data)).collect()
         assert read == genes
@@ -313,10 +313,10 @@ def test_backed_equals_memory(rng, tmp_path, monkeypatch, layout, budget):
     data.layers["other"] = data.X.copy() if layout == "dense of bool" else data.X * 3
     data.write_h5ad(path := tmp_path / "screen.h5ad", compression="gzip")
     if budget is not None:
-        pieces = pdex.io.backed.pieces
+        pieces = pdex._io.backed.pieces
         small = lambda x, where, how, _, *span: pieces(x, where, how, budget, *span)  # noqa: E731
-        monkeypatch.setattr(pdex.io.backed, "pieces", small)
-        monkeypatch.setattr(pdex.io.backed, "_CHUNK", 500)
+        monkeypatch.setattr(pdex._io.backed, "pieces", small)
+        monkeypatch.setattr(pdex._io.backed, "_CHUNK", 500)
     backed = ad.read_h5ad(path, backed="r")
     for source in (backed, path, str(path)):
         for test in TESTS:

@@ -29,7 +29,7 @@ MODES = {"ref": {}, "all": {}, "on_target": {"gene_col": "own"}}
 LAYOUTS = {"dense": np.asarray, "csr": sp.csr_matrix, "csc": sp.csc_matrix}
 
 # importlib, since pdex.pdex the function is no way to the module.
-v03 = importlib.import_module("pdex.compat.v03")
+v03 = importlib.import_module("pdex._compat.v03")
 theirs = SimpleNamespace(**runpy.run_path(str(GOLDEN)))
 SCREEN = json.loads(GOLDEN.with_suffix(".json").read_text())["screen"]
 

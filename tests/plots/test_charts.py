@@ -321,7 +321,7 @@ def test_pvalues_histogram_and_quantiles(result, drawn):
 
 
 def test_the_band_holds_19_of_20_uniform_p_values():
-    from pdex.plots.nulls import quantiles
+    from pdex._plotting.nulls import quantiles
 
     rng = np.random.default_rng(2)
     plots = [quantiles(-np.log10(rng.random(500)), most=30) for _ in range(2_000)]
@@ -474,7 +474,7 @@ def test_the_legend_that_charts_share_counts_none_of_them(result):
 
 
 def test_labels_do_not_cover_each_other(rng):
-    from pdex.plots.thin import CHARACTER_WIDTH, LINE_HEIGHT, place_labels
+    from pdex._plotting.thin import CHARACTER_WIDTH, LINE_HEIGHT, place_labels
 
     points = rng.normal([500, 60], [12, 15], (25, 2))
     names = [f"GENE{i:02}" for i in range(25)]
@@ -488,7 +488,7 @@ def test_labels_do_not_cover_each_other(rng):
 
 
 def test_a_label_keeps_off_the_crowd():
-    from pdex.plots.thin import place_labels
+    from pdex._plotting.thin import place_labels
 
     crowd = np.stack(np.meshgrid(np.arange(105.0, 300, 4), np.arange(60.0, 140, 4)), -1)
     (centre,) = place_labels(np.array([[100.0, 100.0]]), ["AB"], crowd.reshape(-1, 2), (560, 400))
@@ -568,7 +568,7 @@ def test_frames_are_left_alone(result):
 
 
 def test_the_room_imports_nothing_of_pdex_but_itself():
-    room = Path(pdex.__file__).parent / "plots"
+    room = Path(pdex.__file__).parent / "_plotting"
     files = sorted(room.glob("*.py"))
     assert len(files) > 10
     for file in files:
@@ -581,5 +581,9 @@ def test_the_room_imports_nothing_of_pdex_but_itself():
                 continue
             ours = [name for name in names if name.split(".")[0] == "pdex"]
             # The report states the version, which only the compiled module knows.
-            allowed = ("pdex.plots", "pdex._pdex") if file.name == "report.py" else ("pdex.plots",)
+            allowed = (
+                ("pdex._plotting", "pdex._pdex")
+                if file.name == "report.py"
+                else ("pdex._plotting",)
+            )
             assert all(name.startswith(allowed) for name in ours), f"{file.name}: {ours}"

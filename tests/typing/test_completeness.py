@@ -13,7 +13,7 @@ ANNDATA = {
     '\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}Parameter type is "Unknown | str | PathLike[str]"'
     for name in ("data", "adata")
 }
-ALIAS = 'Type unknown for type alias "pdex.io.source.Data"'
+ALIAS = 'Type unknown for type alias "pdex._io.source.Data"'
 
 
 def test_all_types_are_known(tmp_path):
@@ -41,4 +41,5 @@ def test_all_types_are_known(tmp_path):
     assert {(name, text) for name, text in unknown if text not in {*ANNDATA, ALIAS}} == set()
     counts = found["exportedSymbolCounts"]
     assert counts["withAmbiguousType"] == 0
-    assert counts["withKnownType"] > 400
+    # What private modules hold is not counted.
+    assert counts["withKnownType"] > 75

@@ -63,7 +63,7 @@ def wanted(function):
         options = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
         if options:
             module = inspect.getmodule(function)
-            pvalues = importlib.import_module("pdex.plots.pvalues")
+            pvalues = importlib.import_module("pdex._plotting.pvalues")
             kind = getattr(module, options[1], None) or getattr(pvalues, options[1])
             parameters |= {n: words(h) for n, h in typing.get_type_hints(kind).items()}
         elif name != "self":
@@ -117,7 +117,7 @@ def test_words_are_those_that_the_options_check():
         "anderson",
         "t-test",
     }
-    from pdex.options import DEFAULTS, Options, Test
+    from pdex._options import DEFAULTS, Options, Test
 
     assert set(typing.get_args(Test)) == set(DEFAULTS)
     own = {name for options in DEFAULTS.values() for name in options} - {"alternative"}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pdex.io.source import limit_of
-from pdex.output import check_output
+from pdex._io.source import limit_of
+from pdex._output import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable

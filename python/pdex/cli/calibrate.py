@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pdex
+from pdex._output import save
 from pdex.cli import completion
 from pdex.cli.base import (
     FILE,
@@ -25,7 +26,6 @@ from pdex.cli.question import (
     options_of_tests,
     options_of_work,
 )
-from pdex.output import save
 
 if TYPE_CHECKING:
     from pathlib import Path

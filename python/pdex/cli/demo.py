@@ -24,7 +24,7 @@ pdex demo demo.csv --screen screen.h5ad
 )
 def demo(output: Path, screen: Path | None) -> None:
     """Simulate a screen with planted effects, test it both ways and write OUTPUT (demo.parquet)."""
-    from pdex.demo import main
+    from pdex._demo import main
 
     check_result(output)
     if screen is not None and screen.suffix != ".h5ad":

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdex import _pdex
-from pdex.io import memory
-from pdex.io.source import n_threads, read_groups
+from pdex._io import memory
+from pdex._io.source import n_threads, read_groups
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from pdex._options import DEFAULTS, Alternative, Method, PValue, check_stratified, complete
 from pdex.cli import completion
 from pdex.cli.base import Memory, Names, option
-from pdex.options import DEFAULTS, Alternative, Method, PValue, check_stratified, complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 import pdex
+from pdex._plotting import files
+from pdex._plotting.report import check_page
 from pdex.cli.base import FILE, Command, Number, note, option, size
-from pdex.plots import files
-from pdex.plots.report import check_page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pdex.io.source import SKIP, read_groups
+from pdex._io.source import SKIP, read_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from pdex.io.source import Groups
+    from pdex._io.source import Groups
 
     #: A stratum for each cell (SKIP where it has none), and their number.
     Strata = tuple[npt.NDArray[np.uint32], int]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pdex import _pdex
-from pdex.io.h5ad import KNOWN_FILTERS, file_bytes, most_bytes
+from pdex._io.h5ad import KNOWN_FILTERS, file_bytes, most_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._io.source import piece_size
+from pdex._output import ROWS, Spill, write
+from pdex._progress import Progress
 from pdex._stages import stage
-from pdex.io.source import piece_size
-from pdex.output import ROWS, Spill, write
-from pdex.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pdex.io.source import Piece, Source
+    from pdex._io.source import Piece, Source
 
 #: The part of the memory that numbers take which wait to be written; most is the source's.
 _SHARE = 5

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, get_args, overload
 
 import numpy as np
 
-from pdex._stages import stage
-from pdex.io.h5ad import naming
-from pdex.io.source import at_least, limit_of, n_threads, names_of, open_source, read_groups
-from pdex.options import (
+from pdex._engine import Work
+from pdex._io.h5ad import naming
+from pdex._io.source import at_least, limit_of, n_threads, names_of, open_source, read_groups
+from pdex._options import (
     Alternative,
     Mean,
     Options,
@@ -22,10 +22,10 @@ from pdex.options import (
     complete,
     flag,
 )
-from pdex.output import check_output, scan
-from pdex.progress import Progress
-from pdex.strata import place_cells, read_strata
-from pdex.work import Work
+from pdex._output import check_output, scan
+from pdex._progress import Progress
+from pdex._stages import stage
+from pdex._strata import place_cells, read_strata
 
 if TYPE_CHECKING:
     import os
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
     from typing_extensions import Unpack
 
-    from pdex.io.source import Data, Groups
+    from pdex._io.source import Data, Groups
 
 logger: logging.Logger = logging.getLogger("pdex")
 

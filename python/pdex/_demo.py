@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 import pdex
-from pdex.output import ROWS, check_output, write
+from pdex._output import ROWS, check_output, write
 
 if TYPE_CHECKING:
     import os

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pdex._pdex import __version__
-from pdex.plots import files, pack, table
+from pdex._plotting import files, pack, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import polars as pl
 
-    from pdex.plots.table import Frame
+    from pdex._plotting.table import Frame
 
 
 class NullComparisons(Protocol):
@@ -147,7 +147,7 @@ def check_page(output: str | os.PathLike[str]) -> Path:
 
 def _page(title: str, meta: dict[str, Any], packed: bytes) -> str:
     """Return the page: the template with style, script and data in their places."""
-    folder = resources.files("pdex.plots") / "page"
+    folder = resources.files("pdex._plotting") / "page"
     text = {
         name: (folder / f"page.{name}").read_text(encoding="utf-8")
         for name in ("html", "css", "js")

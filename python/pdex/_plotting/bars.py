@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pdex.plots import chart, table
+from pdex._plotting import chart, table
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from pdex.plots.table import Frame
+    from pdex._plotting.table import Frame
 
 _NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
 _MEANS = ("target_mean", "reference_mean")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from pdex import _pdex
+from pdex._io import backed, h5ad, memory
+from pdex._io.h5ad import naming
+from pdex._options import flag
 from pdex._stages import stage
-from pdex.io import backed, h5ad, memory
-from pdex.io.h5ad import naming
-from pdex.options import flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

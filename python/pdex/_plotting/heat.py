@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pdex.plots import chart, table
-from pdex.plots.order import clustered
+from pdex._plotting import chart, table
+from pdex._plotting.order import clustered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import altair as alt
 
-    from pdex.plots.table import Frame
+    from pdex._plotting.table import Frame
 
 _NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
 _MEANS = ("target_mean", "reference_mean")

@@ -14,17 +14,17 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex.io.source import SKIP, piece_size
-from pdex.work import feed
+from pdex._engine import feed
+from pdex._io.source import SKIP, piece_size
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     import numpy.typing as npt
 
-    from pdex.io.source import Groups, Piece, Source
-    from pdex.progress import Progress
-    from pdex.strata import Strata
+    from pdex._io.source import Groups, Piece, Source
+    from pdex._progress import Progress
+    from pdex._strata import Strata
 
     Codes: TypeAlias = npt.NDArray[np.uint32]
     Floats: TypeAlias = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pdex.io.heaps import check_heaps
+from pdex._io.heaps import check_heaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

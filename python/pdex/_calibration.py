@@ -28,14 +28,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from pdex.controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
-from pdex.de import is_rest
-from pdex.io.h5ad import naming
-from pdex.io.source import at_least, limit_of, n_threads, open_source, read_groups
-from pdex.options import Alternative, Options, Test, check_stratified, complete, flag
-from pdex.progress import Progress
-from pdex.strata import codes_of, place_cells, read_strata
-from pdex.work import Work
+from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
+from pdex._de import is_rest
+from pdex._engine import Work
+from pdex._io.h5ad import naming
+from pdex._io.source import at_least, limit_of, n_threads, open_source, read_groups
+from pdex._options import Alternative, Options, Test, check_stratified, complete, flag
+from pdex._progress import Progress
+from pdex._strata import codes_of, place_cells, read_strata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     import altair as alt
     from typing_extensions import Unpack
 
-    from pdex.controls import Counts, Floats
-    from pdex.io.source import Data
-    from pdex.plots.pvalues import PvaluesOptions
+    from pdex._controls import Counts, Floats
+    from pdex._io.source import Data
+    from pdex._plotting.pvalues import PvaluesOptions
 
 Verdict = Literal["calibrated", "too many small p-values", "too few small p-values"]
 
@@ -113,7 +113,7 @@ class Calibration:
         altair.HConcatChart
             Histogram and quantiles, side by side.
         """
-        from pdex.plots.pvalues import pvalues
+        from pdex._plotting.pvalues import pvalues
 
         return pvalues(self.judged_rows(), **options)
 

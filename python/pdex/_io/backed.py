@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdex import _pdex
-from pdex.io import memory
-from pdex.io.ahead import How, ReadAhead
-from pdex.io.h5 import Array
+from pdex._io import memory
+from pdex._io.ahead import How, ReadAhead
+from pdex._io.h5 import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from pdex.io.memory import Matrix
+    from pdex._io.memory import Matrix
 
 #: Entries that are read at a time.
 _CHUNK = 1 << 22

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from pdex.plots import nulls, table
-from pdex.plots.thin import thin
+from pdex._plotting import nulls, table
+from pdex._plotting.thin import thin
 
 if TYPE_CHECKING:
     import numpy.typing as npt

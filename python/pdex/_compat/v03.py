@@ -17,11 +17,11 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex.compat.labels import labels_of
-from pdex.io import backed, memory
-from pdex.io.source import Groups, Source, n_threads, open_source, piece_size, read_groups
-from pdex.options import DEFAULTS, flag
-from pdex.work import run
+from pdex._compat.labels import labels_of
+from pdex._engine import run
+from pdex._io import backed, memory
+from pdex._io.source import Groups, Source, n_threads, open_source, piece_size, read_groups
+from pdex._options import DEFAULTS, flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
 
-    from pdex.io.source import Data, Piece
+    from pdex._io.source import Data, Piece
 
 logger: logging.Logger = logging.getLogger("pdex")
 

@@ -12,7 +12,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pdex.io.source import Source
+    from pdex._io.source import Source
 
 
 def labels_of(source: Source, column: str, names: Sequence[str]) -> pl.Series:

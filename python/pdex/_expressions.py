@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from pdex._options import Alternative, Method, PValue, check_options, check_stratified
 from pdex._plugin import register
-from pdex.options import Alternative, Method, PValue, check_options, check_stratified
 
 if TYPE_CHECKING:
     from typing import Any

@@ -10,17 +10,17 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from pdex import _pdex
-from pdex.io.h5ad import naming
-from pdex.io.source import SKIP, n_threads, open_source, piece_size, read_groups
-from pdex.options import Zeros, choose
-from pdex.strata import check_number, read_strata
+from pdex._io.h5ad import naming
+from pdex._io.source import SKIP, n_threads, open_source, piece_size, read_groups
+from pdex._options import Zeros, choose
+from pdex._strata import check_number, read_strata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
-    from pdex.io.source import Data, Source
+    from pdex._io.source import Data, Source
 
 #: Rows of one block, about.
 _ROWS = 2_000_000
@@ -199,7 +199,7 @@ def _dtype(source: Source) -> pl.DataType:
         return pl.Float32()
     kinds = {"i": "Int", "u": "UInt", "f": "Float"}
     if dtype.kind not in kinds or dtype.itemsize > 8:
-        from pdex.io.memory import check_dtype
+        from pdex._io.memory import check_dtype
 
         check_dtype(dtype, source.where)
     kind: pl.DataType = getattr(pl, f"{kinds[dtype.kind]}{8 * dtype.itemsize}")()

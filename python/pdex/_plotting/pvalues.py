@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 import polars as pl
 
-from pdex.plots import chart, nulls, table
+from pdex._plotting import chart, nulls, table
 
 if TYPE_CHECKING:
     import altair as alt
     import numpy.typing as npt
 
-    from pdex.plots.table import Frame
+    from pdex._plotting.table import Frame
 
 _BAND = "#c9ccd1"
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
 import numpy as np
 
 from pdex import _pdex
-from pdex.io import backed
-from pdex.io.source import (
+from pdex._engine import run
+from pdex._io import backed
+from pdex._io.source import (
     SKIP,
     Source,
     n_threads,
@@ -27,15 +28,14 @@ from pdex.io.source import (
     piece_size,
     read_groups,
 )
-from pdex.options import choose, complete, flag
-from pdex.work import run
+from pdex._options import choose, complete, flag
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
     from anndata import AnnData
 
-    from pdex.io.source import Groups
+    from pdex._io.source import Groups
 
     Table: TypeAlias = npt.NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from pdex.plots import chart, table
-from pdex.plots.thin import place_labels, thin
+from pdex._plotting import chart, table
+from pdex._plotting.thin import place_labels, thin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import altair as alt
     import numpy.typing as npt
 
-    from pdex.plots.table import Frame
+    from pdex._plotting.table import Frame
 
     Floats = npt.NDArray[np.float64]
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex.compat.labels import labels_of
-from pdex.io.h5ad import naming
-from pdex.io.source import limit_of, n_threads, names_of, open_source, read_groups
-from pdex.options import DEFAULTS, Alternative, Method, check_options, flag
-from pdex.progress import Progress
-from pdex.work import Work
+from pdex._compat.labels import labels_of
+from pdex._engine import Work
+from pdex._io.h5ad import naming
+from pdex._io.source import limit_of, n_threads, names_of, open_source, read_groups
+from pdex._options import DEFAULTS, Alternative, Method, check_options, flag
+from pdex._progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
 
-    from pdex.io.source import Data, Source
+    from pdex._io.source import Data, Source
 
 logger: logging.Logger = logging.getLogger("pdex")
 
