@@ -307,7 +307,7 @@ def bounded(job: Job) -> None:
     options = {"reference": job["reference"], "test": job["test"], "memory_limit": 500_000_000}
     with tempfile.TemporaryDirectory(dir=os.path.dirname(job["path"])) as folder:
         output = os.path.join(folder, "de.parquet")
-        seconds = clock(lambda: pdex.de(job["path"], "target", output=output, **options))
+        seconds = clock(lambda: pdex.sink_de(job["path"], "target", output, **options))
     say(seconds=seconds, peak=status("VmHWM"), limited=limited)
 
 

@@ -137,7 +137,7 @@ def anderson(pairs: list, data: pl.DataFrame) -> list[tuple[str, float, int]]:
     usable = [i for i, (x, y) in enumerate(pairs) if len(np.unique(np.r_[x, y])) > 1]
     for midrank in (True, False):
         expression = pdex.anderson(
-            "value", "target", reference=False, midrank=midrank, p_value="scipy"
+            "value", "target", reference=False, midrank=midrank, method="scipy"
         )
         got = ours(data, expression, "anderson")[usable]
         variant = "midrank" if midrank else "right"

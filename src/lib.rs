@@ -5,6 +5,7 @@
 //! ```text
 //! cast     number types converted by name              imports nothing
 //! error    the one error                               imports nothing
+//! suggest  which labels an error shows first           imports nothing
 //! stats    the numbers: slices in, numbers out         imports cast, error
 //! matrix   borrowed views of dense, CSR and CSC data   imports cast, error
 //! readers  arrays of an HDF5 file, by all cores        imports matrix
@@ -55,6 +56,11 @@ mod readers;
 pub mod stats;
 #[cfg(not(feature = "testing"))]
 mod stats;
+
+#[cfg(feature = "testing")]
+pub mod suggest;
+#[cfg(not(feature = "testing"))]
+mod suggest;
 
 #[cfg(feature = "python")]
 mod expr;

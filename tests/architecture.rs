@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room and the rooms that it may import; `cast` and `error` are open to all.
-const ROOMS: [(&str, &[&str]); 8] = [
+/// Each room and the rooms that it may import; `cast`, `error` and `suggest` are open to all.
+const ROOMS: [(&str, &[&str]); 9] = [
     ("cast", &[]),
     ("error", &[]),
+    ("suggest", &[]),
     ("stats", &[]),
     ("matrix", &[]),
     ("readers", &["matrix"]),
@@ -19,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 8] = [
     ("expr", &["stats", "engine", "matrix"]),
     ("python", &["stats", "engine", "matrix", "readers"]),
 ];
-const OPEN: [&str; 2] = ["cast", "error"];
+const OPEN: [&str; 3] = ["cast", "error", "suggest"];
 /// Crates that only some rooms may name.
 const FENCED: [(&str, &[&str]); 4] = [
     ("polars", &["expr", "python"]),

@@ -8,7 +8,7 @@ import types
 import pdex
 
 #: Modules that users import by name.
-PAGES = {"cli", "datasets", "pl", "tl"}
+PAGES = {"cli", "datasets", "exceptions", "pl", "tl"}
 
 
 def test_dir_shows_what_is_public():

@@ -84,7 +84,7 @@ def test_parameters_named_together_have_a_type_each(pages):
     text = re.sub(r"\s+", " ", "".join(texts))
     assert "groupby (str)" in text
     assert "threads (int | None, default: None )" in text
-    assert "**options (Unpack[Options])" in text
+    assert "method (AnyMethod | None, default: None )" in text
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -33,9 +33,17 @@ from pdex._de import is_rest
 from pdex._engine import Work
 from pdex._io.h5ad import naming
 from pdex._io.source import at_least, limit_of, n_threads, open_source, read_groups
-from pdex._options import Alternative, Options, Test, check_stratified, complete, flag
 from pdex._progress import Progress
 from pdex._strata import codes_of, place_cells, read_strata
+from pdex._validate import (
+    Alternative,
+    AnyMethod,
+    Test,
+    check_stratified,
+    flag,
+    options_of,
+    suggesting,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -141,6 +149,7 @@ class Calibration:
         return "\n".join(lines)
 
 
+@suggesting
 def calibrate(
     data: Data,
     groupby: str,
@@ -158,10 +167,15 @@ def calibrate(
     use_raw: bool = False,
     is_log1p: bool | None = None,
     alternative: Alternative = "two-sided",
+    method: AnyMethod | None = None,
+    continuity: bool = True,
+    tie_correct: bool = True,
+    midrank: bool = True,
+    equal_var: bool = True,
+    overestim_var: bool = False,
     threads: int | None = None,
-    memory_limit: int | None = None,
+    memory_limit: int | str | None = None,
     progress: bool | None = None,
-    **options: Unpack[Options],
 ) -> Calibration:
     """Test controls against controls, where nothing should be found.
 
@@ -173,8 +187,10 @@ def calibrate(
 
     Parameters
     ----------
-    data, groupby, test, genes, layer, use_raw, is_log1p, alternative, threads, memory_limit
+    data, groupby, test, genes, layer, use_raw, is_log1p, threads, memory_limit
         As in :func:`pdex.de`.
+    alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
+        The test's options, as in :func:`pdex.de`.
     by
         Column of ``obs`` with the guide of each control cell; control cells without one are left
         out. None: random splits.
@@ -197,8 +213,6 @@ def calibrate(
         uniform even where nothing differs. 0 judges all.
     progress
         Show a bar for work longer than a second; None: only on a terminal.
-    **options
-        The test's own, as in :func:`pdex.de`.
 
     Returns
     -------
@@ -234,7 +248,16 @@ def calibrate(
     >>> found.summary["alpha"].to_list(), found.comparisons.height
     ([0.05, 0.01], 20)
     """
-    full = complete(test, options, alternative)
+    given = {
+        "alternative": alternative,
+        "method": method,
+        "continuity": continuity,
+        "tie_correct": tie_correct,
+        "midrank": midrank,
+        "equal_var": equal_var,
+        "overestim_var": overestim_var,
+    }
+    full = options_of(test, given)
     if strata is not None:
         check_stratified(test, full)
     n_splits, least = at_least("n_splits", n_splits, 2), at_least("min_cells", min_cells, 1)
@@ -274,9 +297,7 @@ def calibrate(
         bar.close()
     design = (plan.codes[0], plan.n_targets, True)
     work = Work(source, selected, design, question, threads, limit, plan.strata)
-    return _judge(
-        work.table(plan.names, plan.categories, columns), plan, nonzero, counts, min_expected
-    )
+    return _judge(work.table(plan.names, columns), plan, nonzero, counts, min_expected)
 
 
 def _check_expected(value: object) -> None:

@@ -49,8 +49,8 @@ class Plan:
         for the others, SKIP for cells that are no controls.
     shuffled
         The same of guides permuted among the control cells, which only tell how fractions stray.
-    names, categories
-        The comparisons in order, and all names that their column knows.
+    names
+        The comparisons in order.
     sizes
         The number of each comparison's target cells.
     strata
@@ -60,7 +60,6 @@ class Plan:
     codes: list[Codes]
     shuffled: list[Codes]
     names: list[str]
-    categories: list[str]
     sizes: Counts
     strata: Strata | None = None
 
@@ -120,7 +119,7 @@ def splits(
             codes[rng.choice(some, size, replace=False)] = 1
         all_codes.append(codes)
     names = [f"split {i + 1}" for i in range(n_splits)]
-    return Plan(all_codes, [], names, names, drawn.sum(axis=1), strata)
+    return Plan(all_codes, [], names, drawn.sum(axis=1), strata)
 
 
 def _sizes(
@@ -174,8 +173,7 @@ def guides_of(
             mixed[some] = rng.permutation(codes[some])
         shuffled.append(mixed)
     names = [guides.labels[i] for i in wanted]
-    categories = [guides.labels[i] for i in np.flatnonzero(sizes)]
-    return Plan([codes], shuffled, names, categories, sizes[wanted], strata)
+    return Plan([codes], shuffled, names, sizes[wanted], strata)
 
 
 # --- the engine's part --------------------------------------------------------------------------

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, get_args, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from pdex._engine import Work
 from pdex._io.h5ad import naming
 from pdex._io.source import at_least, limit_of, n_threads, names_of, open_source, read_groups
-from pdex._options import (
-    Alternative,
-    Mean,
-    Options,
-    Scope,
-    Test,
-    check_stratified,
-    choose,
-    complete,
-    flag,
-)
 from pdex._output import check_output, scan
 from pdex._progress import Progress
 from pdex._stages import stage
 from pdex._strata import place_cells, read_strata
+from pdex._validate import (
+    OPTIONS,
+    Alternative,
+    AnyMethod,
+    Mean,
+    Scope,
+    Test,
+    check_stratified,
+    choose,
+    flag,
+    options_of,
+    suggesting,
+)
 
 if TYPE_CHECKING:
     import os
 
     import numpy.typing as npt
     import polars as pl
-    from typing_extensions import Unpack
 
     from pdex._io.source import Data, Groups
 
@@ -47,7 +49,7 @@ _SCALES = {
 }
 
 
-@overload
+@suggesting
 def de(
     data: Data,
     groupby: str,
@@ -65,91 +67,18 @@ def de(
     mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
     fdr: Scope = "target",
-    alternative: Alternative = "two-sided",
     auroc: bool = False,
-    threads: int | None = None,
-    memory_limit: int | None = None,
-    output: None = None,
-    progress: bool | None = None,
-    **options: Unpack[Options],
-) -> pl.DataFrame: ...
-@overload
-def de(
-    data: Data,
-    groupby: str,
-    *,
-    reference: str | Iterable[str] = "non-targeting",
-    test: Test = "wilcoxon",
-    groups: Iterable[str] | None = None,
-    exclude: Iterable[str] | None = None,
-    min_cells: int | None = None,
-    strata: str | None = None,
-    genes: Iterable[str] | None = None,
-    layer: str | None = None,
-    use_raw: bool = False,
-    is_log1p: bool | None = None,
-    mean: Mean = "arithmetic",
-    pseudocount: float = 1e-9,
-    fdr: Scope = "target",
     alternative: Alternative = "two-sided",
-    auroc: bool = False,
+    method: AnyMethod | None = None,
+    continuity: bool = True,
+    tie_correct: bool = True,
+    midrank: bool = True,
+    equal_var: bool = True,
+    overestim_var: bool = False,
     threads: int | None = None,
-    memory_limit: int | None = None,
-    output: str | os.PathLike[str],
+    memory_limit: int | str | None = None,
     progress: bool | None = None,
-    **options: Unpack[Options],
-) -> pl.LazyFrame: ...
-@overload
-def de(
-    data: Data,
-    groupby: str,
-    *,
-    reference: str | Iterable[str] = "non-targeting",
-    test: Test = "wilcoxon",
-    groups: Iterable[str] | None = None,
-    exclude: Iterable[str] | None = None,
-    min_cells: int | None = None,
-    strata: str | None = None,
-    genes: Iterable[str] | None = None,
-    layer: str | None = None,
-    use_raw: bool = False,
-    is_log1p: bool | None = None,
-    mean: Mean = "arithmetic",
-    pseudocount: float = 1e-9,
-    fdr: Scope = "target",
-    alternative: Alternative = "two-sided",
-    auroc: bool = False,
-    threads: int | None = None,
-    memory_limit: int | None = None,
-    output: str | os.PathLike[str] | None,
-    progress: bool | None = None,
-    **options: Unpack[Options],
-) -> pl.DataFrame | pl.LazyFrame: ...
-def de(
-    data: Data,
-    groupby: str,
-    *,
-    reference: str | Iterable[str] = "non-targeting",
-    test: Test = "wilcoxon",
-    groups: Iterable[str] | None = None,
-    exclude: Iterable[str] | None = None,
-    min_cells: int | None = None,
-    strata: str | None = None,
-    genes: Iterable[str] | None = None,
-    layer: str | None = None,
-    use_raw: bool = False,
-    is_log1p: bool | None = None,
-    mean: Mean = "arithmetic",
-    pseudocount: float = 1e-9,
-    fdr: Scope = "target",
-    alternative: Alternative = "two-sided",
-    auroc: bool = False,
-    threads: int | None = None,
-    memory_limit: int | None = None,
-    output: str | os.PathLike[str] | None = None,
-    progress: bool | None = None,
-    **options: Unpack[Options],
-) -> pl.DataFrame | pl.LazyFrame:
+) -> pl.DataFrame:
     """Test every gene of every target against the reference, or against the rest.
 
     Parameters
@@ -192,41 +121,43 @@ def de(
         Added to both means in the log2 fold change.
     fdr
         ``"target"``: Benjamini-Hochberg over the genes of each target; ``"all"``: over everything.
-    alternative
-        ``"two-sided"``, ``"less"`` (the target's values are smaller; for ks, as in SciPy, they are
-        greater) or ``"greater"``; anderson has the first only.
     auroc
         Add a column ``auroc`` to the tests that have none of their own, all but wilcoxon: the
         chance that a cell of the target exceeds one of the reference, ties counted half.
+    alternative
+        ``"two-sided"``, ``"less"`` (the target's values are smaller; for ks, as in SciPy, they are
+        greater) or ``"greater"``; anderson has the first only.
+    method
+        How p-values are found; None is the test's default: ``"asymptotic"``, ``"exact"`` or
+        ``"auto"`` for wilcoxon and ks, ``"asymptotic"`` or ``"scipy"`` for anderson. See
+        :func:`pdex.wilcoxon`, :func:`pdex.ks`, :func:`pdex.anderson`.
+    continuity, tie_correct
+        Of wilcoxon: the corrections for continuity and for ties.
+    midrank
+        Of anderson: the midrank version, or the right-continuous one.
+    equal_var
+        Of ttest: Student's test, or Welch's.
+    overestim_var
+        Of ttest with ``equal_var=False``: the reference's variance is divided by the target's
+        number of cells, as in scanpy's ``t-test_overestim_var``.
     threads
         Number of threads, at most the cores; all cores where None. It never changes a number.
     memory_limit
-        For data in a file, bytes that the work may take beyond the result: a matrix that needs
-        more is read in several passes over its genes. 1 GB where None. It never changes a number.
-    output
-        Write the result to this file (``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or
-        ``.tsv``) rather than to memory, which it need not fit: numbers wait in a nameless file
-        beside it that takes up to 72 bytes a row. The file appears when it is whole. With
-        ``fdr="all"`` all p-values are in memory at once, some 32 bytes a row.
+        For data in a file, what the work may take beyond the result: bytes, or a size such as
+        ``"2GB"``. A matrix that needs more is read in several passes over its genes. 1 GB where
+        None. It never changes a number.
     progress
         Show a bar for work longer than a second; None: only on a terminal.
-    **options
-        The test's own: ``method``, ``continuity``, ``tie_correct`` for wilcoxon; ``midrank``,
-        ``p_value`` for anderson; ``equal_var`` for ttest; ``method`` for ks; see
-        :func:`pdex.wilcoxon`, :func:`pdex.anderson`, :func:`pdex.ttest`, :func:`pdex.ks`. For ttest
-        also ``overestim_var``: with ``equal_var=False``, the reference's variance is divided by the
-        target's number of cells, as in scanpy's ``t-test_overestim_var``.
 
     Returns
     -------
     polars.DataFrame
         A row for each target and gene, targets in order, genes in the order of ``var``:
-        ``target`` and ``feature`` (Enum), ``n_target``, ``n_reference``, ``target_mean``,
-        ``reference_mean``, ``log2_fold_change``, ``percent_change`` (of the reference, as a
-        fraction), ``target_fraction`` and ``reference_fraction`` (the shares of cells with a value
-        other than 0), ``statistic``, ``p_value``, ``neg_log10_p``, ``fdr``, and the test's own:
-        ``z_score`` and ``auroc``, or ``df``; ``auroc`` where asked for. With ``output``, a lazy
-        frame of the file.
+        ``target`` and ``feature`` (Categorical), ``log2_fold_change``, ``p_value``,
+        ``neg_log10_p``, ``statistic``, the test's own (``z_score`` and ``auroc``, or ``df``;
+        ``auroc`` where asked for), ``percent_change`` (of the reference, as a fraction),
+        ``target_fraction`` and ``reference_fraction`` (the shares of cells with a value other than
+        0), ``n_reference``, ``n_target``, ``target_mean``, ``reference_mean``, ``fdr``.
 
     Raises
     ------
@@ -241,12 +172,17 @@ def de(
         columns of strata.
     OSError
         A file that cannot be read, or whose bytes are not what it says of them: every error of a
-        file names its path. Or a result that cannot be written: nothing is left of it.
+        file names its path.
 
     Warns
     -----
     UserWarning
         Targets that share no stratum with the reference: their tests are NaN.
+
+    See Also
+    --------
+    sink_de : The same into a file, for results larger than memory.
+    scan_anndata : The cells as a lazy frame, for expressions of your own.
 
     Examples
     --------
@@ -256,46 +192,239 @@ def de(
     >>> result.shape
     (60, 16)
     """
-    full = complete(test, options, alternative)
-    if strata is not None:
-        check_stratified(test, full)
-    choose("mean", mean, get_args(Mean))
-    choose("fdr", fdr, get_args(Scope))
-    number = isinstance(pseudocount, (int, float, np.integer, np.floating))
-    if not number or isinstance(pseudocount, bool) or not 0 <= pseudocount < np.inf:
-        msg = f"pseudocount={pseudocount!r}: expected a finite number of at least 0"
-        raise ValueError(msg)
-    threads = n_threads(threads)
-    path = None if output is None else check_output(output)
-    source = open_source(data, layer, use_raw)
-    rest = is_rest(reference)
+    asked = _Asked(
+        reference=reference,
+        test=test,
+        groups=groups,
+        exclude=exclude,
+        min_cells=min_cells,
+        strata=strata,
+        genes=genes,
+        layer=layer,
+        use_raw=use_raw,
+        is_log1p=is_log1p,
+        mean=mean,
+        pseudocount=pseudocount,
+        fdr=fdr,
+        auroc=auroc,
+        alternative=alternative,
+        method=method,
+        continuity=continuity,
+        tie_correct=tie_correct,
+        midrank=midrank,
+        equal_var=equal_var,
+        overestim_var=overestim_var,
+        threads=threads,
+        memory_limit=memory_limit,
+        progress=progress,
+    )
+    job = _prepare(data, groupby, asked)
+    bar = asked.bar(len(job.work.genes))
+    try:
+        return job.work.frame(job.targets, bar, asked.finish)
+    finally:
+        bar.close()
+
+
+@suggesting
+def sink_de(
+    data: Data,
+    groupby: str,
+    path: str | os.PathLike[str],
+    *,
+    reference: str | Iterable[str] = "non-targeting",
+    test: Test = "wilcoxon",
+    groups: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
+    min_cells: int | None = None,
+    strata: str | None = None,
+    genes: Iterable[str] | None = None,
+    layer: str | None = None,
+    use_raw: bool = False,
+    is_log1p: bool | None = None,
+    mean: Mean = "arithmetic",
+    pseudocount: float = 1e-9,
+    fdr: Scope = "target",
+    auroc: bool = False,
+    alternative: Alternative = "two-sided",
+    method: AnyMethod | None = None,
+    continuity: bool = True,
+    tie_correct: bool = True,
+    midrank: bool = True,
+    equal_var: bool = True,
+    overestim_var: bool = False,
+    threads: int | None = None,
+    memory_limit: int | str | None = None,
+    progress: bool | None = None,
+) -> pl.LazyFrame:
+    """Test every gene of every target and write the result to a file.
+
+    The result need not fit in memory. Numbers wait in a nameless file beside it that takes up to 72
+    bytes a row; with ``fdr="all"`` all p-values are in memory at once, some 32 bytes a row. The
+    file appears when it is whole: after an error or an interrupt there is none, or the older one.
+
+    Parameters
+    ----------
+    path
+        The file to write: ``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or ``.tsv``.
+    data, groupby, reference, test, groups, exclude, min_cells, strata, genes, layer, use_raw
+        As in :func:`pdex.de`.
+    is_log1p, mean, pseudocount, fdr, auroc, threads, memory_limit, progress
+        As in :func:`pdex.de`.
+    alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
+        The test's options, as in :func:`pdex.de`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        A scan of the file, with the rows and columns of :func:`pdex.de`.
+
+    Raises
+    ------
+    ValueError
+        A name with another ending, and whatever :func:`pdex.de` raises.
+    FileNotFoundError
+        No such folder.
+    IsADirectoryError
+        The path is a folder.
+    OSError
+        A result that cannot be written: nothing is left of it.
+
+    See Also
+    --------
+    de : The same in memory.
+
+    Examples
+    --------
+    >>> import pdex, tempfile
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lazy = pdex.sink_de(screen, "target", f"{folder}/de.parquet")
+    ...     print(lazy.select("p_value").collect().height)
+    60
+    """
+    asked = _Asked(
+        reference=reference,
+        test=test,
+        groups=groups,
+        exclude=exclude,
+        min_cells=min_cells,
+        strata=strata,
+        genes=genes,
+        layer=layer,
+        use_raw=use_raw,
+        is_log1p=is_log1p,
+        mean=mean,
+        pseudocount=pseudocount,
+        fdr=fdr,
+        auroc=auroc,
+        alternative=alternative,
+        method=method,
+        continuity=continuity,
+        tie_correct=tie_correct,
+        midrank=midrank,
+        equal_var=equal_var,
+        overestim_var=overestim_var,
+        threads=threads,
+        memory_limit=memory_limit,
+        progress=progress,
+    )
+    file = check_output(path)
+    job = _prepare(data, groupby, asked)
+    bar = asked.bar(len(job.work.genes))
+    try:
+        return scan(file, job.work.to_file(file, job.targets, bar, asked.finish))
+    finally:
+        bar.close()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of a call, checked as far as they can be without the data."""
+
+    reference: str | Iterable[str]
+    test: Test
+    groups: Iterable[str] | None
+    exclude: Iterable[str] | None
+    min_cells: int | None
+    strata: str | None
+    genes: Iterable[str] | None
+    layer: str | None
+    use_raw: bool
+    is_log1p: bool | None
+    mean: Mean
+    pseudocount: float
+    fdr: Scope
+    auroc: bool
+    alternative: Alternative
+    method: AnyMethod | None
+    continuity: bool
+    tie_correct: bool
+    midrank: bool
+    equal_var: bool
+    overestim_var: bool
+    threads: int | None
+    memory_limit: int | str | None
+    progress: bool | None
+
+    def __post_init__(self) -> None:
+        choose("mean", self.mean, get_args(Mean))
+        choose("fdr", self.fdr, get_args(Scope))
+        pseudocount = self.pseudocount
+        number = isinstance(pseudocount, (int, float, np.integer, np.floating))
+        if not number or isinstance(pseudocount, bool) or not 0 <= pseudocount < np.inf:
+            msg = f"pseudocount={pseudocount!r}: expected a finite number of at least 0"
+            raise ValueError(msg)
+
+    @property
+    def finish(self) -> tuple[float, str]:
+        """The pseudocount, and what p-values are adjusted over."""
+        return float(self.pseudocount), self.fdr
+
+    def options(self) -> dict[str, object]:
+        """Return the test's options."""
+        full = options_of(self.test, {name: getattr(self, name) for name in OPTIONS})
+        if self.strata is not None:
+            check_stratified(self.test, full)
+        return full
+
+    def bar(self, n_genes: int) -> Progress:
+        """Return the bar that was asked for."""
+        return Progress(n_genes, None if self.progress is None else flag("progress", self.progress))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Work that is ready to run, and its targets."""
+
+    work: Work
+    targets: list[str]
+
+
+def _prepare(data: Data, groupby: str, asked: _Asked) -> _Job:
+    """Open the data and find the cells, the genes and the scale of what is asked."""
+    options, threads = asked.options(), n_threads(asked.threads)
+    limit, auroc = limit_of(asked.memory_limit), flag("auroc", asked.auroc)
+    source = open_source(data, asked.layer, asked.use_raw)
+    rest = is_rest(asked.reference)
     with naming(source.path), stage("labels"):
         found, within = read_groups(source.adata, groupby), None
-        strata_found = None if strata is None else read_strata(source.adata, strata)
-        if strata_found is not None:
-            found = found.only(strata_found.places >= 0)
-        codes, targets = _codes(found, reference, groups, exclude, min_cells)
-        selected = source.select_genes(genes)
-        if strata_found is not None:
-            within = place_cells(strata_found, (codes, targets, rest))
+        strata = None if asked.strata is None else read_strata(source.adata, asked.strata)
+        if strata is not None:
+            found = found.only(strata.places >= 0)
+        codes, targets = _codes(found, asked)
+        selected = source.select_genes(asked.genes)
+        if strata is not None:
+            within = place_cells(strata, (codes, targets, rest))
+    is_log1p = asked.is_log1p
     if is_log1p is None:
         with stage("guess is_log1p"):
             is_log1p = source.looks_log1p(threads)
         logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")
-    scale = _SCALES[mean, flag("is_log1p", is_log1p)]
-    design = (codes, len(targets), rest)
-    limit = limit_of(memory_limit)
-    question = (test, full, scale)
-    wanted = flag("auroc", auroc)
-    work = Work(source, selected, design, question, threads, limit, within, wanted)
-    bar = Progress(len(selected), None if progress is None else flag("progress", progress))
-    try:
-        if path is not None:
-            names = (targets, found.labels)
-            return scan(path, work.to_file(path, names, bar, (float(pseudocount), fdr)))
-        return work.frame((targets, found.labels), bar, (float(pseudocount), fdr))
-    finally:
-        bar.close()
+    scale = _SCALES[asked.mean, flag("is_log1p", is_log1p)]
+    design, question = (codes, len(targets), rest), (asked.test, options, scale)
+    work = Work(source, selected, design, question, threads, limit, within, auroc)
+    return _Job(work, targets)
 
 
 def is_rest(reference: object) -> bool:
@@ -303,20 +432,15 @@ def is_rest(reference: object) -> bool:
     return isinstance(reference, str) and reference == "rest"
 
 
-def _codes(
-    found: Groups,
-    reference: object,
-    groups: Iterable[str] | None,
-    exclude: Iterable[str] | None,
-    min_cells: int | None,
-) -> tuple[npt.NDArray[np.uint32], list[str]]:
+def _codes(found: Groups, asked: _Asked) -> tuple[npt.NDArray[np.uint32], list[str]]:
     """Return a code for each cell and the targets; no group has two roles."""
+    reference: object = asked.reference
     rest = is_rest(reference)
     if isinstance(reference, Iterable) and not isinstance(reference, str):
         reference = list(reference)
-    groups = None if groups is None else names_of("groups", groups)
-    exclude = [] if exclude is None else names_of("exclude", exclude)
-    least = 0 if min_cells is None else at_least("min_cells", min_cells, 1)
+    groups = None if asked.groups is None else names_of("groups", asked.groups)
+    exclude = [] if asked.exclude is None else names_of("exclude", asked.exclude)
+    least = 0 if asked.min_cells is None else at_least("min_cells", asked.min_cells, 1)
     found.check_apart(
         reference=[] if rest else found.references(reference),
         groups=[found.require(name, "group") for name in groups or ()],

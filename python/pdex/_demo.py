@@ -71,6 +71,7 @@ def _both_ways(screen: AnnData) -> pl.DataFrame:
     start = time.perf_counter()
     table = pdex.de(screen, "target", reference="non-targeting")
     print(f"pdex.de:       {table.height:,} tests in {time.perf_counter() - start:.2f} s")
+    lazy = lazy.cast({"target": pl.Categorical, "gene": pl.Categorical})
     both = table.join(lazy, left_on=["target", "feature"], right_on=["target", "gene"])
     difference = (both["p_value"] - both["p_value_right"]).abs().max()
     print(f"largest difference of their p-values: {difference}")

@@ -58,10 +58,8 @@ class Work:
     strata: tuple[npt.NDArray[np.uint32], int] | None = None
     auroc: bool = False
 
-    def frame(
-        self, names: tuple[list[str], list[str]], bar: Progress, finish: tuple[float, str]
-    ) -> pl.DataFrame:
-        """Return the table of all targets and genes; `names` are the targets and all groups.
+    def frame(self, targets: list[str], bar: Progress, finish: tuple[float, str]) -> pl.DataFrame:
+        """Return the table of all targets and genes.
 
         `finish` is the pseudocount and what p-values are adjusted over.
         """
@@ -70,21 +68,21 @@ class Work:
             feed(job, self.source, self._pieces(bar), bar)
         with stage("finish"):
             if self.threads == 1:
-                return self.table(*names, job.finish(*finish))
+                return self.table(targets, job.finish(*finish))
             # The columns of the labels are made while those of numbers are.
             with ThreadPoolExecutor(2) as others:
-                labels = [others.submit(label) for label in self._labels(*names)]
+                labels = [others.submit(label) for label in self._labels(targets)]
                 numbers = job.finish(*finish)
                 return pl.DataFrame([*(label.result() for label in labels), *numbers])
 
     def to_file(
         self,
         path: Path,
-        names: tuple[list[str], list[str]],
+        targets: list[str],
         bar: Progress,
         finish: tuple[float, str],
     ) -> pl.Schema:
-        """Write the table to `path`, return its schema; `names` are the targets and all groups.
+        """Write the table to `path` and return its schema.
 
         `finish` is the pseudocount and what p-values are adjusted over.
         """
@@ -99,15 +97,15 @@ class Work:
                     feed(job, self.source, [(first, matrix, part)], bar)
                     spill.add([numbers.to_numpy() for numbers in job.numbers()])
             rows = max(1, ROWS // max(1, len(self.genes)))
-            frames = self._frames(spill, names, rows, finish)
-            schema = self._schema(names)
+            frames = self._frames(spill, targets, rows, finish)
+            schema = self._schema()
             write(path, schema, frames, rows * len(self.genes))
             return schema
 
     def _frames(
         self,
         spill: Spill,
-        names: tuple[list[str], list[str]],
+        targets: list[str],
         step: int,
         finish: tuple[float, str],
     ) -> Iterator[pl.DataFrame]:
@@ -117,47 +115,38 @@ class Work:
         if fdr == "all":
             p_values = spill.column(job.measured().index("p_value"))
             adjusted = _pdex.benjamini_hochberg(p_values, self.threads)
-        targets, groups = names
         for first in range(0, len(targets), step):
             last = min(first + step, len(targets))
             place = (first, last, len(self.genes))
             columns = job.complete(spill.rows(first, last), place, pseudocount)
-            frame = self.table(targets[first:last], groups, columns)
+            frame = self.table(targets[first:last], columns)
             if adjusted is not None:
                 part = pl.Series("fdr", spill.arranged(adjusted, first, last))
                 frame = frame.with_columns(part)
             yield frame
 
-    def _schema(self, names: tuple[list[str], list[str]]) -> pl.Schema:
+    def _schema(self) -> pl.Schema:
         """Return the table's schema."""
         nothing = np.empty(0)
         numbers = [nothing] * len(self._job(0).numbers())
         columns = self._job(0).complete(numbers, (0, 0, len(self.genes)), 0.0)
-        return self.table([], names[1], columns).schema
+        return self.table([], columns).schema
 
-    def table(
-        self, targets: list[str], groups: list[str], columns: list[pl.Series]
-    ) -> pl.DataFrame:
+    def table(self, targets: list[str], columns: list[pl.Series]) -> pl.DataFrame:
         """Return columns with those of the labels before them."""
-        return pl.DataFrame([*(label() for label in self._labels(targets, groups)), *columns])
+        return pl.DataFrame([*(label() for label in self._labels(targets)), *columns])
 
-    def _labels(self, targets: list[str], groups: list[str]) -> list[Callable[[], pl.Series]]:
+    def _labels(self, targets: list[str]) -> list[Callable[[], pl.Series]]:
         """Return what makes the columns of the labels: each target with every gene.
 
-        The categories are all groups and all genes, as in :func:`pdex.scan_anndata`, so that tables
-        join and stack whatever was asked for.
+        Categorical, so that tables stack, join with text and compare with each other.
         """
-        genes, var_names = self.genes, self.source.var_names
-        names = list(dict.fromkeys(var_names))
-        if len(names) < len(var_names):
-            places = {name: i for i, name in enumerate(names)}
-            genes = np.array([places[var_names[i]] for i in genes], dtype=np.uint32)
-        target = pl.Series("target", targets, dtype=pl.Enum(groups))
-        feature = pl.Series("feature", names, dtype=pl.Enum(names))
-        target_codes = np.arange(len(targets), dtype=np.uint32)
+        target = pl.Series("target", targets, dtype=pl.Categorical)
+        feature = pl.Series("feature", self.source.var_names, dtype=pl.Categorical)
+        codes = np.arange(len(targets), dtype=np.uint32)
         return [
-            lambda: target.gather(pl.Series(np.repeat(target_codes, len(genes)))),
-            lambda: feature.gather(pl.Series(np.tile(genes, len(targets)))),
+            lambda: target.gather(pl.Series(np.repeat(codes, len(self.genes)))),
+            lambda: feature.gather(pl.Series(np.tile(self.genes, len(targets)))),
         ]
 
     def _pieces(self, bar: Progress) -> Iterator[Piece]:

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pdex._options import Alternative, Method, PValue, check_options, check_stratified
 from pdex._plugin import register
+from pdex._validate import (
+    Alternative,
+    AndersonMethod,
+    Method,
+    check_options,
+    check_stratified,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -123,7 +129,7 @@ def anderson(
     reference: Reference,
     count: IntoExpr | None = None,
     midrank: bool = True,
-    p_value: PValue = "asymptotic",
+    method: AndersonMethod = "asymptotic",
     auroc: bool = False,
 ) -> pl.Expr:
     """Two-sample Anderson-Darling test of every target against a reference.
@@ -137,8 +143,8 @@ def anderson(
         As for :func:`wilcoxon`.
     midrank
         Half of a tied run counts as below it; ``False`` is the right-continuous version.
-    p_value
-        ``"asymptotic"``: from the limiting distribution, accurate however small.
+    method
+        ``"asymptotic"``: p-values from the limiting distribution, accurate however small.
         ``"scipy"``: SciPy's interpolation, capped to [0.001, 0.25].
     auroc
         Add the field ``auroc``: the chance that a value of the target exceeds one of the reference,
@@ -178,7 +184,7 @@ def anderson(
     >>> round(test["statistic"][0], 6)
     -0.498838
     """
-    options = {"midrank": midrank, "p_value": p_value, "auroc": auroc}
+    options = {"midrank": midrank, "method": method, "auroc": auroc}
     inputs = {"value": value, "target": target, "count": count}
     return _expression("anderson", inputs, reference, options)
 
@@ -318,7 +324,7 @@ _OPTIONAL = ("count", "strata")
 def _expression(
     test: str, inputs: dict[str, IntoExpr], reference: Reference, options: dict[str, Any]
 ) -> pl.Expr:
-    check_options(options)
+    check_options(test, options)
     request = {**_label(reference), **{role: _name(e, role) for role, e in inputs.items()}}
     # One struct: Polars runs the groups of a group_by in parallel for functions of one column only.
     columns = pl.struct(
@@ -408,7 +414,7 @@ class PdexNamespace:
         reference: Reference,
         count: IntoExpr | None = None,
         midrank: bool = True,
-        p_value: PValue = "asymptotic",
+        method: AndersonMethod = "asymptotic",
         auroc: bool = False,
     ) -> pl.Expr:
         """Two-sample Anderson-Darling test of this value; see :func:`pdex.anderson`."""
@@ -418,7 +424,7 @@ class PdexNamespace:
             reference=reference,
             count=count,
             midrank=midrank,
-            p_value=p_value,
+            method=method,
             auroc=auroc,
         )
 

@@ -57,17 +57,17 @@ _SINKS: dict[str, Callable[[pl.LazyFrame, Path, int], None]] = {
 def check_output(output: object) -> Path:
     """Return the path of a result; a clear error where no result can be written there."""
     if not isinstance(output, (str, os.PathLike)):
-        msg = f"output={output!r}: expected the path of a file"
+        msg = f"path={output!r}: expected the path of a file"
         raise TypeError(msg)
     path = Path(output)
     if path.is_dir():
-        msg = f"output={str(path)!r} is a folder: expected the path of a file"
+        msg = f"{str(path)!r} is a folder: expected the path of a file"
         raise IsADirectoryError(msg)
     if path.suffix.lower() not in _SINKS:
-        msg = f"output={str(path)!r}: expected a name that ends in {', '.join(_SINKS)}"
+        msg = f"{str(path)!r}: expected a name that ends in {', '.join(_SINKS)}"
         raise ValueError(msg)
     if not path.parent.is_dir():
-        msg = f"output={str(path)!r}: there is no folder {str(path.parent)!r}"
+        msg = f"{str(path)!r}: there is no folder {str(path.parent)!r}"
         raise FileNotFoundError(msg)
     return path
 

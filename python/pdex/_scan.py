@@ -12,8 +12,8 @@ from polars.io.plugins import register_io_source
 from pdex import _pdex
 from pdex._io.h5ad import naming
 from pdex._io.source import SKIP, n_threads, open_source, piece_size, read_groups
-from pdex._options import Zeros, choose
 from pdex._strata import check_number, read_strata
+from pdex._validate import Zeros, choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

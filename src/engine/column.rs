@@ -55,20 +55,35 @@ impl Column {
     /// How many columns kernels measure.
     pub const MEASURED: usize = Self::NTarget as usize;
 
-    /// All columns in the order of a result.
+    /// All columns in the order of a result.  Polars prints the first and the last four columns of a wide
+    /// frame: with the two labels before these, they are the answer.
     pub const ORDER: [Self; 15] = [
+        Self::Log2FoldChange,
+        Self::PValue,
+        Self::NegLog10P,
+        Self::Statistic,
+        Self::ZScore,
+        Self::Auroc,
+        Self::Df,
+        Self::PercentChange,
+        Self::TargetFraction,
+        Self::ReferenceFraction,
+        Self::NReference,
+        Self::NTarget,
+        Self::TargetMean,
+        Self::ReferenceMean,
+        Self::Fdr,
+    ];
+
+    /// The columns of an expression's result, in order.
+    const OF_EXPRESSION: [Self; 10] = [
         Self::NTarget,
         Self::NReference,
         Self::TargetMean,
         Self::ReferenceMean,
-        Self::Log2FoldChange,
-        Self::PercentChange,
-        Self::TargetFraction,
-        Self::ReferenceFraction,
         Self::Statistic,
         Self::PValue,
         Self::NegLog10P,
-        Self::Fdr,
         Self::ZScore,
         Self::Df,
         Self::Auroc,
@@ -84,9 +99,6 @@ impl Column {
         Self::PValue,
         Self::NegLog10P,
     ];
-
-    /// The columns that a whole job's result has and an expression's has not.
-    const OF_JOBS: [Self; 2] = [Self::TargetFraction, Self::ReferenceFraction];
 
     /// The column's name in results.
     #[must_use]
@@ -133,16 +145,17 @@ impl Column {
 
     /// The columns of a finished table of such a test, in order.
     pub fn finished(own: &'static [Self]) -> impl Iterator<Item = Self> {
-        let wanted = move |column: &Self| {
-            !column.is_measured() || Self::COMMON.contains(column) || own.contains(column)
-        };
-        Self::ORDER.into_iter().filter(wanted)
+        Self::ORDER.into_iter().filter(move |column| column.is_finished(own))
     }
 
     /// The columns of an expression's result: sizes, and what is measured.
     pub fn of_expression(own: &'static [Self]) -> impl Iterator<Item = Self> {
-        let measured = Self::measured(own).filter(|column| !Self::OF_JOBS.contains(column));
-        [Self::NTarget, Self::NReference].into_iter().chain(measured)
+        Self::OF_EXPRESSION.into_iter().filter(move |column| column.is_finished(own))
+    }
+
+    /// True if a test with these columns of its own has the column, measured or derived.
+    fn is_finished(self, own: &[Self]) -> bool {
+        !self.is_measured() || Self::COMMON.contains(&self) || own.contains(&self)
     }
 }
 
@@ -200,15 +213,15 @@ mod tests {
         assert_eq!(
             names(Column::measured(own).collect()),
             [
-                "target_mean",
-                "reference_mean",
-                "target_fraction",
-                "reference_fraction",
-                "statistic",
                 "p_value",
                 "neg_log10_p",
+                "statistic",
+                "auroc",
                 "df",
-                "auroc"
+                "target_fraction",
+                "reference_fraction",
+                "target_mean",
+                "reference_mean"
             ]
         );
         assert_eq!(Column::finished(own).count(), 14);

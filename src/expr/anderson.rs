@@ -10,12 +10,12 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Anderson {
     midrank: bool,
-    p_value: String,
+    method: String,
 }
 
 impl Options for Anderson {
     fn test(&self) -> Result<Test> {
-        let (midrank, p_value) = (self.midrank, self.p_value.parse()?);
+        let (midrank, p_value) = (self.midrank, self.method.parse()?);
         Ok(Test::Anderson(anderson::Options { midrank, p_value }))
     }
 }

@@ -2,11 +2,11 @@
 
 use super::labels::Labels;
 use super::request::Request;
-use super::suggest;
 use crate::cast::{narrow, place};
 use crate::engine::design::{Reference, check_strata};
 use crate::error::{ErrorKind, quote};
 use crate::matrix::SKIP;
+use crate::suggest;
 use polars::prelude::*;
 
 /// Labels that an error shows.

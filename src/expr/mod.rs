@@ -5,7 +5,7 @@
 //! expression                   any test: keywords and columns in, a struct column out
 //! ffi                          Polars' plugin interface: columns by role, errors and panics caught
 //! convert                      rows to samples; asks the engine
-//!   groups, labels, distinct     labels to groups and strata; suggest: the labels that an error shows
+//!   groups, labels, distinct     labels to groups and strata
 //!   values                       values and counts of any dtype
 //! output                       the engine's answers to a struct column
 //! request                      what every test is told: the reference, and the columns' names
@@ -16,7 +16,7 @@
 //! Each function is called with the columns of one group in one struct: Polars calls functions of one
 //! column from many threads at once under `group_by`, and they stay serial themselves.
 //!
-//! IMPORTS stats, engine, matrix, `crate::error`, `crate::cast`, polars.
+//! IMPORTS stats, engine, matrix, `crate::{cast, error, suggest}`, polars.
 
 mod convert;
 mod distinct;
@@ -26,7 +26,6 @@ mod groups;
 mod labels;
 mod output;
 mod request;
-mod suggest;
 mod values;
 
 mod anderson;

@@ -11,7 +11,7 @@
 //! Arrays are borrowed, never copied, but for sparse ones whose indices are out of order.  The work
 //! runs on the process's pool with the GIL released; the calling thread watches it.
 //!
-//! IMPORTS engine, matrix, stats, readers, `crate::{cast, error}`, polars, pyo3, numpy.
+//! IMPORTS engine, matrix, stats, readers, `crate::{cast, error, suggest}`, polars, pyo3, numpy.
 
 // PyO3 hands borrowed arrays over by value.
 #![allow(clippy::needless_pass_by_value)]
@@ -25,6 +25,7 @@ mod watch;
 use crate::engine::fdr::adjust_all;
 use crate::engine::pool::Monitor;
 use crate::error::{Error, ErrorKind};
+use crate::suggest;
 use numpy::{Element, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -76,6 +77,12 @@ fn benjamini_hochberg<'py>(
     Ok(PyArray1::from_vec(py, adjusted))
 }
 
+/// The places of labels: those that resemble `wanted` first, then likely controls, then the others.
+#[pyfunction]
+fn by_resemblance(wanted: &str, labels: Vec<String>) -> Vec<usize> {
+    suggest::order(wanted, &labels)
+}
+
 #[pymodule]
 fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -86,5 +93,6 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(files::pick, m)?)?;
     m.add_function(wrap_pyfunction!(matrix::looks_fractional, m)?)?;
     m.add_function(wrap_pyfunction!(long::long, m)?)?;
+    m.add_function(wrap_pyfunction!(by_resemblance, m)?)?;
     m.add_function(wrap_pyfunction!(benjamini_hochberg, m)?)
 }

@@ -5,7 +5,7 @@ import inspect
 import pdex
 import polars as pl
 import pytest
-from pdex._options import DEFAULTS
+from pdex._validate import DEFAULTS
 from pdex.cli.calibrate import calibrate
 from polars.testing import assert_frame_equal
 

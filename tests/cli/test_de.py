@@ -8,7 +8,7 @@ from pathlib import Path
 import pdex
 import polars as pl
 import pytest
-from pdex._options import DEFAULTS
+from pdex._validate import DEFAULTS
 from pdex.cli import show
 from pdex.cli.de import de
 from pdex.cli.show import p_text
@@ -26,7 +26,7 @@ def test_every_option_of_the_function_is_one_of_the_command():
     names = {name for name, _ in _keywords()} | {o for own in DEFAULTS.values() for o in own}
     mine = {parameter.name for parameter in de.params}
     assert names <= mine
-    assert mine - names == {"path", "head", "form", "debug", "groupby"}
+    assert mine - names == {"path", "head", "form", "debug", "groupby", "output"}
 
 
 def _keywords():
@@ -62,7 +62,7 @@ CASES = {
     "--test anderson": {"test": "anderson"},
     "--test ks --method exact": {"test": "ks", "method": "exact"},
     "--test anderson --no-midrank": {"test": "anderson", "midrank": False},
-    "--test anderson --p-value scipy": {"test": "anderson", "p_value": "scipy"},
+    "--test anderson --method scipy": {"test": "anderson", "method": "scipy"},
     "-t ttest": {"test": "ttest"},
     "-t ttest --no-equal-var": {"test": "ttest", "equal_var": False},
     "-t ttest --no-equal-var --overestim-var": {
@@ -184,7 +184,7 @@ def test_p_values_however_small(minus_log, text):
 
 WRONG = {
     "--groupby nope": (1, "'nope' is no column of obs: it has 'target'"),
-    "-g target -r NT": (1, "reference 'NT' is no value of obs['target']: it has 'T000'"),
+    "-g target -r NT": (1, "'NT' is no value of obs['target']: it has 'non-targeting', 'T000'"),
     "-g target --layer nope": (1, "layer 'nope' not found: this AnnData has 'log'"),
     "-g target --genes @none.txt": (1, "none.txt: No such file or directory"),
     "-g target --genes @empty.txt": (1, "empty.txt holds no name: expected one a line"),
@@ -207,7 +207,7 @@ WRONG = {
     "-g target --memory-limit 5MB": (2, "'5MB' is too little: expected at least 100MB"),
     "-g target -o -": (2, "'-': expected a name that ends in .parquet"),
     "-g target -o de.csv.gz": (2, "so to gzip by '| gzip > de.csv.gz'"),
-    "-g target -o .": (1, "output='.' is a folder"),
+    "-g target -o .": (1, "'.' is a folder"),
     "-g target --output=": (2, "the name of the file is empty"),
     "-g target --pseudocount nan": (2, "'nan' is no finite number"),
     "-g target --pseudocount inf": (2, "'inf' is no finite number"),

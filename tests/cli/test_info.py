@@ -110,7 +110,7 @@ def test_for_people(run, screen, path):
         lines
     )
     assert "Each target has 90 cells." in lines
-    assert "The result has 300 rows, 32 kB in memory:" in lines
+    assert "The result has 300 rows, 34 kB in memory:" in lines
     assert all(line == line.rstrip() or "  " in line for line in lines)
 
 

@@ -22,8 +22,9 @@ EXTRAS = {"wilcoxon": ["z_score", "auroc"], "anderson": [], "ttest": ["df"], "ks
 TESTS = list(EXTRAS)
 TESTED = ["n_target", "n_reference", "target_mean", "reference_mean"]
 TESTED += ["statistic", "p_value", "neg_log10_p"]
-COLUMNS = ["target", "feature", *TESTED[:4], "log2_fold_change", "percent_change"]
-COLUMNS += ["target_fraction", "reference_fraction", "statistic", "p_value", "neg_log10_p", "fdr"]
+FIRST = ["target", "feature", "log2_fold_change", "p_value", "neg_log10_p", "statistic"]
+LAST = ["percent_change", "target_fraction", "reference_fraction", "n_reference"]
+LAST += ["n_target", "target_mean", "reference_mean", "fdr"]
 LABELS = ["T2", "T0", "ctrl", "T1"]
 MAKERS = [np.ascontiguousarray, np.asfortranarray, sp.csr_matrix, sp.csc_matrix]
 
@@ -124,7 +125,7 @@ def against_scipy(data, got, test, reference, **options):
 @pytest.mark.parametrize("test", TESTS)
 def test_equals_scipy_for_every_target_and_gene(rng, test, reference, kind):
     data = screen(rng, kind)
-    scipy_p = {"p_value": "scipy"} if test == "anderson" else {}
+    scipy_p = {"method": "scipy"} if test == "anderson" else {}
     got = run(data, test, reference=reference, **scipy_p)
     targets = sorted(LABELS) if reference == "rest" else ["T0", "T1", "T2"]
     assert got["target"].unique(maintain_order=True).to_list() == targets
@@ -306,13 +307,13 @@ def test_order_of_groups(rng, kind):
     data.obs["target"] = column
     got = run(data, reference="rest")
     assert got["target"].unique(maintain_order=True).to_list() == order
-    assert got["target"].dtype == pl.Enum(order)
+    assert got["target"].dtype == pl.Categorical
     text = stored(data, data.X, target=column.astype(str))
     as_stored = {str(value): value for value in column}
     for label in order:
         expected = named(run(text, reference=label)).sort("target", "feature")
         got = run(data, reference=as_stored[label])
-        assert got["target"].dtype == pl.Enum(order)
+        assert got["target"].dtype == pl.Categorical
         same(named(got).sort("target", "feature"), expected)
 
 
@@ -412,13 +413,37 @@ def test_threads_never_change_a_number(rng, test, make):
 def test_columns(rng, test):
     data = screen(rng)
     schema = run(data, test).schema
-    assert schema.names() == [*COLUMNS, *EXTRAS[test]]
+    assert schema.names() == [*FIRST, *EXTRAS[test], *LAST]
     sizes = {"n_target": pl.UInt32, "n_reference": pl.UInt32}
-    # The target's categories are those of scan_anndata, the reference among them.
-    groups = sorted(data.obs["target"].dropna().unique())
-    enums = {"target": pl.Enum(groups), "feature": pl.Enum(list(data.var_names))}
-    expected = dict.fromkeys(schema.names(), pl.Float64) | sizes | enums
+    labels = dict.fromkeys(["target", "feature"], pl.Categorical())
+    expected = dict.fromkeys(schema.names(), pl.Float64) | sizes | labels
     assert dict(schema) == expected
+
+
+def test_a_printed_result_shows_the_answer(rng):
+    with pl.Config(tbl_width_chars=140):
+        shown = str(run(screen(rng)))
+    for column in ("target", "feature", "log2_fold_change", "p_value", "fdr"):
+        assert column in shown
+    assert "percent_change" not in shown
+
+
+def test_results_stack_join_and_compare(rng):
+    """The usual steps after a test: findings.md, 6."""
+    data = screen(rng, labels=["g1", "g0", "ctrl", "g5"])
+    one, two = run(data), run(data, reference="g0")
+    both = pl.concat([one, two])
+    assert both.height == one.height + two.height
+    on_target = one.filter(pl.col("target") == pl.col("feature"))
+    assert on_target.select("target").to_series().cast(pl.String).to_list() == ["g0", "g1", "g5"]
+    notes = pl.DataFrame({"feature": ["g3", "g16"], "note": ["x", "y"]})
+    noted = one.join(notes.cast({"feature": pl.Categorical}), on="feature", how="left")
+    assert noted["note"].drop_nulls().len() == 6
+    assert one.filter(pl.col("feature").cat.starts_with("g1")).height == 3 * 8
+    other = pl.when(pl.col("fdr") < 2).then("feature").otherwise(pl.lit("none"))
+    assert one.select(other).to_series().n_unique() == data.n_vars
+    assert one.filter(pl.col("feature").is_in(["g3", "g4"])).height == 6
+    assert one.filter(pl.col("feature") == "g3").height == 3
 
 
 def test_a_progress_bar_changes_nothing(rng, monkeypatch, capfd):
@@ -426,7 +451,7 @@ def test_a_progress_bar_changes_nothing(rng, monkeypatch, capfd):
     expected = run(data, "anderson", reference="rest", progress=False)
     assert capfd.readouterr().err == ""
     late = types.SimpleNamespace(monotonic=iter(range(0, 10**6, 10)).__next__)
-    monkeypatch.setattr(pdex.progress, "time", late)
+    monkeypatch.setattr(pdex._progress, "time", late)
     same(run(data, "anderson", reference="rest", progress=True), expected)
     assert "150/150" in capfd.readouterr().err
 

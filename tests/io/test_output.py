@@ -38,7 +38,7 @@ def small_parts(monkeypatch):
 def test_a_file_holds_what_memory_would(screen, tmp_path, test, reference, fdr):
     path = tmp_path / "de.parquet"
     options = {"test": test, "reference": reference, "fdr": fdr}
-    lazy = pdex.de(screen, "target", output=path, memory_limit=100_000_000, **options)
+    lazy = pdex.sink_de(screen, "target", path, memory_limit=100_000_000, **options)
     expected = pdex.de(screen, "target", **options)
     assert_frame_equal(lazy.collect(), expected, check_exact=True)
     assert_frame_equal(pl.read_parquet(path), expected, check_exact=True)
@@ -55,7 +55,7 @@ def _umask():
 @pytest.mark.usefixtures("small_parts")
 def test_row_groups_are_some_targets_whole(screen, tmp_path):
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow tells the row groups")
-    pdex.de(screen, "target", output=tmp_path / "de.parquet", memory_limit=100_000_000)
+    pdex.sink_de(screen, "target", tmp_path / "de.parquet", memory_limit=100_000_000)
     meta = pq.ParquetFile(tmp_path / "de.parquet").metadata
     assert [meta.row_group(i).num_rows for i in range(meta.num_row_groups)] == [111, 111, 111]
 
@@ -63,7 +63,7 @@ def test_row_groups_are_some_targets_whole(screen, tmp_path):
 @pytest.mark.parametrize("suffix", list(FORMATS))
 def test_every_format_reads_back(screen, tmp_path, suffix):
     path = tmp_path / f"de{suffix}"
-    lazy = pdex.de(screen, "target", output=str(path))
+    lazy = pdex.sink_de(screen, "target", str(path))
     text = pl.col("target", "feature").cast(pl.String)
     expected = pdex.de(screen, "target").with_columns(text)
     whole = pl.col("n_target", "n_reference").cast(pl.UInt32)
@@ -76,7 +76,7 @@ def test_labels_in_text_stay_labels(screen, tmp_path, suffix):
     names = ["1", "02", *"abcdefg", "non-targeting"]
     screen.obs["target"] = screen.obs["target"].cat.rename_categories(names)
     screen.var_names = [f"{i:03}" for i in range(screen.n_vars)]
-    lazy = pdex.de(screen, "target", output=tmp_path / f"de{suffix}")
+    lazy = pdex.sink_de(screen, "target", tmp_path / f"de{suffix}")
     expected = pdex.de(screen, "target")
     assert lazy.collect_schema() == expected.schema
     assert_frame_equal(lazy.collect(), expected, check_exact=True)
@@ -89,7 +89,7 @@ def test_labels_in_text_stay_labels(screen, tmp_path, suffix):
         ("de.xlsx", ValueError, r"de\.xlsx.*\.parquet, \.ipc"),
         ("nowhere/de.parquet", FileNotFoundError, r"no folder '.*nowhere'"),
         (".parquet/", IsADirectoryError, "is a folder"),
-        (7, TypeError, "output=7: expected the path"),
+        (7, TypeError, "path=7: expected the path"),
     ],
 )
 def test_a_place_for_no_result_is_named_before_anything_runs(
@@ -99,7 +99,7 @@ def test_a_place_for_no_result_is_named_before_anything_runs(
     if isinstance(output, str):
         output = tmp_path / ("x.parquet" if output == ".parquet/" else output)
     with pytest.raises(error, match=message):
-        pdex.de(screen, "no such column", output=output)
+        pdex.sink_de(screen, "no such column", output)
 
 
 def test_a_failed_write_leaves_the_old_file(screen, tmp_path, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_old_file(screen, tmp_path, monkeypatch):
 
     monkeypatch.setitem(pdex._output._SINKS, ".parquet", full)
     with pytest.raises(OSError, match="No space left"):
-        pdex.de(screen, "target", output=path)
+        pdex.sink_de(screen, "target", path)
     assert (os.listdir(tmp_path), path.read_text()) == (["de.parquet"], "old")
 
 
@@ -128,7 +128,7 @@ labels = np.repeat([f"t{i}" for i in range(300)] + ["non-targeting"], 4)
 screen = ad.AnnData(rng.poisson(0.3, (len(labels), 30000)).astype(np.float32))
 screen.obs["target"] = pd.Categorical(labels)
 print("testing", flush=True)
-pdex.de(screen, "target", test="anderson", reference="rest", output=sys.argv[1])
+pdex.sink_de(screen, "target", sys.argv[1], test="anderson", reference="rest")
 """
 
 
@@ -167,7 +167,7 @@ screen = ad.AnnData(counts)
 screen.obs["target"] = pd.Categorical(labels)
 screen.write_h5ad(sys.argv[1] + ".h5ad")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-pdex.de(sys.argv[1] + ".h5ad", "target", output=sys.argv[1] + ".parquet")
+pdex.sink_de(sys.argv[1] + ".h5ad", "target", sys.argv[1] + ".parquet")
 print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -198,7 +198,7 @@ def test_from_a_file_in_many_pieces(screen, tmp_path, layout, monkeypatch):
     screen.X = getattr(matrix, f"to{layout}")() if layout != "dense" else matrix
     screen.write_h5ad(source)
     monkeypatch.setattr(pdex._io.source, "_LEAST_MEMORY", 1)
-    got = pdex.de(source, "target", output=tmp_path / "de.parquet", memory_limit=9_000)
+    got = pdex.sink_de(source, "target", tmp_path / "de.parquet", memory_limit=9_000)
     expected = pdex.de(screen, "target")
     assert_frame_equal(got.collect(), expected, check_exact=True)
     table = pdex.de(source, "target", memory_limit=9_000)

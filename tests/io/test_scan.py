@@ -434,7 +434,8 @@ def test_frames_of_parts_join_and_stack_with_tables(rng):
     )
     tests = tests.explode("wilcoxon").unnest("wilcoxon")
     part = pdex.de(data, "target", reference="ctrl", genes=["g9", "g4"], groups=["T2"])
-    both = tests.join(part.lazy(), left_on=["gene", "target"], right_on=["feature", "target"])
+    labels = tests.cast({"gene": pl.Categorical, "target": pl.Categorical})
+    both = labels.join(part.lazy(), left_on=["gene", "target"], right_on=["feature", "target"])
     both = both.collect()
     assert both.height == 2
     assert (both["p_value"] == both["p_value_right"]).all()

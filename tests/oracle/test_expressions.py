@@ -151,7 +151,7 @@ def limit_sf(a2):
 def test_anderson_equals_anderson_ksamp(by_case, make_cases, midrank):
     cases = make_cases(1_100)
     expected = np.array([scipy_anderson(x, y, midrank) for x, y in cases])
-    interpolated = by_case(cases, "anderson", midrank=midrank, p_value="scipy")
+    interpolated = by_case(cases, "anderson", midrank=midrank, method="scipy")
     full = by_case(cases, "anderson", midrank=midrank)
     for got in (interpolated, full):
         close(got["statistic"], expected[:, 0], 1e-10, atol=1e-12)  # (A2 - 1)/s cancels near 0
@@ -424,7 +424,12 @@ def test_schema_is_known_before_anything_runs(genes, labels, test):
             assert query.collect(engine=engine).schema == query.collect_schema()
 
 
-OPTIONS = {"alternative": ALTERNATIVES, "method": METHODS, "p_value": ["asymptotic", "scipy"]}
+OPTIONS = {
+    ("wilcoxon", "alternative"): ALTERNATIVES,
+    ("wilcoxon", "method"): METHODS,
+    ("anderson", "method"): ["asymptotic", "scipy"],
+    ("ks", "method"): METHODS,
+}
 NOT_2 = pl.when(pl.col("count") != 2).then("count")
 NOT_REF = pl.when(pl.col("target") != "ref").then("value")
 BAD = {  # which column, what it becomes, the reference, what the message says
@@ -522,10 +527,9 @@ def test_an_unknown_reference_shows_near_names_and_likely_controls_first(referen
         whole(frame, "wilcoxon", reference=reference)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_unknown_options_name_the_valid_ones(genes, option):
-    test = "anderson" if option == "p_value" else "wilcoxon"
-    message = ".*".join([option, "Less", *OPTIONS[option]])
+@pytest.mark.parametrize(("test", "option"), OPTIONS)
+def test_unknown_options_name_the_valid_ones(genes, test, option):
+    message = ".*".join([option, "Less", *OPTIONS[test, option]])
     with pytest.raises((ValueError, pl.exceptions.PolarsError), match=message):
         whole(genes, test, **{option: "Less"})
 

@@ -295,9 +295,9 @@ def test_defaults_are_those_of_pdex_01(rng):
 ERRORS = {
     "metric": ({"metric": "ks"}, ValueError, r"'ks'.*'wilcoxon', 'anderson', 't-test'"),
     "column": ({"groupby_key": "nope"}, KeyError, r"nope.*target_gene"),
-    "reference": ({"reference": "nope"}, ValueError, r"reference 'nope'.*'T0', 'T1', 'T2', 'ctrl'"),
-    "rest": ({"reference": "rest"}, ValueError, r"reference 'rest'.*'T0', 'T1', 'T2', 'ctrl'"),
-    "group": ({"groups": ["T1", "nope"]}, ValueError, r"group 'nope'.*'T0', 'T1', 'T2', 'ctrl'"),
+    "reference": ({"reference": "nope"}, ValueError, r"reference 'nope'.*'ctrl', 'T0', 'T1', 'T2'"),
+    "rest": ({"reference": "rest"}, ValueError, r"reference 'rest'.*'ctrl', 'T0', 'T1', 'T2'"),
+    "group": ({"groups": ["T1", "nope"]}, ValueError, r"group 'nope'.*'ctrl', 'T0', 'T1', 'T2'"),
     "keyword": ({"nope": 1}, TypeError, r"'nope'.*'alternative', 'method'"),
     "another's keyword": ({"equal_var": False}, TypeError, r"'equal_var'.*'alternative'"),
     "t-test keyword": ({"metric": "t-test", "method": "auto"}, TypeError, r"'method'.*'equal_var'"),

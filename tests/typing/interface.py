@@ -50,8 +50,8 @@ def expressions(frame: pl.LazyFrame) -> None:
         pdex.wilcoxon("value", "target", reference="rest", continuity=False, tie_correct=False),
         pdex.wilcoxon("value", "target", reference="rest", count="count", strata="stratum"),
         pdex.anderson("value", "target", reference="rest", count="count", midrank=False),
-        pdex.anderson("value", "target", reference="rest", p_value="asymptotic", auroc=True),
-        pdex.anderson("value", "target", reference="rest", p_value="scipy"),
+        pdex.anderson("value", "target", reference="rest", method="asymptotic", auroc=True),
+        pdex.anderson("value", "target", reference="rest", method="scipy"),
         pdex.ttest("value", "target", reference="rest", count="count", equal_var=False),
         pdex.ttest("value", "target", reference="rest", alternative="two-sided"),
         pdex.ttest("value", "target", reference="rest", alternative="less"),
@@ -77,8 +77,8 @@ def namespace(frame: pl.LazyFrame) -> None:
         space.wilcoxon("target", reference="rest", alternative="greater", method="auto"),
         space.wilcoxon("target", reference="rest", method="exact"),
         space.wilcoxon("target", reference="rest", count="count", strata=pl.col("stratum")),
-        space.anderson("target", reference="rest", count="count", p_value="scipy"),
-        space.anderson("target", reference="rest", midrank=False, p_value="asymptotic"),
+        space.anderson("target", reference="rest", count="count", method="scipy"),
+        space.anderson("target", reference="rest", midrank=False, method="asymptotic"),
         space.anderson("target", reference="rest", auroc=True),
         space.ttest("target", reference="rest", count="count", alternative="two-sided"),
         space.ttest("target", reference="rest", equal_var=False, alternative="less"),
@@ -131,32 +131,69 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
         auroc=True,
         threads=2,
         memory_limit=200_000_000,
-        output=None,
         progress=False,
     )
     assert_type(result, pl.DataFrame)
-    assert_type(pdex.de(path, "target", output=output), pl.LazyFrame)
-    assert_type(pdex.de(path, "target", output=str(output)), pl.LazyFrame)
-    perhaps: list[Path | None] = [None, output]
-    for somewhere in perhaps:
-        found = pdex.de(path, "target", output=somewhere)
-        assert_type(found, pl.DataFrame | pl.LazyFrame)
+    assert_type(pdex.sink_de(path, "target", output), pl.LazyFrame)
     pdex.de(screen, "target", method="asymptotic", continuity=False, tie_correct=False)
     pdex.de(screen, "target", method="auto", alternative="less")
     pdex.de(screen, "target", method="exact", alternative="greater", groups=["T000"])
-    pdex.de(screen, "target", test="anderson", midrank=False, p_value="asymptotic", fdr="all")
-    pdex.de(screen, "target", test="anderson", p_value="scipy", mean="geometric")
+    pdex.de(screen, "target", test="anderson", midrank=False, method="asymptotic", fdr="all")
+    pdex.de(screen, "target", test="anderson", method="scipy", mean="geometric")
     pdex.de(screen, "target", test="ks", method="exact")
     pdex.de(screen, "target", test="ttest", equal_var=False, overestim_var=True)
     return pdex.de(data=screen, groupby="target", reference=["T003", "non-targeting"])
+
+
+def written(screen: AnnData, folder: Path) -> None:
+    lazy = pdex.sink_de(
+        data=screen,
+        groupby="target",
+        path=str(folder / "de.parquet"),
+        reference=pdex.DEFAULT_REFERENCE,
+        test="wilcoxon",
+        groups=["T000", "T001"],
+        exclude=("T003",),
+        min_cells=2,
+        strata="guide",
+        genes=np.array(["g0", "g1"]),
+        layer="log",
+        use_raw=False,
+        is_log1p=True,
+        mean="geometric",
+        pseudocount=1e-6,
+        fdr="target",
+        alternative="two-sided",
+        auroc=True,
+        method="asymptotic",
+        continuity=False,
+        tie_correct=False,
+        threads=2,
+        memory_limit=200_000_000,
+        progress=False,
+    )
+    assert_type(lazy, pl.LazyFrame)
+    file = folder / "again.ipc"
+    pdex.sink_de(screen, "target", file, test="anderson", midrank=False, method="scipy", fdr="all")
+    pdex.sink_de(screen, "target", file, test="ks", method="auto", alternative="less")
+    pdex.sink_de(screen, "target", file, test="ks", method="exact", alternative="greater")
+    pdex.sink_de(screen, "target", file, test="ttest", equal_var=False, overestim_var=True)
+    pdex.sink_de(screen, "target", file, mean="arithmetic")
+
+
+def refused(screen: AnnData) -> None:
+    try:
+        pdex.de(screen, "no such column", memory_limit="2GB")
+    except pdex.exceptions.NotFoundError as error:
+        assert_type(str(error), str)
 
 
 def calibrated(screen: AnnData) -> pdex.Calibration:
     pdex.calibrate(screen, "target", method="asymptotic", continuity=False, tie_correct=False)
     pdex.calibrate(screen, "target", method="auto", alternative="less")
     pdex.calibrate(screen, "target", method="exact", layer="noise", alternative="greater")
-    pdex.calibrate(screen, "target", test="anderson", midrank=False, p_value="asymptotic")
-    pdex.calibrate(screen, "target", test="anderson", p_value="scipy", layer="log")
+    pdex.calibrate(screen, "target", test="anderson", midrank=False, method="asymptotic")
+    pdex.calibrate(screen, "target", test="anderson", method="scipy", layer="log")
     pdex.calibrate(screen, "target", test="ks", layer="log")
     pdex.calibrate(screen, "target", test="ttest", equal_var=False, overestim_var=True)
     found = pdex.calibrate(
@@ -340,24 +377,25 @@ def wrong(screen: AnnData, folder: Path) -> None:
     pdex.wilcoxon("value", "target", reference="c", method="exakt")  # type: ignore[arg-type]
     pdex.wilcoxon("value", "target", reference="c", continuity="yes")  # type: ignore[arg-type]
     pdex.wilcoxon("value", "target", reference=None)  # type: ignore[arg-type]
-    pdex.anderson("value", "target", reference="c", p_value="exact")  # type: ignore[arg-type]
+    pdex.anderson("value", "target", reference="c", method="exact")  # type: ignore[arg-type]
     pdex.anderson("value", "target", reference="c", alternative="less")  # type: ignore[call-arg]
     pdex.ttest("value", "target", reference="c", method="exact")  # type: ignore[call-arg]
     space = pdex.PdexNamespace(pl.col("value"))
     space.wilcoxon("target", reference="c", alternative="bigger")  # type: ignore[arg-type]
     pdex.scan_anndata(screen, "target", zeros="none")  # type: ignore[arg-type]
-    pdex.de(screen)  # type: ignore[call-overload]
-    pdex.de(screen, "target", test="wilcox")  # type: ignore[call-overload]
-    pdex.de(screen, "target", alternative="bigger")  # type: ignore[call-overload]
-    pdex.de(screen, "target", mean="median")  # type: ignore[call-overload]
-    pdex.de(screen, "target", fdr="both")  # type: ignore[call-overload]
-    pdex.de(screen, "target", auroc="yes")  # type: ignore[call-overload]
+    pdex.de(screen)  # type: ignore[call-arg]
+    pdex.de(screen, "target", test="wilcox")  # type: ignore[arg-type]
+    pdex.de(screen, "target", alternative="bigger")  # type: ignore[arg-type]
+    pdex.de(screen, "target", mean="median")  # type: ignore[arg-type]
+    pdex.de(screen, "target", fdr="both")  # type: ignore[arg-type]
+    pdex.de(screen, "target", auroc="yes")  # type: ignore[arg-type]
     pdex.anderson("value", "target", reference="c", strata="batch")  # type: ignore[call-arg]
-    pdex.de(screen, "target", threads="4")  # type: ignore[call-overload]
-    pdex.de(screen, "target", methd="exact")  # type: ignore[call-overload]
-    pdex.de(screen, "target", equal_var="no")  # type: ignore[call-overload]
-    pdex.de(screen, "target", "non-targeting")  # type: ignore[call-overload]
-    lazy = pdex.de(screen, "target", output=folder / "de.csv")
+    pdex.de(screen, "target", threads="4")  # type: ignore[arg-type]
+    pdex.de(screen, "target", methd="exact")  # type: ignore[call-arg]
+    pdex.de(screen, "target", equal_var="no")  # type: ignore[arg-type]
+    pdex.de(screen, "target", "non-targeting")  # type: ignore[call-arg]
+    pdex.de(screen, "target", output=folder / "de.csv")  # type: ignore[call-arg]
+    lazy = pdex.sink_de(screen, "target", folder / "de.csv")
     print(lazy.height)  # type: ignore[attr-defined]
     pdex.calibrate(screen, "target", test="wilcox")  # type: ignore[arg-type]
     pdex.calibrate(screen, "target", n_split=3)  # type: ignore[call-arg]

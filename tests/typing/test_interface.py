@@ -68,7 +68,9 @@ def wanted(function):
             parameters |= {n: words(h) for n, h in typing.get_type_hints(kind).items()}
         elif name != "self":
             assert parameter.kind is not parameter.VAR_KEYWORD, f"{name} of {function} has no type"
-            hint = function.__globals__.get(str(parameter.annotation).split(" | ")[0])
+            hint = inspect.unwrap(function).__globals__.get(
+                str(parameter.annotation).split(" | ")[0]
+            )
             parameters[name] = words(hint)
     return parameters
 
@@ -117,11 +119,13 @@ def test_words_are_those_that_the_options_check():
         "anderson",
         "t-test",
     }
-    from pdex._options import DEFAULTS, Options, Test
+    from pdex._validate import DEFAULTS, OPTIONS, Test
 
     assert set(typing.get_args(Test)) == set(DEFAULTS)
-    own = {name for options in DEFAULTS.values() for name in options} - {"alternative"}
-    assert set(Options.__annotations__) == own
+    assert set(OPTIONS) == {name for options in DEFAULTS.values() for name in options}
+    for function in (pdex.de, pdex.sink_de, pdex.calibrate):
+        parameters = inspect.signature(function).parameters
+        assert {name: parameters[name].default for name in OPTIONS} == OPTIONS
 
 
 def test_options_of_plot_are_those_of_pvalues():
@@ -169,6 +173,8 @@ def test_results_have_the_types_that_are_said(interface, screen, path, tmp_path)
     interface.expressions(frame)
     interface.namespace(frame)
     result = interface.jobs(screen, path, tmp_path / "de.parquet")
+    interface.written(screen, tmp_path)
+    interface.refused(screen)
     found = interface.calibrated(screen)
     interface.pictures(result)
     interface.pages(result, found, tmp_path)

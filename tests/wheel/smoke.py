@@ -61,9 +61,9 @@ def whole_job(screen: ad.AnnData, path: Path, folder: Path) -> pl.DataFrame:
         assert pdex.de(path, "target", test=test).equals(table)
         assert pdex.de(ad.read_h5ad(path, backed="r"), "target", test=test).equals(table)
         for ending in ("parquet", "ipc"):
-            lazy = pdex.de(path, "target", test=test, output=folder / f"{test}.{ending}")
+            lazy = pdex.sink_de(path, "target", folder / f"{test}.{ending}", test=test)
             assert lazy.collect().equals(table)
-    table = pdex.de(screen, "target", test="anderson", p_value="scipy")
+    table = pdex.de(screen, "target", test="anderson", method="scipy")
     x, y = groups[targets[0]], groups[REFERENCE]
     for gene in range(screen.n_vars):
         want = stats.anderson_ksamp([x[:, gene], y[:, gene]])

@@ -28,7 +28,7 @@ from pdex._io.source import (
     piece_size,
     read_groups,
 )
-from pdex._options import choose, complete, flag
+from pdex._validate import choose, flag, options_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -362,9 +362,9 @@ def _compare(found: Groups, labels: pd.Series[Any], groups: object, reference: s
     # One entry more than labels: places of -1, cells without a label, read the last.
     table = np.full(len(found.labels) + 1, 0 if rest else SKIP, dtype=np.uint32)
     if background is not None:
-        table[found.labels.index(background)] = 0
+        table[found.require(background, "reference")] = 0
     for number, label in enumerate(targets, 1):
-        table[found.labels.index(label)] = number
+        table[found.require(label, "group")] = number
     codes = table[found.places]
     sizes = np.bincount(codes[codes != SKIP], minlength=len(targets) + 1)
     n_target = sizes[1:, None].astype(float)
@@ -379,7 +379,7 @@ def _order(found: Groups, labels: pd.Series[Any], groups: object) -> list[str]:
     if isinstance(groups, str) and groups == "all":
         if not isinstance(labels.dtype, pd.CategoricalDtype):
             return list(found.labels)
-        return [str(label) for label in labels.cat.categories if str(label) in found.labels]
+        return [str(label) for label in labels.cat.categories if found.place(label) is not None]
     if isinstance(groups, (str, int)) or not isinstance(groups, Iterable):
         msg = f"groups={groups!r}: expected 'all' or a list of groups, such as [{groups!r}]"
         raise ValueError(msg)
@@ -429,7 +429,7 @@ class _Work:
         test, options, _ = _TESTS[method]
         if method == "wilcoxon":
             options = {**options, "tie_correct": tie_correct}
-        options = complete(test, options, "two-sided")
+        options = options_of(test, options)
         job = _pdex.Job(
             comparison.codes, n_targets, comparison.rest, n_genes, test, options, "plain",
             self.threads,

@@ -13,8 +13,8 @@ from pdex._compat.labels import labels_of
 from pdex._engine import Work
 from pdex._io.h5ad import naming
 from pdex._io.source import limit_of, n_threads, names_of, open_source, read_groups
-from pdex._options import DEFAULTS, Alternative, Method, check_options, flag
 from pdex._progress import Progress
+from pdex._validate import DEFAULTS, Alternative, Method, check_options, flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -226,7 +226,7 @@ def parallel_differential_expression(
     scale = _scale(source, threads, is_log1p, exp_post_agg)
     design, question = (codes, len(targets), False), (test, options, scale)
     work = Work(source, genes, design, question, threads, limit_of(None))
-    table = _table(work, (targets, found.labels), show_progress)
+    table = _table(work, targets, show_progress)
     labels = labels_of(source, groupby_key, [*targets, str(reference)])
     table = _translate(_labelled(table, labels, len(genes)), clip_value)
     if asked is not None:
@@ -242,11 +242,11 @@ def _scale(source: Source, threads: int, is_log1p: bool | None, exp_post_agg: bo
     return log1p_scale if flag("is_log1p", is_log1p) else "plain"
 
 
-def _table(work: Work, names: tuple[list[str], list[str]], show_progress: bool) -> pl.DataFrame:
+def _table(work: Work, targets: list[str], show_progress: bool) -> pl.DataFrame:
     """Return the engine's table, behind a bar where one is asked for."""
     bar = Progress(len(work.genes), None if show_progress else False)
     try:
-        return work.frame(names, bar, (0.0, "all"))
+        return work.frame(targets, bar, (0.0, "all"))
     finally:
         bar.close()
 
@@ -292,8 +292,8 @@ def _options(
         options["method"] = kwargs.get("method", "auto")
         options["continuity"] = bool(tie_correct)
     if test == "anderson":
-        options["p_value"] = "scipy"
-    check_options(options)
+        options["method"] = "scipy"
+    check_options(test, options)
     return options
 
 

@@ -21,7 +21,7 @@ from pdex._compat.labels import labels_of
 from pdex._engine import run
 from pdex._io import backed, memory
 from pdex._io.source import Groups, Source, n_threads, open_source, piece_size, read_groups
-from pdex._options import DEFAULTS, flag
+from pdex._validate import DEFAULTS, flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

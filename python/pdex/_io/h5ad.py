@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdex._io.heaps import check_heaps
+from pdex.exceptions import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ _ATTRIBUTES = (
     *(b"categories", b"shape", b"h5sparse_format", b"h5sparse_shape"),
 )
 #: Errors that stay of their kind; any other is a ValueError.
-_KINDS = (KeyError, OSError, TypeError, MemoryError)
+_KINDS = (NotFoundError, KeyError, OSError, TypeError, MemoryError)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ import numpy as np
 from pdex import _pdex
 from pdex._io import backed, h5ad, memory
 from pdex._io.h5ad import naming
-from pdex._options import flag
 from pdex._stages import stage
+from pdex._validate import bytes_of, closest, flag
+from pdex.exceptions import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,18 +53,21 @@ def n_threads(threads: int | None, name: str = "threads") -> int:
     return min(int(threads), cores)
 
 
-def limit_of(memory_limit: int | None) -> int:
+def limit_of(memory_limit: int | str | None) -> int:
     """Return the bytes that work may take beyond its result; ValueError for no limit that works."""
-    if memory_limit is None:
-        memory_limit = 1_000_000_000
-    number = isinstance(memory_limit, (int, np.integer)) and not isinstance(memory_limit, bool)
-    if not number or memory_limit < _LEAST_MEMORY:
+    limit: object = memory_limit
+    if limit is None:
+        limit = 1_000_000_000
+    if isinstance(limit, str):
+        limit = bytes_of(limit)
+    number = isinstance(limit, (int, np.integer)) and not isinstance(limit, bool)
+    if not number or cast("int", limit) < _LEAST_MEMORY:
         msg = (
-            f"memory_limit={memory_limit!r}: expected None (1 GB) or an integer number of bytes, "
-            f"at least {_LEAST_MEMORY:,}"
+            f"memory_limit={memory_limit!r}: expected None (1 GB), an integer number of bytes or a "
+            f"size such as '2GB', at least {_LEAST_MEMORY // 1_000_000} MB"
         )
         raise ValueError(msg)
-    return int(memory_limit)
+    return int(cast("int", limit))
 
 
 def at_least(name: str, value: object, least: int) -> int:
@@ -75,7 +79,7 @@ def at_least(name: str, value: object, least: int) -> int:
     return int(cast("int", value))
 
 
-def piece_size(memory_limit: int | None) -> int:
+def piece_size(memory_limit: int | str | None) -> int:
     """Return the bytes of a file's matrix that may be in memory at once.
 
     The rest is for the kernels: the entries of a block of genes, or the tables of all groups.
@@ -269,8 +273,10 @@ def _without_x(what: str, layers: list[str]) -> ValueError:
 def _check_layer(layer: object, layers: list[str]) -> None:
     """Raise KeyError unless there is such a layer."""
     if layer not in layers:
-        msg = f"layer {layer!r} not found: this AnnData has {_some(layers) or 'none'}"
-        raise KeyError(msg)
+        close = closest(str(layer), layers)
+        meant = f"; did you mean {close!r}?" if close else ""
+        msg = f"layer {layer!r} not found: this AnnData has {_some(layers) or 'none'}{meant}"
+        raise NotFoundError(msg)
 
 
 def _check_shape(source: Source) -> None:
@@ -295,6 +301,7 @@ class Groups:
     labels: list[str]
     #: One a cell; -1 where the cell has no label.
     places: npt.NDArray[np.int64]
+    _by_label: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def only(self, cells: npt.NDArray[np.bool_]) -> Groups:
         """Return the same groups of some cells; the others have no label."""
@@ -302,14 +309,21 @@ class Groups:
 
     def require(self, label: object, what: str) -> int:
         """Return the place of a label; ValueError names it and those there are."""
-        try:
-            return self.labels.index(str(label))
-        except ValueError:
+        place = self.place(label)
+        if place is None:
+            order = _pdex.by_resemblance(str(label), self.labels)
             msg = (
                 f"{what} {str(label)!r} is no value of obs[{self.column!r}]: "
-                f"it has {_some(self.labels)}"
+                f"it has {_some([self.labels[i] for i in order])}"
             )
-            raise ValueError(msg) from None
+            raise ValueError(msg)
+        return place
+
+    def place(self, label: object) -> int | None:
+        """Return the place of a label; None where there is none."""
+        if not self._by_label:
+            self._by_label.update({label: place for place, label in enumerate(self.labels)})
+        return self._by_label.get(str(label))
 
     def references(self, reference: object) -> list[int]:
         """Return the places of one control group, or of several."""
@@ -433,8 +447,11 @@ def read_groups(adata: Any, groupby: str) -> Groups:
     import pandas as pd
 
     if not isinstance(groupby, str) or groupby not in adata.obs:
-        msg = f"{groupby!r} is no column of obs: it has {_some(list(adata.obs.columns))}"
-        raise KeyError(msg)
+        columns = [str(column) for column in adata.obs.columns]
+        close = closest(str(groupby), columns)
+        meant = f"; did you mean {close!r}?" if close else ""
+        msg = f"{groupby!r} is no column of obs: it has {_some(columns)}{meant}"
+        raise NotFoundError(msg)
     column = adata.obs[groupby]
     if isinstance(column.dtype, pd.CategoricalDtype):
         codes, values = np.asarray(column.cat.codes, dtype=np.int64), list(column.cat.categories)
@@ -442,19 +459,19 @@ def read_groups(adata: Any, groupby: str) -> Groups:
         codes, values = _factorize(column)
     names = [str(value) for value in values]
     present = np.bincount(codes[codes >= 0], minlength=len(names)) > 0
-    labels: list[str] = []
+    by_label: dict[str, int] = {}
     places = np.full(len(names) + 1, -1, dtype=np.int64)
     for i, name in enumerate(names):
         if present[i] and name != "":
-            if name in labels:
+            if name in by_label:
                 msg = f"obs[{groupby!r}] has two labels that read {name!r}: rename one"
                 raise ValueError(msg)
-            places[i] = len(labels)
-            labels.append(name)
+            places[i] = by_label[name] = len(by_label)
+    labels = list(by_label)
     if not labels:
         msg = f"obs[{groupby!r}] has no cell with a label: there is nothing to test"
         raise ValueError(msg)
-    return Groups(groupby, labels, places[codes])
+    return Groups(groupby, labels, places[codes], by_label)
 
 
 def _factorize(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[Any]]:

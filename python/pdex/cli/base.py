@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import click
 
 from pdex._io.source import limit_of
 from pdex._output import check_output
+from pdex._validate import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +114,6 @@ if TYPE_CHECKING:
 else:
     _Type = click.ParamType
 
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-
 
 class Memory(_Type):
     """A number of bytes with a unit, such as 800MB, 2GB or 1.5GiB."""
@@ -126,12 +124,9 @@ class Memory(_Type):
         """Return the number of bytes."""
         if isinstance(value, int):
             return value
-        form = r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?"
-        match = re.fullmatch(form, value.strip().upper())
-        if match is None or (match[3] and not match[2]):
+        number = bytes_of(value)
+        if number is None:
             self.fail(f"{value!r} is no size: expected such as 800MB, 2GB or 1.5GiB", param, ctx)
-        unit = 1024 if match[3] else 1000
-        number = round(float(match[1]) * unit ** _POWERS[match[2]])
         try:
             return limit_of(number)
         except ValueError:

@@ -163,7 +163,7 @@ def de(path: Path, output: Path | None, head: int | None, form: str | None, **op
         raise click.UsageError(msg, click.get_current_context())
     check_result(output, streams=True)
     check_screen(path)
-    lazy = pdex.de(path, output=output, **given)
+    lazy = pdex.sink_de(path, given.pop("groupby"), output, **given)
     if head is not None:
         show(lazy, lazy.select(pl.len()).collect().item(), head, form)
     note(f"pdex: wrote {output}: {size(output.stat().st_size)}")

@@ -36,8 +36,8 @@ _RANKS = {name: rank for rank, name in enumerate(_CONTROLS.split())}
 _COLUMN = re.compile("target|gene|perturb|condition|treatment|knock|guide|sgrna|drug", re.I)
 #: Integer columns of more values are measurements.
 _MOST_LABELS = 1000
-#: Bytes of a row beside its two labels: two numbers of cells, twelve of Float64.
-_ROW = 2 * 4 + 12 * 8
+#: Bytes of a row of a rank-sum test: two labels, two numbers of cells, twelve of Float64.
+_ROW = 2 * 4 + 2 * 4 + 12 * 8
 
 
 def overview(path: Path) -> Facts:
@@ -71,10 +71,8 @@ def overview(path: Path) -> Facts:
         "result": None,
     }
     if targets is not None:
-        labels = targets["n_targets"] + (targets["reference"] != "rest")
-        row = _ROW + _code_bytes(labels) + _code_bytes(int(names.nunique()))
         rows = targets["n_targets"] * len(var)
-        facts["result"] = {"rows": rows, "bytes": rows * row}
+        facts["result"] = {"rows": rows, "bytes": rows * _ROW}
     chosen, notes = _choose(matrices)
     facts["command"] = None if targets is None else _command(path, targets, chosen)
     facts["notes"] = notes
@@ -289,11 +287,6 @@ def _described(obs: pd.DataFrame, best: Facts) -> Facts | None:
         "most": int(cells.max()),
         "unlabelled": int((groups.places < 0).sum()),
     }
-
-
-def _code_bytes(n_labels: int) -> int:
-    """Return the bytes of one label of an Enum."""
-    return 1 if n_labels <= 1 << 8 else 2 if n_labels <= 1 << 16 else 4
 
 
 def _choose(matrices: list[Facts]) -> tuple[list[str], list[str]]:

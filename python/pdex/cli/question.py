@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from pdex._options import DEFAULTS, Alternative, Method, PValue, check_stratified, complete
+from pdex._validate import DEFAULTS, OPTIONS, Alternative, AnyMethod, check_stratified, options_of
 from pdex.cli import completion
 from pdex.cli.base import Memory, Names, option
 
@@ -91,9 +91,10 @@ _OF_TESTS = (
     ),
     option(
         "--method",
-        type=click.Choice(get_args(Method)),
+        type=click.Choice(get_args(AnyMethod)),
         panel=_PANEL,
-        help="wilcoxon, ks: how p-values are found; asymptotic and auto where not given.",
+        help="How p-values are found: asymptotic, exact or auto; for anderson asymptotic or scipy. "
+        "Where not given: auto for ks, asymptotic for the others.",
     ),
     option(
         "--continuity/--no-continuity",
@@ -112,12 +113,6 @@ _OF_TESTS = (
         default=None,
         panel=_PANEL,
         help="anderson: the midrank version, as where not told, or the right-continuous one.",
-    ),
-    option(
-        "--p-value",
-        type=click.Choice(get_args(PValue)),
-        panel=_PANEL,
-        help="anderson: accurate (asymptotic) or capped as SciPy's; asymptotic where not given.",
     ),
     option(
         "--equal-var/--no-equal-var",
@@ -162,10 +157,9 @@ def given_of(options: dict[str, Any]) -> dict[str, Any]:
         if names:
             given[name] = names
     test = given["test"]
-    every = {name for own in DEFAULTS.values() for name in own}
-    own = {name: given[name] for name in given if name in every and name != "alternative"}
+    own = {name: value for name, value in given.items() if name in OPTIONS}
     for name in own:
-        if name not in DEFAULTS[test]:
+        if name not in DEFAULTS[test] and name != "alternative":
             valid = ", ".join(map(_flag, DEFAULTS[test]))
             msg = f"{_flag(name)} is no option of --test {test}, which has {valid}"
             raise click.UsageError(msg, click.get_current_context())
@@ -173,9 +167,9 @@ def given_of(options: dict[str, Any]) -> dict[str, Any]:
         msg = "--overestim-var is a version of Welch's test: it needs --no-equal-var"
         raise click.UsageError(msg, click.get_current_context())
     try:
-        completed = complete(test, own, given["alternative"])
+        full = options_of(test, own)
         if "strata" in given:
-            check_stratified(test, completed)
+            check_stratified(test, full)
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
     return given

@@ -62,7 +62,7 @@ impl FromStr for PValue {
         match name {
             "asymptotic" => Ok(Self::Asymptotic),
             "scipy" => Ok(Self::Scipy),
-            _ => Err(unknown("p_value", name, &["asymptotic", "scipy"])),
+            _ => Err(unknown("method", name, &["asymptotic", "scipy"])),
         }
     }
 }

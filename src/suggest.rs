@@ -1,4 +1,4 @@
-//! Which groups an error shows first, where there are many.
+//! Which labels an error shows first, where there are many.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -26,7 +26,8 @@ const CONTROLS: [&str; 17] = [
 
 /// The places of `labels`: those that resemble `wanted` first, then likely controls, then the others;
 /// equals stay in order.
-pub(super) fn order(wanted: &str, labels: &[String]) -> Vec<usize> {
+#[must_use]
+pub fn order(wanted: &str, labels: &[String]) -> Vec<usize> {
     let wanted = plain(wanted);
     let mut places: Vec<usize> = (0..labels.len()).collect();
     places.sort_by_cached_key(|&place| {
@@ -59,4 +60,18 @@ fn resemblance(a: &str, b: &str) -> usize {
     let (a, b) = (pairs(a), pairs(b));
     let shared = a.intersection(&b).count();
     (200 * shared).checked_div(a.len() + b.len()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_then_controls_then_the_others() {
+        let labels = ["SENTRIN", "b", "NTC", "Non-Targeting", "a"].map(String::from);
+        assert_eq!(order("x", &labels), [2, 3, 0, 1, 4]);
+        assert_eq!(order("non_targeting", &labels), [3, 2, 0, 1, 4]);
+        assert_eq!(order("sentrn", &labels)[0], 0);
+        assert_eq!(order("", &[]), [0usize; 0]);
+    }
 }

@@ -1,0 +1,200 @@
+"""Arguments: the names, defaults and valid values of options, stated once, and errors that help."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Alternative = Literal["two-sided", "less", "greater"]
+Method = Literal["asymptotic", "exact", "auto"]
+AndersonMethod = Literal["asymptotic", "scipy"]
+AnyMethod = Literal["asymptotic", "exact", "auto", "scipy"]
+Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
+Mean = Literal["arithmetic", "geometric"]
+Scope = Literal["target", "all"]
+Zeros = Literal["counted", "rows"]
+
+#: The options of each test, with their defaults.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "wilcoxon": {
+        "alternative": "two-sided",
+        "method": "asymptotic",
+        "continuity": True,
+        "tie_correct": True,
+    },
+    "anderson": {"midrank": True, "method": "asymptotic"},
+    "ttest": {"alternative": "two-sided", "equal_var": True, "overestim_var": False},
+    "ks": {"alternative": "two-sided", "method": "auto"},
+}
+
+#: The same options in a call that takes any test; None is the test's own default.
+OPTIONS: dict[str, Any] = {
+    "alternative": "two-sided",
+    "method": None,
+    "continuity": True,
+    "tie_correct": True,
+    "midrank": True,
+    "equal_var": True,
+    "overestim_var": False,
+}
+
+_METHODS: dict[str, tuple[str, ...]] = {
+    "wilcoxon": get_args(Method),
+    "anderson": get_args(AndersonMethod),
+    "ks": get_args(Method),
+}
+
+#: What other packages call a parameter.
+_SYNONYMS = {
+    **dict.fromkeys(("n_jobs", "num_workers", "num_threads", "n_threads", "n_cpus"), "threads"),
+    **dict.fromkeys(("groupby_key", "group_by", "key", "perturbation"), "groupby"),
+    **dict.fromkeys(("adata", "path", "filename"), "data"),
+    "control": "reference",
+    "p_value": "method",
+    "use_continuity": "continuity",
+    "show_progress": "progress",
+}
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+
+def suggesting(function: _Function) -> _Function:
+    """Make a function's error for an unknown parameter name the one that is meant."""
+    parameters = list(inspect.signature(function).parameters)
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name in kwargs:
+            if name not in parameters:
+                msg = f"{function.__name__}() has no parameter {name!r}{_hint(name, parameters)}"
+                raise TypeError(msg)
+        return function(*args, **kwargs)
+
+    return cast(_Function, checked)
+
+
+def _hint(name: str, parameters: list[str]) -> str:
+    """Return what to write in the place of an unknown parameter."""
+    if name == "output":
+        return ": pdex.sink_de(data, groupby, path) writes a result to a file"
+    meant = _SYNONYMS.get(name)
+    if meant in parameters:
+        return f": use {meant!r}"
+    close = closest(name, parameters)
+    return f": did you mean {close!r}?" if close else f": it has {', '.join(parameters)}"
+
+
+def closest(word: str, words: Iterable[str]) -> str | None:
+    """Return the word that is most like another, in capital letters or not; None where none is."""
+    by_lower = {w.lower(): w for w in words}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def bytes_of(text: str) -> int | None:
+    """Return the bytes of a size such as 800MB, 2GB or 1.5GiB; None where it is none."""
+    form = r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?"
+    match = re.fullmatch(form, text.strip().upper())
+    if match is None or (match[3] and not match[2]):
+        return None
+    unit = 1024 if match[3] else 1000
+    return round(float(match[1]) * float(unit ** _POWERS[match[2]]))
+
+
+def choose(name: str, got: object, valid: tuple[str, ...]) -> None:
+    """Raise ValueError unless `got` is one of the `valid` words of option `name`."""
+    if not isinstance(got, str) or got not in valid:
+        close = closest(got, valid) if isinstance(got, str) else None
+        meant = f"; did you mean {close!r}?" if close else ""
+        msg = f"{name}={got!r} is not known: use one of {', '.join(map(repr, valid))}{meant}"
+        raise ValueError(msg)
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value` as a bool; TypeError where it is none."""
+    if not isinstance(value, (bool, np.bool_)):
+        msg = f"{name}={value!r}: expected True or False"
+        raise TypeError(msg)
+    return bool(value)
+
+
+def check_options(test: str, options: dict[str, Any]) -> None:
+    """Raise ValueError for a word that is not valid, TypeError for a flag that is no bool.
+
+    Flags of NumPy become Python's.
+    """
+    for name, value in options.items():
+        if name == "alternative":
+            choose(name, value, get_args(Alternative))
+        elif name == "method":
+            choose(name, value, _METHODS[test])
+        else:
+            options[name] = flag(name, value)
+
+
+def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:
+    """Return the options of `test` from those of a call that takes any test.
+
+    Parameters
+    ----------
+    test
+        The test's name.
+    given
+        Some of `OPTIONS`; the others have their defaults.
+
+    Raises
+    ------
+    TypeError
+        An option that the test does not have, unless it has its default.
+    ValueError
+        A word that is not valid, or options that exclude each other.
+    """
+    choose("test", test, tuple(DEFAULTS))
+    choose("alternative", given.get("alternative", "two-sided"), get_args(Alternative))
+    full = dict(DEFAULTS[test])
+    for name, value in given.items():
+        if value is OPTIONS[name] or value == OPTIONS[name]:
+            continue
+        if name not in full:
+            raise _foreign(test, name, value)
+        full[name] = value
+    check_options(test, full)
+    if full.get("equal_var") and full.get("overestim_var"):
+        msg = "overestim_var=True is a version of Welch's test: it needs equal_var=False"
+        raise ValueError(msg)
+    return full
+
+
+def _foreign(test: str, name: str, value: object) -> Exception:
+    """Return the error for an option that another test has."""
+    if name == "alternative":
+        msg = f"alternative={value!r}: {test} sees any difference, and is two-sided only"
+        return ValueError(msg)
+    others = " and ".join(other for other, options in DEFAULTS.items() if name in options)
+    own = ", ".join(map(repr, DEFAULTS[test]))
+    return TypeError(f"{name}={value!r} is an option of {others}: {test} has {own}")
+
+
+def check_stratified(test: str, options: dict[str, Any]) -> None:
+    """Raise ValueError unless a test with these options can be taken within strata."""
+    if test != "wilcoxon":
+        msg = f"strata: {test} has none; use test='wilcoxon', or leave strata out"
+        raise ValueError(msg)
+    if options["method"] != "asymptotic":
+        msg = (
+            f"method={options['method']!r} is not computed within strata: use 'asymptotic', or "
+            "leave strata out"
+        )
+        raise ValueError(msg)
