@@ -101,7 +101,7 @@ def test_the_reference_has_every_function_with_its_parameters(pages, name):
 
 def test_the_reference_has_every_other_name(pages):
     named = {"pdex." + name for name in pdex.__all__}
-    modules = {"pdex.datasets", "pdex.pl", "pdex.tl", "pdex.__version__"}
+    modules = {f"pdex.{name}" for name in ("datasets", "exceptions", "pl", "tl", "__version__")}
     assert named == {*FUNCTIONS, *(f"pdex.{name}" for name in OTHERS), *modules} & named
     for name, words in OTHERS.items():
         texts = [page.parts.get(f"pdex.{name}") for page in pages.values()]

@@ -152,7 +152,8 @@ def test_debug_anywhere_shows_the_traceback(run, path, place):
     status, _, err = run(*words)
     assert status == 1
     assert err.startswith("Traceback")
-    assert "KeyError" in err
+    assert "NotFoundError" in err
+    assert "direct cause" not in err
     last = err.splitlines()[-1]
     assert last.startswith("pdex: error: ")
     assert last.endswith("'nope' is no column of obs: it has 'target', 'rep'")

@@ -5,6 +5,7 @@ for what a file merely claims. tests/fuzz_files.py mutates files at random.
 import os
 import re
 import resource
+import traceback
 
 import anndata as ad
 import h5py
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from pdex._io.h5 import Array
+from pdex._io.h5ad import naming
 from polars.testing import assert_frame_equal
 
 N_CELLS, N_GENES = 60, 8
@@ -518,3 +520,17 @@ def test_integers_of_odd_widths_are_converted(tmp_path, bits, order):
         identifier = h5py.h5d.create(file.id, b"X", odd(bits, 7, order), space)
         identifier.write(h5py.h5s.ALL, h5py.h5s.ALL, data.X.astype(np.int32))
     assert_frame_equal(de(path), de(data), check_exact=True)
+
+
+def test_an_error_that_names_the_file_is_of_its_own_class_and_one():
+    """Findings 16: PermissionError stays one, and no error is printed twice."""
+    kinds = {PermissionError: PermissionError, FileNotFoundError: FileNotFoundError}
+    kinds |= {KeyError: KeyError, ZeroDivisionError: ValueError}
+    for raised, expected in kinds.items():
+        with pytest.raises(expected, match=r"/folder/x\.h5ad: why") as found:  # noqa: PT012
+            with naming("/folder/x.h5ad"):
+                raise raised("why")
+        assert type(found.value) is expected
+        shown = "".join(traceback.format_exception(found.value))
+        assert shown.count("Traceback") == 1
+        assert "raise raised" in shown  # where it came from

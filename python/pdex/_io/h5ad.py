@@ -33,7 +33,7 @@ _ATTRIBUTES = (
     *(b"categories", b"shape", b"h5sparse_format", b"h5sparse_shape"),
 )
 #: Errors that stay of their kind; any other is a ValueError.
-_KINDS = (NotFoundError, KeyError, OSError, TypeError, MemoryError)
+_KINDS: tuple[type[Exception], ...] = (NotFoundError, KeyError, OSError, TypeError, MemoryError)
 
 
 @contextmanager
@@ -47,8 +47,16 @@ def naming(path: str | None) -> Iterator[None]:
         text = "; ".join([text or type(error).__name__, *getattr(error, "__notes__", ())])
         if path is None or path in text:
             raise
-        kind = next((kind for kind in _KINDS if isinstance(error, kind)), ValueError)
-        raise kind(f"{path}: {text}") from error
+        named = _kind_of(error)(f"{path}: {text}")
+        # One error with the traceback of the first, not two.
+        raise named.with_traceback(error.__traceback__) from None
+
+
+def _kind_of(error: Exception) -> type[Exception]:
+    """Return the class of an error that names the file: its own where that takes a text alone."""
+    if isinstance(error, OSError) and type(error).__module__ == "builtins":
+        return type(error)
+    return next((kind for kind in _KINDS if isinstance(error, kind)), ValueError)
 
 
 def open_file(path: str) -> Any:
