@@ -44,7 +44,7 @@ sample! {
     u8: |raw| raw as u8;
     i16: |raw| raw;
     u16: |raw| raw as u16;
-    i32: |raw| i32::from(raw) * 65_537;
+    i32: |raw| i32::from(raw).wrapping_mul(65_537);
     u32: |raw| raw as u32;
     // Neighbours that share an f64.
     i64: |raw| if raw > 100 { (1 << 60) + i64::from(raw) } else { i64::from(raw) };

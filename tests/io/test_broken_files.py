@@ -527,9 +527,11 @@ def test_an_error_that_names_the_file_is_of_its_own_class_and_one():
     kinds = {PermissionError: PermissionError, FileNotFoundError: FileNotFoundError}
     kinds |= {KeyError: KeyError, ZeroDivisionError: ValueError}
     for raised, expected in kinds.items():
-        with pytest.raises(expected, match=r"/folder/x\.h5ad: why") as found:  # noqa: PT012
-            with naming("/folder/x.h5ad"):
-                raise raised("why")
+        with (
+            pytest.raises(expected, match=r"/folder/x\.h5ad: why") as found,
+            naming("/folder/x.h5ad"),
+        ):
+            raise raised("why")
         assert type(found.value) is expected
         shown = "".join(traceback.format_exception(found.value))
         assert shown.count("Traceback") == 1

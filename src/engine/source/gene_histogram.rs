@@ -1,7 +1,6 @@
 //! One gene's table of group x count, for small counts.
 
 use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, Sums, rank_bins};
-use super::overflow::Ascending;
 use super::sample::Sample;
 use crate::cast::{cells, place, real_length};
 use crate::engine::request::{GeneRequest, Scale};
@@ -163,8 +162,7 @@ impl<V: Value> GeneHistogram<V> {
         self.gene.binned = all;
         self.gene.overflow_powers = PowerSums::default();
         if request.test.needs(false).runs {
-            let bins = Ascending::new(&self.shared, self.shared[0].into(), &self.gene.overflow[..]);
-            self.gene.runs.fill(bins);
+            self.gene.runs.fill(&self.shared, &self.gene.overflow);
             let runs = self.gene.runs.shared();
             request.test.prepare(runs, request.is_pooled(), &mut self.gene.prepared);
         }

@@ -17,7 +17,7 @@
 use super::bin::Bin;
 use super::group_rows::GroupRows;
 use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, Sums, rank_bins};
-use super::overflow::{Ascending, Overflow, ties};
+use super::overflow::{Overflow, ties};
 use crate::cast::{cells as narrow_cells, place, real_length, wide};
 use crate::engine::design::Reference;
 use crate::engine::plan::{Limits, strips};
@@ -549,8 +549,7 @@ impl<V: Value> Strip<'_, V> {
             && !gene.overflow.is_empty()
             && powers.merge(&gene.overflow_powers).well_conditioned().is_none();
         if self.needs.runs {
-            let zeros = u64::from(bins[0]);
-            gene.runs.fill(Ascending::new(bins, zeros, &gene.overflow[..]));
+            gene.runs.fill(bins, &gene.overflow);
             request.test.prepare(gene.runs.shared(), request.is_pooled(), &mut gene.prepared);
         }
     }

@@ -321,9 +321,14 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
     }
 
     fn runs(&mut self) -> PairRuns<'_> {
-        let own = self.ascending();
         let runs = &self.shared.gene.runs;
-        runs.place(own.map(|run| (run.key, narrow_cells(run.cells))), &mut self.scratch.own);
+        if self.overflow.is_empty() {
+            let zeros = self.sizes.0 - self.binned().0;
+            runs.place_bins(self.bins, zeros, self.shared.bins, &mut self.scratch.own);
+        } else {
+            let own = self.ascending();
+            runs.place(own.map(|run| (run.key, narrow_cells(run.cells))), &mut self.scratch.own);
+        }
         PairRuns {
             shared: runs.shared(),
             own: &self.scratch.own,

@@ -4,7 +4,7 @@
 //! Overflow values are few: a strip with many of them goes gene by gene instead.
 
 use super::bin::Bin;
-use crate::cast::wide;
+use crate::cast::{cells, narrow, place, wide};
 use crate::matrix::Value;
 use crate::stats::runs::{OwnRun, SharedRuns};
 use crate::stats::wilcoxon::tie_term;
@@ -145,24 +145,59 @@ impl<T: Bin, V: Value, O: Overflowing<V>> Iterator for Ascending<'_, T, V, O> {
 pub struct KeyedRuns {
     keys: Vec<u64>,
     runs: SharedRuns,
+    /// For each bin, how many runs have a smaller value.
+    below_bin: Vec<u32>,
 }
 
 impl KeyedRuns {
-    /// Takes the distinct values of the shared cells, ascending.
-    pub fn fill(&mut self, distinct: impl Iterator<Item = Distinct>) {
+    /// Takes the distinct values of the shared cells: those of bins, bin 0 the zeros, and ascending
+    /// overflow values.
+    pub fn fill<V: Value>(&mut self, bins: &[u32], overflow: &[V]) {
         self.keys.clear();
         self.runs.clear();
-        for Distinct { key, cells, .. } in distinct {
+        let zeros = bins.first().map_or(0, |&zeros| zeros.into());
+        for Distinct { key, cells, .. } in Ascending::<_, V, _>::new(bins, zeros, overflow) {
             debug_assert!(self.keys.last().is_none_or(|&last| last < key) && cells > 0);
             self.keys.push(key);
             self.runs.push(cells);
         }
+        let mut below = 0;
+        self.below_bin.clear();
+        // A histogram has at most 2^14 bins.
+        self.below_bin.extend((0..=u16::MAX).zip(bins).map(|(v, _)| {
+            let key = V::of_count(v).key();
+            while self.keys.get(below).is_some_and(|&run| run < key) {
+                below += 1;
+            }
+            narrow(below)
+        }));
     }
 
     /// The runs.
     #[must_use]
     pub fn shared(&self) -> &SharedRuns {
         &self.runs
+    }
+
+    /// Finds the place of each of a target's bins, of which bin 0 stands for `zeros` cells; `shared` are
+    /// the bins that the runs were filled with.  The target has no overflow values.
+    pub fn place_bins<T: Bin>(
+        &self,
+        bins: &[T],
+        zeros: u64,
+        shared: &[u32],
+        out: &mut Vec<OwnRun>,
+    ) {
+        debug_assert!(bins.len() == shared.len() && bins.len() == self.below_bin.len());
+        out.clear();
+        let places = self.below_bin.iter().zip(shared);
+        for (v, (bin, (&at, &same))) in bins.iter().zip(places).enumerate() {
+            let own = if v == 0 { cells(zeros) } else { bin.get() };
+            if own > 0 {
+                let at = place(at);
+                out.push(if same > 0 { OwnRun::shared(at, own) } else { OwnRun::alone(at, own) });
+            }
+        }
     }
 
     /// Finds the place of each of a target's distinct values (key and cells, ascending).
@@ -196,8 +231,10 @@ mod tests {
     #[test]
     fn own_values_find_their_places() {
         let mut runs = KeyedRuns::default();
-        runs.fill(Ascending::<u32, f32, f32>::new(&[0, 2, 5], 9, &[7.0]));
+        runs.fill(&[9, 2, 5, 0], &[7.0f32]);
         let mut own = Vec::new();
+        runs.place_bins(&[0u16, 0, 3, 4], 2, &[9, 2, 5, 0], &mut own);
+        assert_eq!(own, [OwnRun::shared(0, 2), OwnRun::shared(2, 3), OwnRun::alone(3, 4)]);
         let values = [-1.0f32, 1.0, 1.5, 7.0, 8.0];
         runs.place(values.iter().map(|v| (v.key(), 2)), &mut own);
         let places: Vec<_> = own.iter().map(|run| (run.place(), run.is_alone())).collect();
