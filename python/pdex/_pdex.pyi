@@ -14,6 +14,7 @@ __all__ = [
     "NotANumberError",
     "__version__",
     "benjamini_hochberg",
+    "by_resemblance",
     "long",
     "looks_fractional",
     "pick",
