@@ -139,7 +139,7 @@ class Work:
     def _labels(self, targets: list[str]) -> list[Callable[[], pl.Series]]:
         """Return what makes the columns of the labels: each target with every gene.
 
-        Categorical, so that tables stack, join with text and compare with each other.
+        Categorical, so that tables stack and their labels compare with each other and with text.
         """
         target = pl.Series("target", targets, dtype=pl.Categorical)
         feature = pl.Series("feature", self.source.var_names, dtype=pl.Categorical)

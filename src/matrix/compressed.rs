@@ -53,7 +53,7 @@ impl<'a, S: Stored, I: Index> Compressed<'a, S, I> {
         }
     }
 
-    /// Visits the entries of one row or column whose places are in `range`, of `inner` that there are.
+    /// Visits the entries of one row or column whose places, all below `inner`, are in `range`.
     #[inline]
     pub fn visit(
         &self,

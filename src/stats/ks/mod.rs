@@ -32,8 +32,8 @@
 //! # Ties
 //! D is the largest difference at the values that occur, as in SciPy, and p is computed as if no two
 //! values were equal.  With ties the test is **conservative** (Noether 1963, Metrika 7, 115): p is too
-//! large.  In sparse counts it is very conservative: where a
-//! share t of all cells has the value 0, D is at most about 1 - t.
+//! large.  In sparse counts it is very conservative: where a share t of all cells has the value 0, D is
+//! at most about 1 - t.
 //!
 //! # Degenerate answers
 //! | samples | here | SciPy 1.17 |
