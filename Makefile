@@ -27,7 +27,7 @@ lint: build  ## formatters, linters, type checkers and the stub test
 	$(BIN)/ruff check python tests docs benches
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/basedpyright
-	cd python && ../$(BIN)/lint-imports ../pyproject.toml
+	cd python && ../$(BIN)/lint-imports --no-cache ../pyproject.toml
 	$(BIN)/python -m mypy.stubtest pdex._pdex --ignore-disjoint-bases
 
 rust-test:  ## the suite, and each kernel's bench once: its answer against the definition
