@@ -10,8 +10,16 @@ pub trait Pair {
     /// Rank sum and ties.
     fn rank_sum(&mut self) -> RankSum;
 
+    /// Numbers of cells in the target and in the other sample.
+    fn sizes(&self) -> (u64, u64);
+
     /// The runs of equal values, ascending; made on demand.
     fn runs(&mut self) -> PairRuns<'_>;
+
+    /// Of a pair against the rest, the same runs one after the other: cells of the target and of the
+    /// other sample.  `None` where there may be more than `most`, or the source has no shorter way to
+    /// them.
+    fn few_runs(&mut self, most: usize) -> Option<impl Iterator<Item = (u64, u64)>>;
 
     /// Mean and spread of both samples.
     fn moments(&mut self) -> (Moments, Moments);

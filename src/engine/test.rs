@@ -13,12 +13,13 @@
 use super::column::{Column, Record};
 use super::pair::Pair;
 use crate::error::{ErrorKind, Result};
+use crate::stats::anderson::{self, AndersonSum};
 use crate::stats::exact::{self, NullTables};
 use crate::stats::runs::SharedRuns;
 use crate::stats::special::Tail;
 use crate::stats::special::normal::two_sided_all;
 use crate::stats::wilcoxon::{Method, Wilcoxon};
-use crate::stats::{anderson, ks, ttest, wilcoxon};
+use crate::stats::{ks, ttest, wilcoxon};
 
 /// Which test, with its options.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -151,9 +152,7 @@ impl Test {
                 }
             }
             Self::Anderson(options) => {
-                let runs = pair.runs();
-                let (shared, scratch) = (&prepared.anderson, &mut scratch.anderson);
-                let sum = anderson::sum(&runs, shared, scratch, options.midrank);
+                let sum = anderson_sum(pair, options.midrank, (prepared, scratch));
                 if let Some(test) = sum.test(&options) {
                     write(test.statistic, test.p, record);
                 }
@@ -212,6 +211,21 @@ impl Test {
             }
         }
     }
+}
+
+#[inline]
+fn anderson_sum<P: Pair>(
+    pair: &mut P,
+    midrank: bool,
+    (prepared, scratch): (&Prepared, &mut Scratch),
+) -> AndersonSum {
+    let (n_target, n_reference) = pair.sizes();
+    if let Some(runs) = pair.few_runs(anderson::FEW) {
+        let mut sum = AndersonSum::new(n_target, n_reference, midrank);
+        runs.for_each(|(target, other)| sum.push(target, other));
+        return sum;
+    }
+    anderson::sum(&pair.runs(), &prepared.anderson, &mut scratch.anderson, midrank)
 }
 
 #[inline]

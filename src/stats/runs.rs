@@ -99,15 +99,21 @@ impl OwnRun {
     /// `count` cells with the value of shared run `at`.
     #[must_use]
     pub fn shared(at: usize, count: u32) -> Self {
-        debug_assert!(count < ALONE);
-        Self { place: narrow(at), cells: count }
+        Self::at(at, count, false)
     }
 
     /// `count` cells with a value of their own, below shared run `at` and above the one before it.
     #[must_use]
     pub fn alone(at: usize, count: u32) -> Self {
+        Self::at(at, count, true)
+    }
+
+    /// `count` cells at shared run `at`, or `alone` below it.
+    #[inline]
+    #[must_use]
+    pub fn at(at: usize, count: u32, alone: bool) -> Self {
         debug_assert!(count < ALONE);
-        Self { place: narrow(at), cells: count | ALONE }
+        Self { place: narrow(at), cells: count | (u32::from(alone) << 31) }
     }
 
     /// The shared run with this value, or the first one above it.

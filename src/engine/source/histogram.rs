@@ -30,6 +30,7 @@ use crate::stats::moments::{GroupMoments, Moments, PowerSums};
 use crate::stats::runs::{OwnRun, PairRuns};
 use crate::stats::wilcoxon::{RankSum, RankSumState, tie_growth, tie_term};
 use multiversion::multiversion;
+use std::iter;
 
 /// Samples up to this size pool fewer than 2^17 cells, whose cube is below 2^53.
 const EXACT_IN_F64: u64 = 1 << 17;
@@ -320,11 +321,16 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
         state.finish(self.sizes.0, self.sizes.1)
     }
 
+    fn sizes(&self) -> (u64, u64) {
+        self.sizes
+    }
+
     fn runs(&mut self) -> PairRuns<'_> {
         let runs = &self.shared.gene.runs;
         if self.overflow.is_empty() {
-            let zeros = self.sizes.0 - self.binned().0;
-            runs.place_bins(self.bins, zeros, self.shared.bins, &mut self.scratch.own);
+            let own = &mut self.scratch.own;
+            let sums = runs.place_bins(self.bins, self.sizes.0, self.shared.bins, own);
+            self.seen = Some((sums.cells, sums.values));
         } else {
             let own = self.ascending();
             runs.place(own.map(|run| (run.key, narrow_cells(run.cells))), &mut self.scratch.own);
@@ -336,6 +342,17 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
             n_reference: self.sizes.1,
             pooled: self.shared.pooled,
         }
+    }
+
+    #[inline]
+    fn few_runs(&mut self, most: usize) -> Option<impl Iterator<Item = (u64, u64)>> {
+        let Shared { bins: shared, pooled, gene, .. } = self.shared;
+        let binned = self.overflow.is_empty() && gene.overflow.is_empty();
+        (pooled && binned && self.bins.len() <= most).then(|| {
+            let zeros = self.sizes.0 - self.binned().0;
+            let own = iter::once(zeros).chain(self.bins.iter().skip(1).map(|c| c.get().into()));
+            own.zip(shared).map(|(own, &shared)| (own, u64::from(shared) - own))
+        })
     }
 
     fn moments(&mut self) -> (Moments, Moments) {

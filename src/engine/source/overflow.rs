@@ -4,6 +4,7 @@
 //! Overflow values are few: a strip with many of them goes gene by gene instead.
 
 use super::bin::Bin;
+use super::histogram::Sums;
 use crate::cast::{cells, narrow, place, wide};
 use crate::matrix::Value;
 use crate::stats::runs::{OwnRun, SharedRuns};
@@ -179,25 +180,35 @@ impl KeyedRuns {
         &self.runs
     }
 
-    /// Finds the place of each of a target's bins, of which bin 0 stands for `zeros` cells; `shared` are
-    /// the bins that the runs were filled with.  The target has no overflow values.
+    /// Finds the place of each of a target's bins, of which bin 0 stands for the zeros among its
+    /// `n_target` cells, and the sums of all but bin 0; `shared` are the bins that the runs were
+    /// filled with.  The target has no overflow values.
     pub fn place_bins<T: Bin>(
         &self,
         bins: &[T],
-        zeros: u64,
+        n_target: u64,
         shared: &[u32],
         out: &mut Vec<OwnRun>,
-    ) {
+    ) -> Sums {
         debug_assert!(bins.len() == shared.len() && bins.len() == self.below_bin.len());
-        out.clear();
-        let places = self.below_bin.iter().zip(shared);
-        for (v, (bin, (&at, &same))) in bins.iter().zip(places).enumerate() {
-            let own = if v == 0 { cells(zeros) } else { bin.get() };
-            if own > 0 {
-                let at = place(at);
-                out.push(if same > 0 { OwnRun::shared(at, own) } else { OwnRun::alone(at, own) });
-            }
+        let mut sums = Sums::default();
+        // Without a branch: a bin without cells is written over by the next.
+        out.resize(bins.len() + 1, OwnRun::default());
+        let (mut runs, places) = (1, self.below_bin.iter().zip(shared));
+        for (v, (bin, (&at, &same))) in (0u32..).zip(bins.iter().zip(places)).skip(1) {
+            let own = bin.get();
+            sums.cells += u64::from(own);
+            sums.values += u64::from(v) * u64::from(own);
+            out[runs] = OwnRun::at(place(at), own, same == 0);
+            runs += usize::from(own > 0);
         }
+        let zeros = cells(n_target - sums.cells);
+        out[0] = OwnRun::at(place(self.below_bin[0]), zeros, shared[0] == 0);
+        out.truncate(runs);
+        if zeros == 0 {
+            out.remove(0);
+        }
+        sums
     }
 
     /// Finds the place of each of a target's distinct values (key and cells, ascending).
@@ -233,8 +244,11 @@ mod tests {
         let mut runs = KeyedRuns::default();
         runs.fill(&[9, 2, 5, 0], &[7.0f32]);
         let mut own = Vec::new();
-        runs.place_bins(&[0u16, 0, 3, 4], 2, &[9, 2, 5, 0], &mut own);
+        let sums = runs.place_bins(&[0u16, 0, 3, 4], 9, &[9, 2, 5, 0], &mut own);
         assert_eq!(own, [OwnRun::shared(0, 2), OwnRun::shared(2, 3), OwnRun::alone(3, 4)]);
+        assert_eq!((sums.cells, sums.values), (7, 2 * 3 + 3 * 4));
+        runs.place_bins(&[0u16, 1, 0, 0], 1, &[9, 2, 5, 0], &mut own);
+        assert_eq!(own, [OwnRun::shared(1, 1)]);
         let values = [-1.0f32, 1.0, 1.5, 7.0, 8.0];
         runs.place(values.iter().map(|v| (v.key(), 2)), &mut own);
         let places: Vec<_> = own.iter().map(|run| (run.place(), run.is_alone())).collect();

@@ -32,7 +32,7 @@ use crate::stats::radix::{Scratch, sort_entries};
 use crate::stats::runs::{PairRuns, SharedRuns};
 use crate::stats::wilcoxon::{RankSum, tie_growth, tie_term};
 use multiversion::multiversion;
-use std::mem;
+use std::{iter, mem};
 
 /// 2 U1 and the ties of every group of one gene.
 #[derive(Debug, Default)]
@@ -349,6 +349,14 @@ impl Pair for SortedPair<'_> {
         let (ranks, code) = (&self.gene.ranks, self.t + 1);
         let (twice_u, ties) = (ranks.twice[code], ranks.shared + ranks.ties[code]);
         RankSum { n_target, n_reference, twice_u, ties }
+    }
+
+    fn sizes(&self) -> (u64, u64) {
+        self.request.pair(self.t)
+    }
+
+    fn few_runs(&mut self, _most: usize) -> Option<impl Iterator<Item = (u64, u64)>> {
+        None::<iter::Empty<_>>
     }
 
     fn runs(&mut self) -> PairRuns<'_> {

@@ -36,11 +36,11 @@
 
 mod runs;
 
-pub use runs::{Scratch, Shared, sum};
+pub use runs::{FEW, Scratch, Shared, sum};
 
 use super::special::{Tail, anderson_darling};
 use super::unknown;
-use crate::cast::{real, real_signed};
+use crate::cast::{real, real_below, real_signed};
 use crate::error::Error;
 use std::f64::consts::PI;
 use std::str::FromStr;
@@ -134,30 +134,20 @@ impl AndersonSum {
     /// The term of one run from its 2 M, 2 B and number of cells.
     #[inline]
     pub(crate) fn term(&self, twice_m: u64, twice_b: u64, run: u64) -> f64 {
-        let n = self.n();
-        let spread = spread(n, twice_b, run, self.midrank);
+        let spread = spread(self.n(), twice_b, run, self.midrank);
         if spread == 0 {
             return 0.0;
         }
-        // |N M - n1 B| <= n1 n2 <= 2^58 for N <= 2^30: doubled, it fits i64.
-        let distance = (n * twice_m).cast_signed() - (self.n_target * twice_b).cast_signed();
-        let distance = real_signed(distance);
-        real(run) * (distance * distance / real(spread))
+        let distance = self.distance(twice_m, twice_b);
+        // At most N^2 <= 2^60.
+        real_below(run) * (distance * distance / real_below(spread))
     }
 
-    /// Adds the terms of several runs; [`Self::push`] goes on from where it was.
+    /// Adds the terms of several runs.
     #[inline]
     pub(crate) fn add_terms(&mut self, runs: u64, terms: f64) {
         self.sum += terms;
         self.runs += runs;
-    }
-
-    /// Adds several larger distinct values at once, of which the target has none: how many, their
-    /// reference cells, and their terms' sum, Σ l [`Self::distance`]² / [`spread`].
-    #[inline]
-    pub(crate) fn skip(&mut self, runs: u64, cells: u64, sum: f64) {
-        self.add_terms(runs, sum);
-        self.below += cells;
     }
 
     /// N.
@@ -172,13 +162,11 @@ impl AndersonSum {
         self.n_target
     }
 
-    /// 2 (N M - n1 B) of a run without target cells, from its 2 B.
+    /// 2 (N M - n1 B) of a run, from its 2 M and 2 B.
     #[inline]
-    pub(crate) fn distance(&self, twice_b: u64) -> f64 {
-        let n = self.n();
-        let distance =
-            (n * 2 * self.target_below).cast_signed() - (self.n_target * twice_b).cast_signed();
-        real_signed(distance)
+    pub(crate) fn distance(&self, twice_m: u64, twice_b: u64) -> f64 {
+        // |N M - n1 B| <= n1 n2 <= 2^58 for N <= 2^30: doubled, it fits i64.
+        real_signed((self.n() * twice_m).cast_signed() - (self.n_target * twice_b).cast_signed())
     }
 
     /// A², not normalised.
