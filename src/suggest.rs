@@ -1,28 +1,38 @@
-//! Which labels an error shows first, where there are many.
+//! Which labels are likely meant: those that resemble another, and those of control cells.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-/// What control cells are called, in small letters and digits alone.
-const CONTROLS: [&str; 17] = [
+/// What control cells are called, in small letters and digits alone, the surest first.
+const CONTROLS: [&str; 24] = [
     "nontarget",
+    "notarget",
     "ntc",
     "nt",
-    "neg",
-    "control",
-    "ctrl",
     "safetarget",
     "safeharbor",
+    "safeharbour",
+    "aavs1",
     "intergenic",
     "scramble",
+    "control",
+    "ctrl",
     "unperturbed",
+    "unstimulated",
     "untreated",
     "dmso",
     "vehicle",
+    "pbs",
     "mock",
+    "sham",
     "wildtype",
     "wt",
+    "neg",
+    "unt",
 ];
+/// What else their names say.
+const BESIDE: [&str; 12] =
+    ["ing", "control", "ctrl", "neg", "ative", "guide", "sgrna", "grna", "cell", "only", "d", "s"];
 
 /// The places of `labels`: those that resemble `wanted` first, then likely controls, then the others;
 /// equals stay in order.
@@ -35,7 +45,7 @@ pub fn order(wanted: &str, labels: &[String]) -> Vec<usize> {
         let shared = resemblance(&wanted, &label);
         // At least half of the pairs of letters.
         let near = if shared >= 50 { shared } else { 0 };
-        (Reverse(near), !is_control(&label))
+        (Reverse(near), control_rank(&label).is_none())
     });
     places
 }
@@ -45,9 +55,30 @@ fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Short names must be the whole label: "nt" is in "SENTRIN".
-fn is_control(label: &str) -> bool {
-    CONTROLS.iter().any(|name| *name == label || (name.len() > 3 && label.contains(name)))
+/// How sure it is that a label is that of control cells, the smaller the surer; `None` where nothing
+/// says so.  Labels that say no more than that ("NTC", "Non-targeting controls", "ctrl+ctrl") come
+/// before those with a number or a name ("non-targeting_00012", "DMSO_TF").
+#[must_use]
+pub fn control_rank(label: &str) -> Option<usize> {
+    let label = plain(label);
+    let whole = CONTROLS.iter().position(|name| says_no_more(&label, name));
+    // Short names must be the whole label: "nt" is in "SENTRIN".
+    let inside = || CONTROLS.iter().position(|name| name.len() > 3 && label.contains(name));
+    whole.or_else(|| inside().map(|rank| CONTROLS.len() + rank))
+}
+
+/// True if the label is the name of controls, and words that go with it.
+fn says_no_more(label: &str, name: &str) -> bool {
+    let Some((before, after)) = label.split_once(name) else { return false };
+    if name.len() <= 3 {
+        // "NTS" is a gene.
+        return before.is_empty() && (after.is_empty() || (name.len() == 3 && after == "s"));
+    }
+    let mut rest = format!("{before}{after}");
+    while let Some(word) = BESIDE.iter().find(|word| rest.contains(*word)) {
+        rest = rest.replacen(word, "", 1);
+    }
+    rest.is_empty()
 }
 
 /// Pairs of neighbouring letters that two texts share, in percent of all (Dice); 100 for equal texts.
@@ -65,6 +96,46 @@ fn resemblance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn controls_of_public_screens_are_known() {
+        let whole = [
+            "non-targeting",
+            "Non-Targeting Controls",
+            "NTC",
+            "ntcs",
+            "no_target",
+            "safe-targeting",
+            "Safe_Harbour",
+            "AAVS1",
+            "intergenic",
+            "scrambled",
+            "neg_ctrl",
+            "negative control",
+            "ctrl+ctrl",
+            "['non-targeting']",
+            "DMSO",
+            "PBS",
+            "vehicle",
+            "unstimulated",
+            "NT",
+            "control;control",
+            "WT",
+            "unperturbed",
+        ];
+        for label in whole {
+            assert!(control_rank(label).is_some_and(|rank| rank < CONTROLS.len()), "{label}");
+        }
+        let numbered =
+            ["non-targeting_00012", "NegCtrl10", "DMSO_TF", "[('DMSO_TF', 0.0, 'uM')]", "CTRL_00"];
+        for label in numbered {
+            assert!(control_rank(label).is_some_and(|rank| rank >= CONTROLS.len()), "{label}");
+        }
+        for label in ["NTS", "SENTRIN", "STAT1", "NEGR1", "WTAP", "MOCS1", "IFNG", "", "T000"] {
+            assert_eq!(control_rank(label), None, "{label}");
+        }
+        assert!(control_rank("non-targeting") < control_rank("control"));
+    }
 
     #[test]
     fn near_names_then_controls_then_the_others() {

@@ -21,6 +21,8 @@ OTHERS = {
     "PDEX_MODES": "on_target",
     "Calibration": "split_lower",
     "PdexNamespace": "pl.col",
+    "Description": "pseudocount",
+    "Info": "repeated_genes",
 }
 FUNCTIONS = [
     f"{module.__name__}.{name}"

@@ -22,23 +22,27 @@ genes by it favours no p-value.
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
 from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
 from pdex._de import is_rest
-from pdex._engine import Work
+from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.h5ad import naming
-from pdex._io.source import at_least, limit_of, n_threads, open_source, read_groups
+from pdex._io.source import open_source, read_groups
 from pdex._progress import Progress
+from pdex._resources import resources_of
+from pdex._scale import scale_of
 from pdex._strata import codes_of, place_cells, read_strata
 from pdex._validate import (
     Alternative,
     AnyMethod,
     Test,
+    at_least,
     check_stratified,
     flag,
     options_of,
@@ -63,7 +67,7 @@ _CONFIDENCE, _SURE = 0.95, 0.99
 _FACTORS = (1.5, 0.5)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Calibration:
     """What :func:`calibrate` finds.
 
@@ -124,6 +128,26 @@ class Calibration:
         from pdex._plotting.pvalues import pvalues
 
         return pvalues(self.judged_rows(), **options)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all tables and numbers are the same."""
+        if not isinstance(other, Calibration):
+            return NotImplemented
+        frames = ("table", "summary", "comparisons")
+        numbers = ("ks_statistic", "ks_p_value", "verdict")
+        return all(getattr(self, name).equals(getattr(other, name)) for name in frames) and all(
+            getattr(self, name) == getattr(other, name) for name in numbers
+        )
+
+    #: Frames have no hash.
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def _repr_html_(self) -> str:
+        """Return the verdict and the fractions, as notebooks show them."""
+        lines = repr(self).splitlines()
+        told = "<br>".join(html.escape(line.strip()) for line in lines[1:])
+        table = self.summary._repr_html_()
+        return f"<p><b>{html.escape(lines[0])}</b></p><p>{told}</p>{table}"
 
     def __repr__(self) -> str:
         shown = self.comparisons
@@ -205,14 +229,14 @@ def calibrate(
     seed
         Seed of the random generator.
     min_cells
-        Guides with fewer cells are not tested (the logger ``pdex`` names them), but belong to the
+        Guides with fewer cells are not tested (a warning names them), but belong to the
         others; groups with fewer cells give no size of splits.
     min_expected
         Judge a gene where at least so many of the target's cells are expected to be non-zero, by
         the gene's share of all control cells. Genes below have few possible p-values, far from
         uniform even where nothing differs. 0 judges all.
     progress
-        Show a bar for work longer than a second; None: only on a terminal.
+        Show a bar for work longer than a second; None: on a terminal and in notebooks.
 
     Returns
     -------
@@ -231,8 +255,9 @@ def calibrate(
 
     Warns
     -----
-    UserWarning
-        Guides that share no stratum with another: their tests are NaN, and not judged.
+    PdexWarning
+        Guides of fewer than `min_cells` cells; values that are in doubt, as in :func:`pdex.de`;
+        guides that share no stratum with another: their tests are NaN, and not judged.
 
     Notes
     -----
@@ -263,41 +288,39 @@ def calibrate(
     n_splits, least = at_least("n_splits", n_splits, 2), at_least("min_cells", min_cells, 1)
     rng = np.random.default_rng(at_least("seed", seed, 0))
     _check_expected(min_expected)
-    threads, limit = n_threads(threads), limit_of(memory_limit)
+    resources = resources_of(threads, memory_limit)
     if is_rest(reference):
         msg = "reference='rest': name the control group, whose cells are tested against each other"
         raise ValueError(msg)
-    source = open_source(data, layer, use_raw)
-    with naming(source.path):
-        found = read_groups(source.adata, groupby)
-        is_control = np.isin(found.places, found.references(reference))
-        batches = None if strata is None else read_strata(source.adata, strata)
-        within = None if batches is None else codes_of(batches)
-        if batches is not None:
-            is_control &= batches.places >= 0
-        if by is None:
-            plan = splits(found, is_control, n_splits, least, rng, within)
-        else:
-            guides = read_groups(source.adata, by)
-            plan = guides_of(guides, is_control, n_splits, least, rng, within)
-        if batches is not None:
-            place_cells(batches, (plan.codes[0], plan.names[: plan.n_targets], True))
-        selected = source.select_genes(genes)
-    if is_log1p is None:
-        is_log1p = source.looks_log1p(threads)
-    scale = "mean_of_expm1" if flag("is_log1p", is_log1p) else "plain"
-    question = (test, full, scale)
-    bar = Progress(
-        plan.n_jobs * len(selected), None if progress is None else flag("progress", progress)
-    )
-    run = Run(source, selected, question, threads, limit, plan.strata)
-    try:
-        columns, nonzero, counts = run.all(plan, float(min_expected), bar)
-    finally:
-        bar.close()
-    design = (plan.codes[0], plan.n_targets, True)
-    work = Work(source, selected, design, question, threads, limit, plan.strata)
-    return _judge(work.table(plan.names, columns), plan, nonzero, counts, min_expected)
+    progress = None if progress is None else flag("progress", progress)
+    with open_source(data, layer, use_raw) as source:
+        with naming(source.path):
+            found = read_groups(source.adata, groupby)
+            is_control = np.isin(found.places, found.references(reference))
+            batches = None if strata is None else read_strata(source.adata, strata)
+            within = None if batches is None else codes_of(batches)
+            if batches is not None:
+                is_control &= batches.places >= 0
+            if by is None:
+                plan = splits(found, is_control, n_splits, least, rng, within)
+            else:
+                guides = read_groups(source.adata, by)
+                plan = guides_of(guides, is_control, n_splits, least, rng, within)
+            if batches is not None:
+                place_cells(batches, (plan.codes[0], plan.names[: plan.n_targets], True))
+            selected = source.select_genes(genes)
+        scale = scale_of(source, is_log1p, resources.threads)
+        question = Question.of(test, full, scale, "arithmetic")
+        bar = Progress(plan.n_jobs * len(selected), progress)
+        run = Run(source, selected, question, resources, plan.strata)
+        try:
+            columns, nonzero, counts = run.all(plan, float(min_expected), bar)
+        finally:
+            bar.close()
+        comparison = Comparison(plan.codes[0], plan.n_targets, True, plan.strata)
+        work = Work(source, selected, comparison, question, Finish(), resources)
+        table = work.table(plan.names, columns)
+    return _judge(table, plan, nonzero, counts, min_expected)
 
 
 def _check_expected(value: object) -> None:

@@ -6,31 +6,31 @@ made of it, and a matrix in a file is read once for all jobs.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from pdex import _pdex
-from pdex._engine import feed
-from pdex._io.source import SKIP, piece_size
+from pdex._engine import Comparison, Finish, feed, job_of
+from pdex._io.source import SKIP, some
+from pdex._warn import warn
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     import numpy.typing as npt
 
+    from pdex import _pdex
+    from pdex._engine import Question
     from pdex._io.source import Groups, Piece, Source
     from pdex._progress import Progress
+    from pdex._resources import Resources
     from pdex._strata import Strata
 
     Codes: TypeAlias = npt.NDArray[np.uint32]
     Floats: TypeAlias = npt.NDArray[np.float64]
     Counts: TypeAlias = npt.NDArray[np.int64]
-
-logger: logging.Logger = logging.getLogger("pdex")
 
 #: The levels that p-values are counted at.
 ALPHAS = (0.05, 0.01)
@@ -115,8 +115,8 @@ def splits(
     for of_strata in drawn:
         codes = np.full(is_control.size, SKIP, dtype=np.uint32)
         codes[cells] = 0
-        for some, size in zip(inside, of_strata, strict=True):
-            codes[rng.choice(some, size, replace=False)] = 1
+        for stratum, size in zip(inside, of_strata, strict=True):
+            codes[rng.choice(stratum, size, replace=False)] = 1
         all_codes.append(codes)
     names = [f"split {i + 1}" for i in range(n_splits)]
     return Plan(all_codes, [], names, drawn.sum(axis=1), strata)
@@ -154,10 +154,8 @@ def guides_of(
         )
         raise ValueError(msg)
     if small.size:
-        shown = ", ".join(repr(guides.labels[i]) for i in small)
-        logger.info(
-            "left out %d control guides with fewer than %d cells: %s", small.size, min_cells, shown
-        )
+        shown = some([guides.labels[i] for i in small])
+        warn(f"left out {small.size} control guides with fewer than {min_cells} cells: {shown}")
     # One entry more than labels: places of -1 read the last.
     table = np.zeros(len(guides.labels) + 1, dtype=np.uint32)
     table[wanted] = np.arange(1, wanted.size + 1, dtype=np.uint32)
@@ -169,8 +167,8 @@ def guides_of(
     shuffled = []
     for _ in range(n_splits):
         mixed = codes.copy()
-        for some in inside:
-            mixed[some] = rng.permutation(codes[some])
+        for stratum in inside:
+            mixed[stratum] = rng.permutation(codes[stratum])
         shuffled.append(mixed)
     names = [guides.labels[i] for i in wanted]
     return Plan([codes], shuffled, names, sizes[wanted], strata)
@@ -185,9 +183,8 @@ class Run:
 
     source: Source
     genes: Codes
-    question: tuple[str, dict[str, Any], str]
-    threads: int
-    memory: int
+    question: Question
+    resources: Resources
     strata: Strata | None = None
 
     def all(
@@ -199,13 +196,12 @@ class Run:
         """
         jobs = [self._job(codes, plan.n_targets, len(self.genes)) for codes in plan.codes]
         counts = np.zeros((len(plan.shuffled), 1 + len(ALPHAS)), dtype=np.int64)
-        budget = piece_size(self.memory)
-        for piece in self.source.pieces(self.genes, self.threads, budget, bar.read):
+        for piece in self.source.pieces(self.genes, self.resources, bar.read):
             for job in jobs:
                 feed(job, self.source, [piece], bar)
             for codes, count in zip(plan.shuffled, counts, strict=True):
                 count += self._count(piece, codes, (plan, min_expected), bar)
-        parts = [job.finish(1e-9, "target") for job in jobs]
+        parts = [job.finish(Finish(1e-9)) for job in jobs]
         columns = [pl.concat(column) for column in zip(*parts, strict=True)]
         return columns, _nonzero(parts[0], len(self.genes)), counts
 
@@ -215,21 +211,21 @@ class Run:
         """Return how many p-values of a piece are judged, and at most each alpha."""
         (first, matrix, local), (plan, min_expected) = piece, bounds
         n_targets = len(plan.sizes)
-        # A fifth of the memory for numbers; most is the source's.
-        step = max(1, self.memory // 5 // (_BYTES * n_targets))
+        step = max(1, self.resources.for_numbers // (_BYTES * n_targets))
         count = np.zeros(1 + len(ALPHAS), dtype=np.int64)
         for start in range(0, len(local), step):
             part = local[start : start + step]
             job = self._job(codes, n_targets, len(part))
             feed(job, self.source, [(first, matrix, part)], bar)
-            columns = job.finish(0.0, "target")
+            columns = job.finish(Finish())
             judged = is_judged(plan, _nonzero(columns, len(part)), min_expected)
             (p,) = (column.to_numpy() for column in columns if column.name == "p_value")
             count += tally(p.reshape(judged.shape)[judged])
         return count
 
     def _job(self, codes: Codes, n_targets: int, n_genes: int) -> _pdex.Job:
-        return _pdex.Job(codes, n_targets, True, n_genes, *self.question, self.threads, self.strata)
+        comparison = Comparison(codes, n_targets, True, self.strata)
+        return job_of(comparison, self.question, n_genes, self.resources.threads)
 
 
 def _nonzero(columns: list[pl.Series], n_genes: int) -> Counts:

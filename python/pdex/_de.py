@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from pdex._engine import Work
+from pdex._description import Description, remember
+from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.h5ad import naming
-from pdex._io.source import at_least, limit_of, n_threads, names_of, open_source, read_groups
+from pdex._io.source import SKIP, open_source, read_groups
 from pdex._output import check_output, scan
 from pdex._progress import Progress
+from pdex._resources import resources_of
+from pdex._scale import scale_of
 from pdex._stages import stage
 from pdex._strata import place_cells, read_strata
 from pdex._validate import (
@@ -23,30 +26,23 @@ from pdex._validate import (
     Mean,
     Scope,
     Test,
+    at_least,
     check_stratified,
     choose,
     flag,
+    names_of,
     options_of,
     suggesting,
 )
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
     import numpy.typing as npt
     import polars as pl
 
     from pdex._io.source import Data, Groups
-
-logger: logging.Logger = logging.getLogger("pdex")
-
-#: (mean, is_log1p) to the engine's scale.
-_SCALES = {
-    ("arithmetic", False): "plain",
-    ("arithmetic", True): "mean_of_expm1",
-    ("geometric", False): "geometric",
-    ("geometric", True): "expm1_of_mean",
-}
 
 
 @suggesting
@@ -100,7 +96,7 @@ def de(
         ``exclude=["non-targeting"]`` each target is compared with all other perturbed cells.
     min_cells
         Leave out targets with fewer labelled cells (with `strata`, that have a stratum, too), which
-        the logger ``pdex`` names; they still belong to the rest.
+        a warning names; they still belong to the rest.
     strata
         Column of ``obs`` with each cell's batch or replicate: wilcoxon then compares cells within
         each and adds the comparisons up (van Elteren's test), so that differences between batches
@@ -112,8 +108,10 @@ def de(
         Read ``raw.X`` with the genes of ``raw.var_names`` instead.
     is_log1p
         Whether values are log1p-transformed: means and fold changes are then taken on the natural
-        scale. None guesses: any fractional part above 1e-3 (of a backed matrix, among the first
-        four million stored values). Statistic and p-value do not depend on it.
+        scale. None looks at the values (of a file, the first four million stored): whole numbers
+        are counts, fractions up to 20 logarithms. Fractions beyond 20 are taken as they are, and
+        values below 0 have no fold changes; both are warned about. The base of the logarithm is
+        that of ``uns["log1p"]``, e where none is noted. Statistic and p-value do not depend on it.
     mean
         ``"arithmetic"`` - mean(x), or mean(expm1(x)) for log1p data - or ``"geometric"`` -
         expm1(mean(log1p(x))), or expm1(mean(x)).
@@ -147,7 +145,7 @@ def de(
         ``"2GB"``. A matrix that needs more is read in several passes over its genes. 1 GB where
         None. It never changes a number.
     progress
-        Show a bar for work longer than a second; None: only on a terminal.
+        Show a bar for work longer than a second; None: on a terminal and in notebooks.
 
     Returns
     -------
@@ -176,12 +174,14 @@ def de(
 
     Warns
     -----
-    UserWarning
-        Targets that share no stratum with the reference: their tests are NaN.
+    PdexWarning
+        Targets left out by `min_cells`; values that are in doubt (see `is_log1p`); targets that
+        share no stratum with the reference: their tests are NaN.
 
     See Also
     --------
     sink_de : The same into a file, for results larger than memory.
+    describe : How a result was made.
     scan_anndata : The cells as a lazy frame, for expressions of your own.
 
     Examples
@@ -218,12 +218,8 @@ def de(
         memory_limit=memory_limit,
         progress=progress,
     )
-    job = _prepare(data, groupby, asked)
-    bar = asked.bar(len(job.work.genes))
-    try:
-        return job.work.frame(job.targets, bar, asked.finish)
-    finally:
-        bar.close()
+    with _prepared(data, groupby, asked) as job:
+        return remember(job.work.frame(job.targets, job.bar), job.description)
 
 
 @suggesting
@@ -330,12 +326,10 @@ def sink_de(
         progress=progress,
     )
     file = check_output(path)
-    job = _prepare(data, groupby, asked)
-    bar = asked.bar(len(job.work.genes))
-    try:
-        return scan(file, job.work.to_file(file, job.targets, bar, asked.finish))
-    finally:
-        bar.close()
+    with _prepared(data, groupby, asked) as job:
+        metadata = job.description.metadata()
+        schema = job.work.to_file(file, job.targets, job.bar, metadata)
+        return remember(scan(file, schema), job.description)
 
 
 @dataclass(frozen=True)
@@ -376,11 +370,6 @@ class _Asked:
             msg = f"pseudocount={pseudocount!r}: expected a finite number of at least 0"
             raise ValueError(msg)
 
-    @property
-    def finish(self) -> tuple[float, str]:
-        """The pseudocount, and what p-values are adjusted over."""
-        return float(self.pseudocount), self.fdr
-
     def options(self) -> dict[str, object]:
         """Return the test's options."""
         full = options_of(self.test, {name: getattr(self, name) for name in OPTIONS})
@@ -388,43 +377,74 @@ class _Asked:
             check_stratified(self.test, full)
         return full
 
-    def bar(self, n_genes: int) -> Progress:
-        """Return the bar that was asked for."""
-        return Progress(n_genes, None if self.progress is None else flag("progress", self.progress))
-
 
 @dataclass(frozen=True)
 class _Job:
-    """Work that is ready to run, and its targets."""
+    """Work that is ready to run, its targets, its bar, and what its result says of itself."""
 
     work: Work
     targets: list[str]
+    bar: Progress
+    description: Description
 
 
-def _prepare(data: Data, groupby: str, asked: _Asked) -> _Job:
-    """Open the data and find the cells, the genes and the scale of what is asked."""
-    options, threads = asked.options(), n_threads(asked.threads)
-    limit, auroc = limit_of(asked.memory_limit), flag("auroc", asked.auroc)
-    source = open_source(data, asked.layer, asked.use_raw)
-    rest = is_rest(asked.reference)
-    with naming(source.path), stage("labels"):
-        found, within = read_groups(source.adata, groupby), None
-        strata = None if asked.strata is None else read_strata(source.adata, asked.strata)
-        if strata is not None:
-            found = found.only(strata.places >= 0)
-        codes, targets = _codes(found, asked)
-        selected = source.select_genes(asked.genes)
-        if strata is not None:
-            within = place_cells(strata, (codes, targets, rest))
-    is_log1p = asked.is_log1p
-    if is_log1p is None:
-        with stage("guess is_log1p"):
-            is_log1p = source.looks_log1p(threads)
-        logger.info("the data look %s", "log1p-transformed" if is_log1p else "like counts")
-    scale = _SCALES[asked.mean, flag("is_log1p", is_log1p)]
-    design, question = (codes, len(targets), rest), (asked.test, options, scale)
-    work = Work(source, selected, design, question, threads, limit, within, auroc)
-    return _Job(work, targets)
+@contextmanager
+def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
+    """Open the data, find what is asked for, and close all of it at the end."""
+    options, resources = asked.options(), resources_of(asked.threads, asked.memory_limit)
+    auroc, rest = flag("auroc", asked.auroc), is_rest(asked.reference)
+    progress = None if asked.progress is None else flag("progress", asked.progress)
+    with open_source(data, asked.layer, asked.use_raw) as source:
+        with naming(source.path), stage("labels"):
+            found, within = read_groups(source.adata, groupby), None
+            strata = None if asked.strata is None else read_strata(source.adata, asked.strata)
+            if strata is not None:
+                found = found.only(strata.places >= 0)
+            codes, targets = _codes(found, asked)
+            selected = source.select_genes(asked.genes)
+            if strata is not None:
+                within = place_cells(strata, (codes, targets, rest))
+        scale = scale_of(source, asked.is_log1p, resources.threads)
+        pseudocount = float(asked.pseudocount) if scale.has_ratio else None
+        work = Work(
+            source,
+            selected,
+            Comparison(codes, len(targets), rest, within),
+            Question.of(asked.test, options, scale, asked.mean, auroc),
+            Finish(pseudocount, asked.fdr),
+            resources,
+        )
+        bar = Progress(len(selected), progress)
+        try:
+            yield _Job(work, targets, bar, _described(work, groupby, asked))
+        finally:
+            bar.close()
+
+
+def _described(work: Work, groupby: str, asked: _Asked) -> Description:
+    """Return what the result of some work says of itself."""
+    source, comparison, question = work.source, work.comparison, work.question
+    reference: object = asked.reference
+    several = isinstance(reference, Iterable) and not isinstance(reference, str)
+    return Description(
+        test=asked.test,
+        options=question.options,
+        groupby=groupby,
+        reference=names_of("reference", reference) if several else str(reference),
+        source=source.path or "AnnData in memory",
+        matrix=source.matrix_name,
+        is_log1p=question.scale in ("mean_of_expm1", "expm1_of_mean"),
+        log_base=question.log_base,
+        mean=asked.mean,
+        pseudocount=work.finish.pseudocount,
+        fdr=asked.fdr,
+        n_cells=int(np.count_nonzero(comparison.codes != SKIP)),
+        n_targets=comparison.n_targets,
+        n_genes=len(work.genes),
+        strata=asked.strata,
+        exclude=names_of("exclude", asked.exclude or []),
+        min_cells=asked.min_cells,
+    )
 
 
 def is_rest(reference: object) -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 import pdex
-from pdex._output import ROWS, check_output, write
+from pdex._files import replacing
+from pdex._output import check_output, save
 
 if TYPE_CHECKING:
     import os
@@ -38,7 +39,7 @@ def main(
     print(f"  {planted.sum():,} planted effects of 2-fold, up and down")
     table = _both_ways(screen).with_columns(pl.Series("planted", planted.ravel()))
     _tell(table)
-    write(output, table.schema, iter([table]), ROWS)
+    save(table, output)
     print(f"wrote {output}")
     if screen_path is not None:
         _write_screen(screen, Path(screen_path))
@@ -46,13 +47,9 @@ def main(
 
 
 def _write_screen(screen: AnnData, path: Path) -> None:
-    """Write beside the path and rename, so that there is never half a screen."""
-    part = path.with_name(f".{path.name}.part")
-    try:
+    """Write the screen; there is never half of it."""
+    with replacing(path) as part:
         screen.write_h5ad(part, compression="gzip")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _both_ways(screen: AnnData) -> pl.DataFrame:

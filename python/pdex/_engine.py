@@ -1,30 +1,75 @@
-"""One job: pieces of a matrix to the engine, its numbers to a table or to a file."""
+"""The one call into Rust: what is asked as typed records, pieces of a matrix in, a table out."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex._io.source import piece_size
 from pdex._output import ROWS, Spill, write
 from pdex._progress import Progress
 from pdex._stages import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
     from pdex._io.source import Piece, Source
+    from pdex._resources import Resources
+    from pdex._scale import Scale
 
-#: The part of the memory that numbers take which wait to be written; most is the source's.
-_SHARE = 5
+    Codes = npt.NDArray[np.uint32]
+
+
+class Comparison(NamedTuple):
+    """Which cells are compared with which."""
+
+    #: One a cell: 0 the reference (or no target's, against the rest), 1 up to `n_targets` the
+    #: targets, 2**32 - 1 left out.
+    codes: Codes
+    n_targets: int
+    rest: bool
+    #: A stratum for each cell, 2**32 - 1 where it has none, and their number.
+    strata: tuple[Codes, int] | None = None
+
+
+class Question(NamedTuple):
+    """What is asked of each pair of samples."""
+
+    test: str
+    options: dict[str, Any]
+    #: How means are taken, in the engine's words, and the base of the logarithm (None: e).
+    scale: str = "plain"
+    log_base: float | None = None
+    #: Whether a test that does not rank has AUROCs, too.
+    auroc: bool = False
+
+    @classmethod
+    def of(
+        cls, test: str, options: dict[str, Any], scale: Scale, mean: str, auroc: bool = False
+    ) -> Question:
+        """Return the question, its means on the natural scale of the values."""
+        return cls(test, options, scale.of(mean), scale.log_base, auroc)
+
+
+class Finish(NamedTuple):
+    """How the table is finished."""
+
+    #: Added to both means of a fold change; None where means have no ratio.
+    pseudocount: float | None = 0.0
+    #: What p-values are adjusted over: the genes of each target, or all.
+    fdr: str = "target"
+
+
+def job_of(comparison: Comparison, question: Question, n_genes: int, threads: int) -> _pdex.Job:
+    """Return the job that tests `n_genes` genes."""
+    return _pdex.Job(comparison, question, n_genes, threads)
 
 
 @dataclass
@@ -35,90 +80,63 @@ class Work:
     ----------
     source, genes
         The matrix, and the places of the genes that are tested, ascending.
-    design
-        A code for each cell, the number of targets, and whether they are compared with the rest.
-    question
-        The test, its options and the scale of means, in the engine's words.
-    threads
-        How many threads work.
-    memory
-        Bytes that the work may take beyond its result.
-    strata
-        A stratum for each cell, and their number, where cells are compared within strata.
-    auroc
-        Whether a test that does not rank has AUROCs, too.
+    comparison, question, finish
+        Who is compared with whom, by what test, and how the table is finished.
+    resources
+        The threads, and the memory beyond the result.
     """
 
     source: Source
-    genes: npt.NDArray[np.uint32]
-    design: tuple[npt.NDArray[np.uint32], int, bool]
-    question: tuple[str, dict[str, Any], str]
-    threads: int
-    memory: int
-    strata: tuple[npt.NDArray[np.uint32], int] | None = None
-    auroc: bool = False
+    genes: Codes
+    comparison: Comparison
+    question: Question
+    finish: Finish
+    resources: Resources
 
-    def frame(self, targets: list[str], bar: Progress, finish: tuple[float, str]) -> pl.DataFrame:
-        """Return the table of all targets and genes.
-
-        `finish` is the pseudocount and what p-values are adjusted over.
-        """
+    def frame(self, targets: list[str], bar: Progress) -> pl.DataFrame:
+        """Return the table of all targets and genes."""
         with stage("test"):
             job = self._job(len(self.genes))
             feed(job, self.source, self._pieces(bar), bar)
         with stage("finish"):
-            if self.threads == 1:
-                return self.table(targets, job.finish(*finish))
+            if self.resources.threads == 1:
+                return self.table(targets, job.finish(self.finish))
             # The columns of the labels are made while those of numbers are.
             with ThreadPoolExecutor(2) as others:
                 labels = [others.submit(label) for label in self._labels(targets)]
-                numbers = job.finish(*finish)
+                numbers = job.finish(self.finish)
                 return pl.DataFrame([*(label.result() for label in labels), *numbers])
 
     def to_file(
-        self,
-        path: Path,
-        targets: list[str],
-        bar: Progress,
-        finish: tuple[float, str],
+        self, path: Path, targets: list[str], bar: Progress, metadata: Mapping[str, str]
     ) -> pl.Schema:
-        """Write the table to `path` and return its schema.
-
-        `finish` is the pseudocount and what p-values are adjusted over.
-        """
-        n_targets = self.design[1]
+        """Write the table to `path`, with its metadata, and return its schema."""
+        n_targets = self.comparison.n_targets
         cell = 8 * len(self._job(0).measured())
         with Spill(path.parent, n_targets) as spill, stage("test and write"):
             for first, matrix, local in self._pieces(bar):
-                step = max(1, self.memory // _SHARE // (cell * n_targets))
+                step = max(1, self.resources.for_numbers // (cell * n_targets))
                 for start in range(0, len(local), step):
                     part = local[start : start + step]
                     job = self._job(len(part))
                     feed(job, self.source, [(first, matrix, part)], bar)
                     spill.add([numbers.to_numpy() for numbers in job.numbers()])
             rows = max(1, ROWS // max(1, len(self.genes)))
-            frames = self._frames(spill, targets, rows, finish)
             schema = self._schema()
-            write(path, schema, frames, rows * len(self.genes))
+            frames = self._frames(spill, targets, rows)
+            write(path, schema, frames, rows * len(self.genes), metadata)
             return schema
 
-    def _frames(
-        self,
-        spill: Spill,
-        targets: list[str],
-        step: int,
-        finish: tuple[float, str],
-    ) -> Iterator[pl.DataFrame]:
+    def _frames(self, spill: Spill, targets: list[str], step: int) -> Iterator[pl.DataFrame]:
         """Yield the table, `step` targets at a time."""
-        pseudocount, fdr = finish
         adjusted, job = None, self._job(0)
-        if fdr == "all":
+        if self.finish.fdr == "all":
             p_values = spill.column(job.measured().index("p_value"))
-            adjusted = _pdex.benjamini_hochberg(p_values, self.threads)
+            adjusted = _pdex.benjamini_hochberg(p_values, self.resources.threads)
         for first in range(0, len(targets), step):
             last = min(first + step, len(targets))
             place = (first, last, len(self.genes))
-            columns = job.complete(spill.rows(first, last), place, pseudocount)
+            columns = job.complete(spill.rows(first, last), place, self.finish)
             frame = self.table(targets[first:last], columns)
             if adjusted is not None:
                 part = pl.Series("fdr", spill.arranged(adjusted, first, last))
@@ -129,7 +147,7 @@ class Work:
         """Return the table's schema."""
         nothing = np.empty(0)
         numbers = [nothing] * len(self._job(0).numbers())
-        columns = self._job(0).complete(numbers, (0, 0, len(self.genes)), 0.0)
+        columns = self._job(0).complete(numbers, (0, 0, len(self.genes)), self.finish)
         return self.table([], columns).schema
 
     def table(self, targets: list[str], columns: list[pl.Series]) -> pl.DataFrame:
@@ -150,12 +168,10 @@ class Work:
         ]
 
     def _pieces(self, bar: Progress) -> Iterator[Piece]:
-        return self.source.pieces(self.genes, self.threads, piece_size(self.memory), bar.read)
+        return self.source.pieces(self.genes, self.resources, bar.read)
 
     def _job(self, n_genes: int) -> _pdex.Job:
-        return _pdex.Job(
-            *self.design, n_genes, *self.question, self.threads, self.strata, self.auroc
-        )
+        return job_of(self.comparison, self.question, n_genes, self.resources.threads)
 
 
 def run(
@@ -164,13 +180,12 @@ def run(
     pieces: Iterable[Piece],
     n_genes: int,
     progress: bool | None,
-    pseudocount: float,
-    fdr: str,
+    finish: Finish,
 ) -> list[pl.Series]:
     """Feed a job with pieces and return its columns; `progress` is that of :func:`pdex.de`."""
     bar = Progress(n_genes, progress)
     try:
-        return feed(job, source, pieces, bar).finish(pseudocount, fdr)
+        return feed(job, source, pieces, bar).finish(finish)
     finally:
         bar.close()
 

@@ -45,7 +45,8 @@ def wilcoxon(
     ----------
     value
         Values of any integer or float dtype, a cell a row. Nulls are left out; a NaN makes every
-        comparison it enters NaN.
+        comparison it enters NaN. Several columns (``pl.col("^g.*$")``, a selector) give a result
+        each.
     target
         Each row's group: String, Categorical, Enum, Boolean or integer. Nulls are left out.
     reference
@@ -72,7 +73,8 @@ def wilcoxon(
     polars.Expr
         A struct for each target, named ``wilcoxon``: ``target``, ``n_target``, ``n_reference``,
         ``target_mean``, ``reference_mean``, ``statistic`` (U of the target), ``p_value``,
-        ``neg_log10_p``, ``z_score``, ``auroc``. In ``group_by(...).agg(...)`` a list of them.
+        ``neg_log10_p``, ``z_score``, ``auroc``. In ``group_by(...).agg(...)`` a list of them. The
+        results of several columns of values have the names of these.
 
     Raises
     ------
@@ -81,7 +83,9 @@ def wilcoxon(
     polars.exceptions.ComputeError
         When the query runs: an unknown or empty reference, a dtype that has no meaning, a null or
         negative count, rows of which none has both a value and a label. A frame without rows has a
-        result without rows.
+        result without rows. In ``group_by(...).agg(...)`` a group without a cell of the reference,
+        such as a cell line without controls, has null results; so has every group where `reference`
+        is misspelt, unless `target` is an Enum, whose labels are known.
 
     Notes
     -----
@@ -326,27 +330,33 @@ def _expression(
 ) -> pl.Expr:
     check_options(test, options)
     request = {**_label(reference), **{role: _name(e, role) for role, e in inputs.items()}}
+    columns = {
+        role: _column(e) for role, e in inputs.items() if role not in _OPTIONAL or e is not None
+    }
+    for role, column in columns.items():
+        if role != "value" and column.meta.has_multiple_outputs():
+            msg = f"{role}={column}: expected one column; only value may be several"
+            raise ValueError(msg)
+    keywords = {"request": request, **options}
+    value = columns["value"]
+    if value.meta.has_multiple_outputs():
+        # Polars makes an expression of each, with its name.
+        del columns["value"]
+        return register(test, [value, _struct(columns)], keywords)
     # One struct: Polars runs the groups of a group_by in parallel for functions of one column only.
-    columns = pl.struct(
-        [
-            _column(e, role).alias(role)
-            for role, e in inputs.items()
-            if role not in _OPTIONAL or e is not None
-        ]
-    )
-    return register(test, columns, {"request": request, **options})
+    return register(test, [_struct(columns)], keywords).alias(test)
 
 
-def _column(expression: IntoExpr, role: str) -> pl.Expr:
-    """Return what Polars takes as an expression as one of one column; a string names a column."""
+def _struct(columns: dict[str, pl.Expr]) -> pl.Expr:
+    return pl.struct([column.alias(role) for role, column in columns.items()])
+
+
+def _column(expression: IntoExpr) -> pl.Expr:
+    """Return what Polars takes as an expression as one; a string names a column."""
     if isinstance(expression, str):
+        # A pattern, too: "^g.*$".
         return pl.col(expression)
-    if not isinstance(expression, pl.Expr):
-        return pl.lit(expression)
-    if expression.meta.has_multiple_outputs() and not expression.meta.is_column_selection():
-        msg = f"{role}={expression}: expected one column; call the test once for each"
-        raise ValueError(msg)
-    return expression
+    return expression if isinstance(expression, pl.Expr) else pl.lit(expression)
 
 
 def _label(reference: object) -> dict[str, str]:

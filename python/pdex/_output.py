@@ -19,8 +19,11 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from pdex import _pdex
+from pdex._files import replacing
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -28,23 +31,25 @@ if TYPE_CHECKING:
 ROWS = 1 << 18
 
 
-def _parquet(frame: pl.LazyFrame, path: Path, rows: int) -> None:
-    frame.sink_parquet(path, row_group_size=rows)
+def _parquet(frame: pl.LazyFrame, path: Path, rows: int, metadata: dict[str, str]) -> None:
+    frame.sink_parquet(path, row_group_size=rows, metadata=metadata)
 
 
-def _ipc(frame: pl.LazyFrame, path: Path, rows: int) -> None:  # noqa: ARG001
+def _ipc(frame: pl.LazyFrame, path: Path, rows: int, metadata: dict[str, str]) -> None:  # noqa: ARG001
     frame.sink_ipc(path)
+    _pdex.set_ipc_metadata(path, list(metadata.items()))
 
 
-def _csv(frame: pl.LazyFrame, path: Path, rows: int) -> None:
+def _csv(frame: pl.LazyFrame, path: Path, rows: int, metadata: dict[str, str]) -> None:  # noqa: ARG001
     frame.sink_csv(path, batch_size=rows)
 
 
-def _tsv(frame: pl.LazyFrame, path: Path, rows: int) -> None:
+def _tsv(frame: pl.LazyFrame, path: Path, rows: int, metadata: dict[str, str]) -> None:  # noqa: ARG001
     frame.sink_csv(path, batch_size=rows, separator="\t")
 
 
-_SINKS: dict[str, Callable[[pl.LazyFrame, Path, int], None]] = {
+#: How each kind of file is written; text has no place for metadata.
+_SINKS: dict[str, Callable[[pl.LazyFrame, Path, int, dict[str, str]], None]] = {
     ".parquet": _parquet,
     ".ipc": _ipc,
     ".arrow": _ipc,
@@ -153,12 +158,18 @@ class Spill:
         return values.reshape(last - first, genes)
 
 
-def save(frame: pl.DataFrame, path: Path) -> None:
+def save(frame: pl.DataFrame, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a frame that is in memory, as :func:`write` does."""
-    write(path, frame.schema, iter([frame]), ROWS)
+    write(path, frame.schema, iter([frame]), ROWS, metadata or {})
 
 
-def write(path: Path, schema: pl.Schema, frames: Iterator[pl.DataFrame], rows: int) -> None:
+def write(
+    path: Path,
+    schema: pl.Schema,
+    frames: Iterator[pl.DataFrame],
+    rows: int,
+    metadata: Mapping[str, str],
+) -> None:
     """Write frames to a temporary file beside `path`, each a row group, and rename it.
 
     Raises
@@ -180,23 +191,12 @@ def write(path: Path, schema: pl.Schema, frames: Iterator[pl.DataFrame], rows: i
             some = frame if predicate is None else frame.filter(predicate)
             yield some if with_columns is None else some.select(with_columns)
 
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        frame = register_io_source(source, schema=schema)
-        # On a thread of its own, so that Ctrl-C reaches this one.
-        with ThreadPoolExecutor(1) as pool:
-            written = pool.submit(_SINKS[path.suffix.lower()], frame, partial, rows)
-            try:
-                written.result()
-            except BaseException:
-                stopped.set()
-                raise
-        # mkstemp's files are their owner's alone.
-        mask = os.umask(0)
-        os.umask(mask)
-        partial.chmod(0o666 & ~mask)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    sink, frame = _SINKS[path.suffix.lower()], register_io_source(source, schema=schema)
+    # On a thread of its own, so that Ctrl-C reaches this one.
+    with replacing(path) as partial, ThreadPoolExecutor(1) as pool:
+        written = pool.submit(sink, frame, partial, rows, dict(metadata))
+        try:
+            written.result()
+        except BaseException:
+            stopped.set()
+            raise

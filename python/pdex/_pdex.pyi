@@ -1,11 +1,14 @@
 """The compiled module."""
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from pdex._engine import Comparison, Finish, Question
 
 __all__ = [
     "Chunks",
@@ -15,9 +18,12 @@ __all__ = [
     "__version__",
     "benjamini_hochberg",
     "by_resemblance",
+    "control_ranks",
+    "ipc_metadata",
     "long",
-    "looks_fractional",
     "pick",
+    "set_ipc_metadata",
+    "survey",
 ]
 __version__: str
 
@@ -74,28 +80,22 @@ class Matrix:
 class Job:
     def __new__(
         cls,
-        codes: _Codes,
-        n_targets: int,
-        rest: bool,
+        comparison: Comparison,
+        question: Question,
         n_genes: int,
-        test_name: str,
-        options: dict[str, Any],
-        scale_name: str,
         threads: int,
-        strata: tuple[_Codes, int] | None = None,
-        auroc: bool = False,
     ) -> Job: ...
     def add(
         self, matrix: Matrix, genes: _Codes, progress: Callable[[int], object] | None = None
     ) -> None: ...
-    def finish(self, pseudocount: float, fdr: str) -> list[pl.Series]: ...
+    def finish(self, finish: Finish) -> list[pl.Series]: ...
     def measured(self) -> list[str]: ...
     def numbers(self) -> list[pl.Series]: ...
     def complete(
         self,
         numbers: list[npt.NDArray[np.float64]],
         place: tuple[int, int, int],
-        pseudocount: float,
+        finish: Finish,
     ) -> list[pl.Series]: ...
 
 def pick(
@@ -110,7 +110,10 @@ def pick(
     threads: int,
 ) -> int: ...
 def by_resemblance(wanted: str, labels: list[str]) -> list[int]: ...
-def looks_fractional(matrix: Matrix, threads: int) -> bool: ...
+def control_ranks(labels: list[str]) -> list[int | None]: ...
+def ipc_metadata(path: str | os.PathLike[str]) -> list[tuple[str, str]]: ...
+def set_ipc_metadata(path: str | os.PathLike[str], pairs: list[tuple[str, str]]) -> None: ...
+def survey(matrix: Matrix, threads: int) -> tuple[float, float, bool]: ...
 def long(
     matrix: Matrix,
     codes: _Codes,

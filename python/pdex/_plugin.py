@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 _LIBRARY = Path(str(_pdex.__file__))
 
 
-def register(name: str, columns: pl.Expr, kwargs: dict[str, Any]) -> pl.Expr:
-    """Return the plugin function `name` of a struct of columns as an expression."""
+def register(name: str, columns: list[pl.Expr], kwargs: dict[str, Any]) -> pl.Expr:
+    """Return the plugin function `name` of a struct, or of values and a struct, as an expression.
+
+    Of a library below ``sys.prefix`` the expression has the path from there, so that it finds that
+    of another environment when it is unpickled there.
+    """
     return register_plugin_function(
         plugin_path=_LIBRARY,
         function_name=name,
-        args=[columns],
+        args=columns,
         kwargs=kwargs,
         is_elementwise=False,
         changes_length=True,
-        use_abs_path=True,
-    ).alias(name)
+    )

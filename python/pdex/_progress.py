@@ -15,12 +15,12 @@ class Progress:
     total
         The number of genes.
     show
-        True, False, or None: only where stderr is a terminal.
+        True, False, or None: only where stderr is a terminal, or in a notebook.
     """
 
     def __init__(self, total: int, show: bool | None) -> None:
         self._total = total
-        self._show = sys.stderr.isatty() if show is None else show
+        self._show = sys.stderr.isatty() or _in_notebook() if show is None else show
         self._start = time.monotonic()
         self._bar: Any = None
         #: Those that are done, in whole pieces.
@@ -60,3 +60,8 @@ class Progress:
 
             self._bar = tqdm(total=self._total, unit=" genes", desc="pdex")
         return True
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this, whose stderr is no terminal."""
+    return hasattr(sys.modules.get("builtins"), "__IPYTHON__") and "ipykernel" in sys.modules

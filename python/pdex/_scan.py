@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, get_args
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import polars as pl
@@ -11,9 +13,11 @@ from polars.io.plugins import register_io_source
 
 from pdex import _pdex
 from pdex._io.h5ad import naming
-from pdex._io.source import SKIP, n_threads, open_source, piece_size, read_groups
+from pdex._io.source import SKIP, open_source, read_groups
+from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
 from pdex._validate import Zeros, choose
+from pdex._warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +45,8 @@ def scan_anndata(
 
     Each non-zero is a row with count 1; the zeros of a gene in a group are one row with their
     number. The frame is flagged as sorted by gene, so that ``group_by("gene")`` streams in bounded
-    memory. Projections, filters on ``gene`` and ``head`` reach the source.
+    memory. Projections, filters on ``gene`` and ``head`` reach the source. A file is opened
+    whenever the frame is collected, and closed at the end; the frame can be pickled.
 
     Parameters
     ----------
@@ -98,66 +103,129 @@ def scan_anndata(
     60
     """
     choose("zeros", zeros, get_args(Zeros))
-    source = open_source(data, layer, use_raw)
-    names = _unique(source.var_names)
-    with naming(source.path):
-        found = read_groups(source.adata, groupby)
-        selected = source.select_genes(genes)
-        codes, groups_found = found.codes_alone(groups)
-        within = None if strata is None else read_strata(source.adata, strata)
-    n_strata = 1
-    if within is not None:
-        # Groups of groups: a code for each group and stratum.
-        check_number(within, len(groups_found))
-        n_strata = len(within.labels)
-        inside = (codes != SKIP) & (within.places >= 0)
-        both = (codes.astype(np.int64) - 1) * n_strata + within.places + 1
-        codes = np.where(inside, both, SKIP).astype(np.uint32)
-    # All genes and groups, whatever is asked for: frames of one screen join and stack.
-    gene_type, target_type = pl.Enum(names), pl.Enum(found.labels)
-    genes_column = pl.Series("gene", names, dtype=gene_type)
-    targets_column = pl.Series("target", groups_found, dtype=target_type)
-    schema = pl.Schema(
-        {"gene": gene_type, "target": target_type, "value": _dtype(source), "count": pl.UInt32()}
-    )
-    if within is not None:
-        strata_column = pl.Series("stratum", within.labels, dtype=pl.Enum(within.labels))
-        schema["stratum"] = strata_column.dtype
+    with open_source(data, layer, use_raw) as source:
+        names = _unique(source.var_names)
+        with naming(source.path):
+            found = read_groups(source.adata, groupby)
+            selected = source.select_genes(genes)
+            codes, groups_found = found.codes_alone(groups)
+            within = None if strata is None else read_strata(source.adata, strata)
+            dtype = _dtype(source)
+        n_strata = 1
+        if within is not None:
+            # Groups of groups: a code for each group and stratum.
+            check_number(within, len(groups_found))
+            n_strata = len(within.labels)
+            inside = (codes != SKIP) & (within.places >= 0)
+            both = (codes.astype(np.int64) - 1) * n_strata + within.places + 1
+            codes = np.where(inside, both, SKIP).astype(np.uint32)
+        # All genes and groups, whatever is asked for: frames of one screen join and stack.
+        labels = {
+            "gene": pl.Series("gene", names, dtype=pl.Enum(names)),
+            "target": pl.Series("target", groups_found, dtype=pl.Enum(found.labels)),
+        }
+        schema = pl.Schema({name: series.dtype for name, series in labels.items()})
+        schema.update({"value": dtype, "count": pl.UInt32()})
+        if within is not None:
+            column = pl.Series("stratum", within.labels, dtype=pl.Enum(within.labels))
+            labels["stratum"], schema["stratum"] = column, column.dtype
+        blocks = _Blocks(
+            # A file is opened anew whenever the frame is collected.
+            data if source.path is None or source.file is None else source.path,
+            None if source.file is not None else source,
+            (layer, use_raw),
+            codes,
+            n_strata,
+            labels,
+            schema,
+            selected,
+            zeros == "rows",
+            None if source.file is None else _version(source.path),
+        )
+    scan = register_io_source(blocks, schema=schema, validate_schema=False, is_pure=True)
+    return scan.set_sorted("gene")
 
-    def blocks(
+
+@dataclass
+class _Blocks:
+    """The I/O source: called by Polars whenever the frame is collected; it can be pickled."""
+
+    data: Data
+    #: The open matrix, of data that are in memory or that the caller opened.
+    source: Source | None
+    which: tuple[str | None, bool]
+    codes: npt.NDArray[np.uint32]
+    n_strata: int
+    #: The labels that codes stand for: gene, target and, where there are strata, stratum.
+    labels: dict[str, pl.Series]
+    schema: pl.Schema
+    selected: npt.NDArray[np.uint32]
+    zero_rows: bool
+    #: Size and time of the file as it was scanned.
+    version: tuple[int, int] | None
+
+    def __call__(
+        self,
         with_columns: list[str] | None,
         predicate: pl.Expr | None,
         n_rows: int | None,
-        batch_size: int | None,  # noqa: ARG001 - blocks are chosen by their entries
+        batch_size: int | None,  # noqa: ARG002 - blocks are chosen by their entries
     ) -> Iterator[pl.DataFrame]:
-        # Polars' n_rows are rows before the predicate.
-        wanted = selected if n_rows is not None else _pushed(predicate, genes_column, selected)
+        """Yield blocks of genes."""
         left = n_rows
-        n_codes = len(groups_found) * n_strata
-        for gene, code, value, count in _long(source, codes, n_codes, wanted, zeros == "rows"):
-            frame = pl.DataFrame(
-                {
-                    "gene": genes_column.gather(gene).set_sorted(),
-                    "target": targets_column.gather(code // n_strata),
-                    "value": _narrow(value, schema["value"], source.where),
-                    "count": count,
-                }
-            )
-            if within is not None:
-                frame.insert_column(4, strata_column.gather(code % n_strata))
-            if left is not None:
-                frame = frame.head(left)
-                left -= frame.height
-            if predicate is not None:
-                frame = frame.filter(predicate)
-            if with_columns is not None:
-                frame = frame.select(with_columns)
-            yield frame
-            if left == 0:
-                return
+        with self._open() as source:
+            for frame in self._frames(source, predicate, n_rows):
+                block = frame
+                if left is not None:
+                    block = block.head(left)
+                    left -= block.height
+                if predicate is not None:
+                    block = block.filter(predicate)
+                yield block if with_columns is None else block.select(with_columns)
+                if left == 0:
+                    return
 
-    scan = register_io_source(blocks, schema=schema, validate_schema=False, is_pure=True)
-    return scan.set_sorted("gene")
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the open matrix, which is made again from the data."""
+        return {**self.__dict__, "source": None}
+
+    @contextmanager
+    def _open(self) -> Iterator[Source]:
+        if self.source is not None:
+            yield self.source
+            return
+        with open_source(self.data, *self.which) as source:
+            if source.file is None:
+                self.source = source
+            elif _version(source.path) != self.version:
+                msg = f"{source.path} has changed since it was scanned: scan it again"
+                raise ValueError(msg)
+            yield source
+
+    def _frames(
+        self, source: Source, predicate: pl.Expr | None, n_rows: int | None
+    ) -> Iterator[pl.DataFrame]:
+        gene_labels, target_labels = self.labels["gene"], self.labels["target"]
+        wanted = self.selected
+        if n_rows is None:  # Polars' n_rows are rows before the predicate
+            wanted = _pushed(predicate, gene_labels, wanted)
+        n_codes = len(target_labels) * self.n_strata
+        for gene, code, value, count in _long(source, self.codes, n_codes, wanted, self.zero_rows):
+            columns = {
+                "gene": gene_labels.gather(gene).set_sorted(),
+                "target": target_labels.gather(code // self.n_strata),
+                "value": _narrow(value, self.schema["value"], source.where),
+                "count": count,
+            }
+            if "stratum" in self.labels:
+                columns["stratum"] = self.labels["stratum"].gather(code % self.n_strata)
+            yield pl.DataFrame(columns)
+
+
+def _version(path: str | None) -> tuple[int, int]:
+    """Return what tells a file from one that took its place."""
+    found = os.stat(str(path))
+    return found.st_size, found.st_mtime_ns
 
 
 def _narrow(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:
@@ -180,11 +248,9 @@ def _unique(names: list[str]) -> list[str]:
     import anndata as ad
     import pandas as pd
 
-    warnings.warn(
+    warn(
         "gene names occur more than once: they are made unique with -1, -2, …, as "
-        "AnnData.var_names_make_unique does",
-        UserWarning,
-        stacklevel=3,
+        "AnnData.var_names_make_unique does"
     )
     return [str(name) for name in ad.utils.make_index_unique(pd.Index(names))]
 
@@ -226,14 +292,14 @@ def _long(
     zero_rows: bool,
 ) -> Iterator[list[pl.Series]]:
     """Yield the columns of one block of genes after the other."""
-    threads = n_threads(None)
-    for first, matrix, local in source.pieces(genes, threads, piece_size(None)):
+    resources = resources_of(None)
+    for first, matrix, local in source.pieces(genes, resources):
         n_cells, n_genes = matrix.shape
         stored = matrix.values.size // max(1, n_genes)
         rows = n_cells if zero_rows else stored + n_groups
         step = max(1, _ROWS // max(1, rows))
         for start in range(0, len(local), step):
             part = np.ascontiguousarray(local[start : start + step])
-            gene, *rest = _pdex.long(matrix, codes, n_groups, part, zero_rows, threads)
+            gene, *rest = _pdex.long(matrix, codes, n_groups, part, zero_rows, resources.threads)
             places = pl.Series(part + np.uint32(first))
             yield [places.gather(gene).alias("gene"), *rest]

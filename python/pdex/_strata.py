@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pdex._io.source import SKIP, read_groups
+from pdex._warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def place_cells(
 
     Warns
     -----
-    UserWarning
+    PdexWarning
         Targets that share no stratum with what they are compared with: nothing can be said of them.
 
     Raises
@@ -123,7 +123,7 @@ def _name_lonely(
     msg = f"strata={column!r}: no cell of {names} is in a stratum with {_what(rest)}"
     if len(lonely) == len(targets):
         raise ValueError(msg + ": choose a column whose values they share")
-    warnings.warn(msg + ", whose tests are NaN", UserWarning, stacklevel=4)
+    warn(msg + ", whose tests are NaN")
 
 
 def _sizes(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 Alternative = Literal["two-sided", "less", "greater"]
 Method = Literal["asymptotic", "exact", "auto"]
@@ -198,3 +198,22 @@ def check_stratified(test: str, options: dict[str, Any]) -> None:
             "leave strata out"
         )
         raise ValueError(msg)
+
+
+def at_least(name: str, value: object, least: int) -> int:
+    """Return an option that must be a whole number of at least `least`."""
+    number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not number or cast("int", value) < least:
+        msg = f"{name}={value!r}: expected a whole number of at least {least}"
+        raise ValueError(msg)
+    return int(cast("int", value))
+
+
+def names_of(what: str, names: object) -> list[str]:
+    """Return names, or one name, as a list of text; TypeError where they are none."""
+    if isinstance(names, str):
+        return [names]
+    if not isinstance(names, Iterable):
+        msg = f"{what}={names!r}: expected a list of names"
+        raise TypeError(msg)
+    return [str(name) for name in names]

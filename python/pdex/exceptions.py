@@ -1,9 +1,10 @@
-"""The package's own errors.
+"""The package's own errors and warnings.
 
 - :class:`NotFoundError`: an unknown column or layer, a KeyError whose text reads as it was written.
+- :class:`PdexWarning`: the class of every warning that the package gives.
 """
 
-__all__ = ["NotFoundError"]
+__all__ = ["NotFoundError", "PdexWarning"]
 
 
 class NotFoundError(KeyError):
@@ -21,3 +22,21 @@ class NotFoundError(KeyError):
     def __str__(self) -> str:
         """Return the text as it was written."""
         return str(self.args[0]) if self.args else ""
+
+
+class PdexWarning(UserWarning):
+    """Something that a result depends on, and that its reader should know.
+
+    A guess that is in doubt, targets that are left out, names that were changed.
+
+    Examples
+    --------
+    >>> import warnings, pdex
+    >>> from pdex.exceptions import PdexWarning
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> with warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always", PdexWarning)
+    ...     result = pdex.de(screen, "target", min_cells=100)
+    >>> print(seen[0].message)
+    left out 2 groups of obs['target'] with fewer than 100 cells: 'T001', 'T002'
+    """

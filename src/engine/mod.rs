@@ -15,6 +15,7 @@
 //! pages    the memory of long columns
 //! fdr      Benjamini and Hochberg's adjustment of any number of p-values, in parallel
 //! long     the long frame of some genes
+//! survey   what the values of a matrix look like
 //! ```
 //!
 //! IMPORTS stats, matrix, `crate::{cast, error}`.
@@ -31,5 +32,6 @@ pub mod pool;
 pub mod request;
 pub mod run;
 pub mod source;
+pub mod survey;
 pub mod table;
 pub mod test;

@@ -10,15 +10,17 @@ use crate::stats::exact::NullTables;
 use crate::stats::special::elementary;
 
 /// The transformation before and after averaging, so that means are on the natural scale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+///
+/// Logarithms may have any base b: ln(1 + x) / `ln_base`, where `ln_base` is ln(b), 1 for natural ones.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Scale {
     /// mean(x).
     #[default]
     Plain,
     /// mean(expm1(x)): the arithmetic mean of log1p data.
-    MeanOfExpm1,
+    MeanOfExpm1 { ln_base: f64 },
     /// expm1(mean(x)): the geometric mean of log1p data.
-    Expm1OfMean,
+    Expm1OfMean { ln_base: f64 },
     /// expm1(mean(log1p(x))): the geometric mean of counts.
     Geometric,
 }
@@ -28,8 +30,8 @@ impl Scale {
     #[must_use]
     pub fn before(self, value: f64) -> f64 {
         match self {
-            Self::Plain | Self::Expm1OfMean => value,
-            Self::MeanOfExpm1 => elementary::exp_m1(value),
+            Self::Plain | Self::Expm1OfMean { .. } => value,
+            Self::MeanOfExpm1 { ln_base } => elementary::exp_m1(ln_base * value),
             Self::Geometric => value.ln_1p(),
         }
     }
@@ -37,8 +39,14 @@ impl Scale {
     /// [`Scale::before`] of many values.
     pub fn before_all(self, values: &mut [f64]) {
         match self {
-            Self::Plain | Self::Expm1OfMean => {}
-            Self::MeanOfExpm1 => elementary::exp_m1_in_place(values),
+            Self::Plain | Self::Expm1OfMean { .. } => {}
+            Self::MeanOfExpm1 { ln_base } => {
+                // Natural logarithms are the rule.
+                if ln_base != 1.0 {
+                    values.iter_mut().for_each(|v| *v *= ln_base);
+                }
+                elementary::exp_m1_in_place(values);
+            }
             Self::Geometric => values.iter_mut().for_each(|v| *v = v.ln_1p()),
         }
     }
@@ -47,8 +55,9 @@ impl Scale {
     #[must_use]
     pub fn after(self, mean: f64) -> f64 {
         match self {
-            Self::Plain | Self::MeanOfExpm1 => mean,
-            Self::Expm1OfMean | Self::Geometric => mean.exp_m1(),
+            Self::Plain | Self::MeanOfExpm1 { .. } => mean,
+            Self::Expm1OfMean { ln_base } => (ln_base * mean).exp_m1(),
+            Self::Geometric => mean.exp_m1(),
         }
     }
 
@@ -61,7 +70,7 @@ impl Scale {
     /// True if values are averaged as they are.
     #[must_use]
     pub fn is_of_values(self) -> bool {
-        matches!(self, Self::Plain | Self::Expm1OfMean)
+        matches!(self, Self::Plain | Self::Expm1OfMean { .. })
     }
 }
 

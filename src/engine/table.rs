@@ -68,7 +68,7 @@ impl Row<'_> {
     }
 }
 
-/// Fold changes and percent changes of (targets, references).
+/// Fold changes and percent changes of (targets, references); NaN where the pseudocount is.
 #[multiversion(targets = "simd")]
 fn changes(
     (targets, references): (&[f64], &[f64]),
@@ -82,7 +82,7 @@ fn changes(
         let log = log2(above / below);
         *fold = if above == 0.0 && below == 0.0 { 0.0 } else { log };
         let part = (target - reference) / reference;
-        *percent = if reference == 0.0 { f64::NAN } else { part };
+        *percent = if reference == 0.0 || pseudocount.is_nan() { f64::NAN } else { part };
     }
 }
 
@@ -198,7 +198,8 @@ impl Table {
     /// the design's.
     ///
     /// log2 fold change is log2((target + c) / (reference + c)), c the pseudocount, 0 for 0/0;
-    /// percent change is (target - reference) / reference, NaN for a reference of 0.
+    /// percent change is (target - reference) / reference, NaN for a reference of 0.  Both are NaN where
+    /// c is: of residuals, whose means have no ratio.
     #[must_use]
     pub fn finish(
         mut self,

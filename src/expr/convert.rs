@@ -7,6 +7,9 @@
 //! | count 0 | no cells; its group is reported |
 //! | null or negative count | an error |
 //! | none at all | no rows |
+//!
+//! A group of a `group_by` without a cell of the reference, or of any group, has null results; a whole
+//! frame without is an error.
 
 use super::ffi::Columns;
 use super::groups::Groups;
@@ -40,15 +43,16 @@ pub(super) fn compare(
     request: &Request,
     plan: Plan,
 ) -> PolarsResult<(Series, Vec<Row>)> {
+    let of_group = columns.of_group();
     let value = values::import(columns.expect("value")?, request)?;
     let target = Labels::import(columns.expect("target")?, "target", request)?;
     let strata = columns.take("strata");
     let strata = strata.map(|column| Labels::import(column, "strata", request)).transpose()?;
     let count = columns.take("count");
     let count = count.map(|column| values::import(column, request)).transpose()?;
-    let groups = Groups::new(&target, strata.as_ref(), request)?;
+    let groups = Groups::new(&target, strata.as_ref(), request, of_group)?;
     let counts = count.map(|count| values::counts(&count, request)).transpose()?;
-    let job = Job { request, groups: &groups, counts: counts.as_deref(), plan };
+    let job = Job { request, groups: &groups, counts: counts.as_deref(), plan, of_group };
     let rows = values::visit(&value, request, job)?;
     Ok((groups.targets, rows))
 }
@@ -60,6 +64,8 @@ struct Job<'a> {
     /// One number of cells a row, where a row is not one cell.
     counts: Option<&'a [u64]>,
     plan: Plan,
+    /// True in a group of a `group_by`, where a sample may be empty.
+    of_group: bool,
 }
 
 impl Visitor for Job<'_> {
@@ -67,7 +73,7 @@ impl Visitor for Job<'_> {
 
     fn visit<V: Value>(self, values: impl Iterator<Item = Option<V>>) -> PolarsResult<Vec<Row>> {
         let cells = Cells::new(values, self.groups, self.counts)?;
-        cells.check(self.groups, self.request, &self.plan.test)?;
+        cells.check(self.groups, self.request, &self.plan.test, self.of_group)?;
         Ok(cells.compare(self.groups.reference, self.plan))
     }
 }
@@ -168,15 +174,15 @@ impl<V: Value> Cells<V> {
     }
 
     /// Whether these samples can be compared as the test wants it.
-    fn check(&self, groups: &Groups, request: &Request, test: &Test) -> Result<()> {
+    fn check(&self, groups: &Groups, request: &Request, test: &Test, of_group: bool) -> Result<()> {
         if groups.numbers().is_empty() {
             return Ok(());
         }
         let (reference, column) = (request.reference.clone(), request.target.clone());
-        if groups.reference == Reference::Group && self.sizes[0] == 0 {
+        if !of_group && groups.reference == Reference::Group && self.sizes[0] == 0 {
             return Err(ErrorKind::EmptyReference { reference, column }.into());
         }
-        if self.sizes.iter().all(|&n| n == 0) {
+        if !of_group && self.sizes.iter().all(|&n| n == 0) {
             return Err(ErrorKind::NoCells { column }.into());
         }
         if self.strata.is_some() {

@@ -46,13 +46,23 @@ pub(super) struct Column {
 }
 
 /// The columns of one call, all of one length.
-pub(super) struct Columns(Vec<Column>);
+pub(super) struct Columns {
+    columns: Vec<Column>,
+    /// True if they are those of one group of a `group_by`: Polars hands these over without a name,
+    /// others with one.
+    of_group: bool,
+}
 
 impl Columns {
+    /// True if the columns are those of one group of a `group_by`.
+    pub(super) fn of_group(&self) -> bool {
+        self.of_group
+    }
+
     /// Takes the column of a role, where there is one.
     pub(super) fn take(&mut self, role: &str) -> Option<Column> {
-        let place = self.0.iter().position(|column| column.field.name == role)?;
-        Some(self.0.swap_remove(place))
+        let place = self.columns.iter().position(|column| column.field.name == role)?;
+        Some(self.columns.swap_remove(place))
     }
 
     /// Takes the column of a role.
@@ -117,9 +127,49 @@ impl Owned {
                 column.chunks.push(values.clone());
             }
         }
-        Ok(Columns(columns))
+        Ok(Columns { columns, of_group: field.name.is_empty() })
+    }
+
+    /// An exported column of a role.
+    fn into_column(self, role: &str) -> PolarsResult<Column> {
+        // SAFETY: a valid export points to a valid schema, which lives as long as the export.
+        let mut field = unsafe { ffi::import_field_from_c(&*Mirror::of(&self.export).field)? };
+        field.name = role.into();
+        let dtype = &field.dtype;
+        // SAFETY: the arrays belong to the schema.
+        let import = |array| unsafe { ffi::import_array_from_c(array, dtype.clone()) };
+        let chunks = self.arrays.into_iter().map(import).collect::<PolarsResult<_>>()?;
+        Ok(Column { field, chunks })
     }
 }
+
+/// The columns of a call: all in one struct, or the values before a struct of the others.
+fn columns_of(mut owned: Vec<Owned>) -> PolarsResult<Columns> {
+    let others = owned.pop().filter(|_| owned.len() < 2);
+    let others = others.ok_or_else(|| polars_err!(ComputeError: "{EXPECTED}"))?;
+    let mut columns = others.into_columns()?;
+    if let Some(values) = owned.pop() {
+        polars_ensure!(columns.take("value").is_none(), ComputeError: "{EXPECTED}");
+        columns.columns.push(values.into_column("value")?);
+    }
+    Ok(columns)
+}
+
+/// The fields of a call: as [`columns_of`].
+fn fields_of(fields: &[ArrowField]) -> PolarsResult<Vec<Field>> {
+    let (values, others) = match fields {
+        [others] => (None, others),
+        [values, others] => (Some(values), others),
+        _ => polars_bail!(ComputeError: "{EXPECTED}"),
+    };
+    let others: Vec<Field> = struct_fields(others)?.iter().map(Field::from).collect();
+    let twice = values.is_some() && others.iter().any(|field| field.name == "value");
+    polars_ensure!(!twice, ComputeError: "{EXPECTED}");
+    let values = values.map(|field| Field::from(field).with_name("value".into()));
+    Ok(values.into_iter().chain(others).collect())
+}
+
+const EXPECTED: &str = "expected a struct of columns, or values and a struct";
 
 /// The fields of the struct that a call is given. Polars runs the groups of a `group_by` in parallel
 /// only for functions of one column, so the columns come in one struct.
@@ -155,12 +205,10 @@ pub(super) unsafe fn call<F: Function>(
     let body = || {
         // SAFETY: `exports` holds `len` exports, which Polars forgets.
         let take = |i| unsafe { Owned::take(exports.add(i)) };
-        let mut owned: Vec<Owned> = (0..len).map(take).collect();
+        let owned: Vec<Owned> = (0..len).map(take).collect();
         // SAFETY: as they came.
         let function: F = unsafe { function(kwargs, kwargs_len)? };
-        polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
-        let columns = owned.swap_remove(0).into_columns()?;
-        Ok(export_series(&function.call(columns)?))
+        Ok(export_series(&function.call(columns_of(owned)?)?))
     };
     // SAFETY: `out` is Polars' place for one export, empty so far.
     guarded(body, |result| unsafe { *out = result });
@@ -179,11 +227,10 @@ pub(super) unsafe fn field<F: Function>(
     let body = || {
         // SAFETY: as they came.
         let function: F = unsafe { function(kwargs, kwargs_len)? };
-        polars_ensure!(len == 1, ComputeError: "{len} columns: expected one struct");
         // SAFETY: `schemas` holds `len` valid schemas.
-        let field = unsafe { ffi::import_field_from_c(&*schemas)? };
-        let columns: Vec<Field> = struct_fields(&field)?.iter().map(Field::from).collect();
-        let field = function.field(&columns)?;
+        let import = |i| unsafe { ffi::import_field_from_c(&*schemas.add(i)) };
+        let fields = (0..len).map(import).collect::<PolarsResult<Vec<_>>>()?;
+        let field = function.field(&fields_of(&fields)?)?;
         Ok(ffi::export_field_to_c(&field.to_arrow(CompatLevel::newest())))
     };
     // SAFETY: `out` is Polars' place for one schema, empty so far.

@@ -35,11 +35,13 @@ impl Groups {
     /// The groups of the target column, and the strata where there are any.
     ///
     /// # Errors
-    /// Rows without a label, no row of the reference, too many strata, unsupported dtypes.
+    /// Rows without a label and no row of the reference but in a group of a `group_by`, too many
+    /// strata, unsupported dtypes.
     pub(super) fn new(
         target: &Labels,
         strata: Option<&Labels>,
         request: &Request,
+        of_group: bool,
     ) -> PolarsResult<Self> {
         let (numbers, labels) = target.distinct(request)?;
         let mut codes = vec![SKIP; labels.len()];
@@ -56,10 +58,11 @@ impl Groups {
         let has_reference = targets.len() < labels.len();
         let targets = labels.take(&IdxCa::from_vec(PlSmallStr::EMPTY, targets))?;
         // A frame of no rows has a result of no rows.
-        if !numbers.is_empty() && labels.is_empty() {
+        if !of_group && !numbers.is_empty() && labels.is_empty() {
             return Err(ErrorKind::NoCells { column: request.target.clone() }.into());
         }
-        if !numbers.is_empty() && !request.is_rest() && !has_reference {
+        let elsewhere = of_group && target.may_have_reference(request);
+        if !numbers.is_empty() && !request.is_rest() && !has_reference && !elsewhere {
             return Err(unknown_reference(request, &targets));
         }
         Ok(Self {

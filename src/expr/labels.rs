@@ -42,6 +42,19 @@ impl Labels {
         Ok(Self::Coded(coded))
     }
 
+    /// False where no row of any group can have the reference's label: it is one of another dtype, or
+    /// no category of an Enum.
+    pub(super) fn may_have_reference(&self, request: &Request) -> bool {
+        match self {
+            Self::Plain(column, _) => request.fits(column.dtype()),
+            Self::Coded(Coded { dtype: dtype @ DataType::Enum(..), labels, .. }) => {
+                let known = labels.values_iter().any(|known| known == request.reference);
+                known && request.fits(dtype)
+            }
+            Self::Coded(coded) => request.fits(&coded.dtype),
+        }
+    }
+
     /// Each row's number among the distinct labels ([`SKIP`] for null), and these, in the column's
     /// dtype and in order of first occurrence.
     pub(super) fn distinct(&self, request: &Request) -> PolarsResult<(Vec<u32>, Series)> {

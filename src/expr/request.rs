@@ -50,6 +50,15 @@ impl Request {
         }
     }
 
+    /// True if labels of this dtype can be the reference.
+    pub(super) fn fits(&self, dtype: &DataType) -> bool {
+        match self.reference_kind.as_str() {
+            "bool" => dtype.is_bool(),
+            "int" => dtype.is_integer(),
+            _ => dtype.is_string() || dtype.is_categorical() || dtype.is_enum(),
+        }
+    }
+
     /// The reference as errors show it: text is quoted, numbers are not.
     pub(super) fn shown_reference(&self) -> String {
         match self.reference_kind.as_str() {

@@ -82,7 +82,7 @@ pub(super) fn visit<T: Visitor>(
 }
 
 /// A 128-bit integer: its place in the order of its column, and the nearest f64.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 struct Wide {
     key: u64,
     real: f64,

@@ -11,7 +11,7 @@ use crate::cast::{low_half, real, real_signed};
 pub const NO_COUNT: u32 = u32::MAX;
 
 /// A value that kernels rank and average.
-pub trait Value: Copy + Default + PartialEq + Send + Sync + 'static {
+pub trait Value: Copy + Default + PartialOrd + Send + Sync + 'static {
     /// An integer in the order of the values: -0.0 and 0.0 share one, NaN has none that means
     /// anything.
     fn key(self) -> u64;

@@ -65,17 +65,54 @@ fn test(name: &str, options: &Bound<PyDict>) -> PyResult<Test> {
     })
 }
 
-fn scale(name: &str) -> PyResult<Scale> {
+fn scale(name: &str, log_base: Option<f64>) -> PyResult<Scale> {
+    let ln_base = log_base.map_or(1.0, f64::ln);
     Ok(match name {
         "plain" => Scale::Plain,
-        "mean_of_expm1" => Scale::MeanOfExpm1,
-        "expm1_of_mean" => Scale::Expm1OfMean,
+        "mean_of_expm1" => Scale::MeanOfExpm1 { ln_base },
+        "expm1_of_mean" => Scale::Expm1OfMean { ln_base },
         "geometric" => Scale::Geometric,
         _ => {
             let valid = &["plain", "mean_of_expm1", "expm1_of_mean", "geometric"];
             return Err(unknown("scale", name, valid).into());
         }
     })
+}
+
+/// Which cells are compared with which: `pdex._engine.Comparison`.
+#[derive(FromPyObject)]
+struct Comparison<'py> {
+    /// One a cell: 0 the reference, 1 to `n_targets` the targets, 2**32 - 1 left out.
+    codes: PyReadonlyArray1<'py, u32>,
+    n_targets: usize,
+    rest: bool,
+    /// One a cell, 2**32 - 1 left out, and their number.
+    strata: Option<(PyReadonlyArray1<'py, u32>, usize)>,
+}
+
+/// What is asked of each pair: `pdex._engine.Question`.
+#[derive(FromPyObject)]
+struct Question<'py> {
+    test: String,
+    options: Bound<'py, PyDict>,
+    scale: String,
+    log_base: Option<f64>,
+    auroc: bool,
+}
+
+/// How a table is finished: `pdex._engine.Finish`.
+#[derive(FromPyObject)]
+struct Finish {
+    /// `None` where means have no ratio.
+    pseudocount: Option<f64>,
+    fdr: String,
+}
+
+impl Finish {
+    /// The pseudocount, NaN for fold changes that are NaN, and the family of p-values.
+    fn parse(&self) -> PyResult<(f64, Family)> {
+        Ok((self.pseudocount.unwrap_or(f64::NAN), self.fdr.parse()?))
+    }
 }
 
 /// The design of `n_targets` targets from one code a cell.
@@ -108,27 +145,16 @@ type Kept = Box<dyn Any + Send + Sync>;
 
 #[pymethods]
 impl Job {
-    /// codes: one a cell, 0 the reference, 1 to n_targets the targets, 2**32 - 1 left out.
-    /// strata: one a cell, 2**32 - 1 left out, and their number.
     #[new]
-    #[pyo3(signature = (
-        codes, n_targets, rest, n_genes, test_name, options, scale_name, threads, strata=None,
-        auroc=false
-    ))]
-    #[allow(clippy::too_many_arguments)]
     fn new(
-        codes: PyReadonlyArray1<u32>,
-        n_targets: usize,
-        rest: bool,
+        comparison: Comparison,
+        question: Question,
         n_genes: usize,
-        test_name: &str,
-        options: &Bound<PyDict>,
-        scale_name: &str,
         threads: usize,
-        strata: Option<(PyReadonlyArray1<u32>, usize)>,
-        auroc: bool,
     ) -> PyResult<Self> {
-        let (mut design, test) = (design(&codes, n_targets, rest)?, test(test_name, options)?);
+        let Comparison { codes, n_targets, rest, strata } = comparison;
+        let (auroc, test) = (question.auroc, test(&question.test, &question.options)?);
+        let mut design = design(&codes, n_targets, rest)?;
         if let Some((strata, n_strata)) = strata {
             test.check_stratified()?;
             design = design.stratified(borrowed(&strata, "strata")?, n_strata)?;
@@ -139,7 +165,7 @@ impl Job {
             design,
             test,
             auroc,
-            scale: scale(scale_name)?,
+            scale: scale(&question.scale, question.log_base)?,
             threads,
             tables: NullTables::default(),
             done: 0,
@@ -170,10 +196,11 @@ impl Job {
     }
 
     /// The finished columns, in the order of a result, by name.
-    fn finish(&mut self, py: Python, pseudocount: f64, fdr: &str) -> PyResult<Vec<PySeries>> {
-        let (table, family) = (std::mem::take(&mut self.table), fdr.parse()?);
+    #[allow(clippy::needless_pass_by_value)] // made of a Python object
+    fn finish(&mut self, py: Python, finish: Finish) -> PyResult<Vec<PySeries>> {
+        let (how, table) = (finish.parse()?, std::mem::take(&mut self.table));
         let kept = self.workspace.take();
-        self.columns(py, table, 0..self.design.n_targets(), (pseudocount, family), kept)
+        self.columns(py, table, 0..self.design.n_targets(), how, kept)
     }
 
     /// The names of what [`Job::numbers`] returns.
@@ -190,13 +217,14 @@ impl Job {
     }
 
     /// What `finish` would return for targets `first..last` and all `n_genes` genes, from their
-    /// numbers.
+    /// numbers; p-values are adjusted over the genes of each target.
+    #[allow(clippy::needless_pass_by_value)] // made of a Python object
     fn complete(
         &self,
         py: Python,
         numbers: Vec<PyReadonlyArray1<f64>>,
         place: (usize, usize, usize),
-        pseudocount: f64,
+        finish: Finish,
     ) -> PyResult<Vec<PySeries>> {
         let (first, last, n_genes) = place;
         if first > last || last > self.design.n_targets() {
@@ -206,7 +234,8 @@ impl Job {
         let columns = numbers.iter().map(copied).collect::<PyResult<Vec<_>>>()?;
         let own = self.test.columns(self.auroc);
         let table = Table::of_columns((last - first, n_genes), own, columns)?;
-        self.columns(py, table, first..last, (pseudocount, Family::Target), None)
+        let how = (finish.parse()?.0, Family::Target);
+        self.columns(py, table, first..last, how, None)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::borrowed;
 use super::watch::watched;
 use crate::engine::pool::Monitor;
-use crate::engine::run;
+use crate::engine::survey::{Survey, survey as survey_of};
 use crate::error::Error;
 use crate::matrix::{
     Checked, ColumnMajor, Csc, Csr, Indices, Indptr, RowMajor, Stored, Value, View, canonical,
@@ -297,16 +297,18 @@ fn mend<T: Stored>(
     Ok(Mended::Copied { values, indices, indptr, checked })
 }
 
-/// True if any stored value has a fractional part above 1e-3.
+/// The least stored value (at most 0), the largest (at least 0), and whether any fractional part is
+/// above 1e-3.
 #[pyfunction]
-pub(super) fn looks_fractional(py: Python, matrix: &Matrix, threads: usize) -> PyResult<bool> {
+pub(super) fn survey(py: Python, matrix: &Matrix, threads: usize) -> PyResult<(f64, f64, bool)> {
     struct Look<'py>(Python<'py>, usize);
     impl Visitor for Look<'_> {
-        type Output = bool;
+        type Output = Survey;
 
-        fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<bool> {
-            watched(self.0, self.1, None, &Monitor::default(), || run::looks_fractional(view))
+        fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<Survey> {
+            watched(self.0, self.1, None, &Monitor::default(), || survey_of(view))
         }
     }
-    matrix.visit(py, Look(py, threads))
+    let Survey { least, most, fractional } = matrix.visit(py, Look(py, threads))?;
+    Ok((least, most, fractional))
 }

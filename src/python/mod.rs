@@ -5,6 +5,7 @@
 //! job      a whole job: matrices in, the result's columns out
 //! long     the long frame of some genes
 //! files    windows of HDF5 datasets as NumPy arrays
+//! ipc      what an Arrow IPC file says of itself
 //! watch    work on the process's pool, watched for progress and Ctrl-C
 //! ```
 //!
@@ -17,6 +18,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod files;
+mod ipc;
 mod job;
 mod long;
 mod matrix;
@@ -83,6 +85,14 @@ fn by_resemblance(wanted: &str, labels: Vec<String>) -> Vec<usize> {
     suggest::order(wanted, &labels)
 }
 
+/// For each label how sure it is that it is that of control cells, the smaller the surer; None where
+/// nothing says so.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // made of a Python object
+fn control_ranks(labels: Vec<String>) -> Vec<Option<usize>> {
+    labels.iter().map(|label| suggest::control_rank(label)).collect()
+}
+
 #[pymodule]
 fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -91,8 +101,11 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_class::<job::Job>()?;
     m.add_class::<files::Chunks>()?;
     m.add_function(wrap_pyfunction!(files::pick, m)?)?;
-    m.add_function(wrap_pyfunction!(matrix::looks_fractional, m)?)?;
+    m.add_function(wrap_pyfunction!(matrix::survey, m)?)?;
     m.add_function(wrap_pyfunction!(long::long, m)?)?;
     m.add_function(wrap_pyfunction!(by_resemblance, m)?)?;
+    m.add_function(wrap_pyfunction!(control_ranks, m)?)?;
+    m.add_function(wrap_pyfunction!(ipc::ipc_metadata, m)?)?;
+    m.add_function(wrap_pyfunction!(ipc::set_ipc_metadata, m)?)?;
     m.add_function(wrap_pyfunction!(benjamini_hochberg, m)?)
 }

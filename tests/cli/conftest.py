@@ -1,5 +1,6 @@
 """Screens in files, and ways to run the command line."""
 
+import codecs
 import fcntl
 import os
 import pty
@@ -97,7 +98,7 @@ class Terminal:
             preexec_fn=own,
         )
         os.close(end)
-        self.text = ""
+        self.text, self.decoder = "", codecs.getincrementaldecoder("utf-8")()
 
     def wait_for(self, words, seconds=60):
         """Read until `words` were written or, where None, the process has ended."""
@@ -112,7 +113,7 @@ class Terminal:
                 part = b""
             if not part:
                 break
-            self.text += part.decode()
+            self.text += self.decoder.decode(part)
         assert words is None or words in self.text, self.text
         return self.text
 

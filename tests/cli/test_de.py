@@ -264,7 +264,7 @@ def test_files_that_are_no_screens(run, tmp_path):
     (tmp_path / "folder").mkdir()
     for name, message in {
         "none.h5ad": "none.h5ad: No such file or directory",
-        "x.h5ad": "x.h5ad is no HDF5 file, or a damaged one: expected an .h5ad file",
+        "x.h5ad": "x.h5ad' is no HDF5 file, or a damaged one: expected an .h5ad file",
         "folder": "folder",
     }.items():
         for words in (["de", name, "-g", "target"], ["info", name]):
@@ -272,7 +272,8 @@ def test_files_that_are_no_screens(run, tmp_path):
             assert (status, out) == (1, "")
             assert message in err
             assert err.count("\n") == 1
-    assert run("info", "folder")[2] == "pdex: error: folder is a folder: expected an .h5ad file\n"
+    expected = f"pdex: error: {str(tmp_path / 'folder')!r} is a folder: expected an .h5ad file"
+    assert run("info", "folder")[2] == f"{expected}; load others first\n"
 
 
 def test_long_results_are_one_table(run, path, monkeypatch):

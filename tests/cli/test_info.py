@@ -11,7 +11,7 @@ import pandas as pd
 import pdex
 import pytest
 import scipy.sparse as sp
-from pdex.cli import overview
+from pdex import _info as overview
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ KINDS = {
     "counts": (np.arange(40.0), "counts", []),
     "log": (np.log1p(np.arange(40.0)), "log1p", []),
     "normalised": (np.arange(40.0) * 7.3, "normalised", ["--counts"]),
-    "scaled": (np.arange(40.0) - 7.3, "scaled", []),
+    "residuals": (np.arange(40.0) - 7.3, "residuals", []),
     "integers": (np.arange(40), "counts", []),
     "booleans": (np.arange(40) % 2 == 0, "counts", []),
 }
@@ -146,7 +146,7 @@ def test_kinds_of_values(facts, name):
     words = shlex.split(found["command"])
     assert words[7:-2] == options
     assert any("--counts keeps it" in note for note in found["notes"]) == bool(options)
-    assert any("negative" in note for note in found["notes"]) == (kind == "scaled")
+    assert any("negative" in note for note in found["notes"]) == (kind == "residuals")
 
 
 def test_a_layer_is_proposed_where_x_is_scaled_or_missing(facts, run):
@@ -269,4 +269,7 @@ def test_no_anndata(run, tmp_path):
         file["matrix"] = [1, 2]
     status, _, err = run("info", "x.h5ad")
     assert status == 1
-    assert err == "pdex: error: x.h5ad has no 'obs': expected what AnnData.write_h5ad writes\n"
+    missing = (
+        f"pdex: error: {tmp_path / 'x.h5ad'}: there is no 'obs' in this file, which has 'matrix'"
+    )
+    assert err.startswith(f"{missing}: expected what AnnData.write_h5ad writes")

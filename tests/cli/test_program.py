@@ -25,7 +25,7 @@ def test_version_help_and_nothing(run):
     status, help_text, _ = run("--help")
     assert status == 0
     for command in COMMANDS:
-        assert f"\n  {command.name} " in help_text
+        assert f"\n│ {command.name} " in help_text
     assert run() == (2, help_text, "")
     assert run("dee")[0] == 2
 
@@ -35,7 +35,8 @@ def test_examples_of_the_help_are_commands(run, command):
     words = [] if command is program else [command.name]
     status, out, _ = run(*words, "-h")
     assert status == 0
-    examples = out.split("Examples:\n")[1].splitlines()
+    examples = [line.strip() for line in out.split(" Examples\n")[1].splitlines() if line.strip()]
+    assert examples == command.examples
     assert len(examples) >= 2
     for line in examples:
         example = re.split(r" *[#|]", line.replace("@genes.txt", "a"))[0].split('"')
@@ -187,7 +188,7 @@ def test_ctrl_c_of_a_process(slow_path, tmp_path):
 
 def test_a_bar_in_a_terminal_and_ctrl_c(slow_path, terminal, tmp_path):
     run = terminal("de", slow_path, "-g", "target", "-t", "anderson", "-r", "rest", "-o", "x.csv")
-    run.wait_for("pdex: the data look like counts")
+    run.wait_for("pdex: the values look like counts")
     text = run.wait_for(" genes")
     assert "/30000 [" in text
     run.type("\x03")
@@ -202,7 +203,7 @@ def test_a_table_in_a_terminal(path, terminal, columns):
     run = terminal("de", path, "-g", "target", columns=columns)
     assert run.status() == 0
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in run.text.splitlines()]
-    assert lines[0] == "pdex: the data look like counts"
+    assert lines[0] == "pdex: the values look like counts"
     means = ["target_mean", "reference_mean"] if columns == 120 else []
     names = ["target", "feature", *means, "log2_fold_change", "auroc", "p_value", "fdr"]
     assert lines[1].split() == names
@@ -217,13 +218,15 @@ def test_a_table_in_a_terminal(path, terminal, columns):
 
 
 @pytest.mark.parametrize(
-    ("environment", "bold"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
+    ("environment", "coloured"), [({}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
 )
-def test_help_in_a_terminal(terminal, environment, bold):
+def test_help_in_a_terminal(terminal, environment, coloured):
     run = terminal("de", "--help", environment=environment)
     assert run.status() == 0
-    assert ("\x1b[1mThe test\x1b[0m:" in run.text) == bold
-    assert ("\x1b" in run.text) == bold
+    assert "─ The test ─" in re.sub(r"\x1b\[[0-9;]*m", "", run.text)
+    # NO_COLOR is about colours: bold stays.
+    assert ("\x1b[1m Examples" in run.text) == (environment.get("TERM") != "dumb")
+    assert (re.search(r"\x1b\[[0-9;]*3[0-7]m", run.text) is not None) == coloured
 
 
 @pytest.mark.parametrize("columns", [35, 40, 50, 60, 100])

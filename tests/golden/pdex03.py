@@ -139,7 +139,7 @@ def answer(pdex, data, call):
         finally:
             logger.removeHandler(handler)
     seen = {
-        "warnings": [str(w.message) for w in caught if w.category is UserWarning],
+        "warnings": [str(w.message) for w in caught if issubclass(w.category, UserWarning)],
         "logged": handler.messages,
         "error": error,
     }

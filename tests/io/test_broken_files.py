@@ -444,17 +444,19 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch, storage):
 
 
 def test_a_file_that_another_takes_the_place_of(tmp_path):
-    """The open file is read, not the one that its path leads to by then."""
+    """What the scan noted of the file, its labels and genes, is not that of another one."""
     path = tmp_path / "screen.h5ad"
     for layout in MAKERS:
         data, other = screen(layout), screen(layout)
         other.X = other.X * 2
         data.write_h5ad(path)
         lazy = pdex.scan_anndata(path, "target")
-        expected = scan(data)
+        assert_frame_equal(lazy.collect(), scan(data), check_exact=True)
         other.write_h5ad(tmp_path / "other.h5ad")
         (tmp_path / "other.h5ad").replace(path)
-        assert_frame_equal(lazy.collect(), expected, check_exact=True)
+        with pytest.raises(ValueError, match=r"screen\.h5ad has changed since"):
+            lazy.collect()
+        assert_frame_equal(pdex.scan_anndata(path, "target").collect(), scan(other))
 
 
 @pytest.mark.parametrize("layout", MAKERS)

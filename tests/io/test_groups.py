@@ -1,6 +1,6 @@
 """Which cells take part in `pdex.de`: several controls, groups to exclude, groups of few cells."""
 
-import logging
+import warnings
 
 import anndata as ad
 import numpy as np
@@ -9,6 +9,7 @@ import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from pdex.exceptions import PdexWarning
 from polars.testing import assert_frame_equal
 
 LABELS = ["T2", "safe", "T0", "ctrl", "T1", "T3"]
@@ -94,23 +95,23 @@ def test_one_group_to_exclude(data):
 
 
 @pytest.mark.parametrize("reference", ["ctrl", "rest", ["ctrl", "safe"]])
-def test_groups_of_few_cells_are_no_targets(data, stored, test, reference, caplog):
-    with caplog.at_level(logging.INFO, "pdex"):
+def test_groups_of_few_cells_are_no_targets(data, stored, test, reference):
+    line = "left out 2 groups of obs['target'] with fewer than 21 cells: 'T0', 'T1'"
+    with pytest.warns(PdexWarning) as told:
         got = pdex.de(stored, "target", reference=reference, min_cells=21, test=test)
+    assert [str(w.message) for w in told] == [line]
     large = [name for name in ("T2", "T3", "ctrl", "safe") if name not in reference]
     # They still belong to the rest: the numbers are those of the larger ones asked for by name.
     same(got, pdex.de(data, "target", reference=reference, groups=large, test=test))
     if reference == "rest":
         assert (got["n_target"] + got["n_reference"]).unique().to_list() == [190]
-    (line,) = [m for m in caplog.messages if "left out" in m]
-    assert line == "left out 2 groups of obs['target'] with fewer than 21 cells: 'T0', 'T1'"
 
 
-def test_the_reference_may_have_few_cells(data, caplog):
-    with caplog.at_level(logging.INFO, "pdex"):
+def test_the_reference_may_have_few_cells(data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         got = pdex.de(data, "target", reference="T0", min_cells=10)
     same(got, pdex.de(data, "target", reference="T0"))
-    assert not any("left out" in m for m in caplog.messages)
 
 
 def test_all_three_by_output(data, tmp_path):

@@ -27,7 +27,8 @@ def screen():
 @pytest.fixture
 def small_parts(monkeypatch):
     """Five genes at a time, and three targets a row group."""
-    monkeypatch.setattr(pdex._engine, "_SHARE", 100_000_000 // (9 * 5 * 72))
+    numbers = property(lambda self: self.memory * 9 * 5 * 72 // 100_000_000)
+    monkeypatch.setattr(pdex._resources.Resources, "for_numbers", numbers)
     monkeypatch.setattr(pdex._engine, "ROWS", 3 * 37)
 
 
@@ -106,7 +107,7 @@ def test_a_failed_write_leaves_the_old_file(screen, tmp_path, monkeypatch):
     path = tmp_path / "de.parquet"
     path.write_text("old")
 
-    def full(frame, path, rows):
+    def full(frame, path, rows, metadata):
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
@@ -197,7 +198,7 @@ def test_from_a_file_in_many_pieces(screen, tmp_path, layout, monkeypatch):
     matrix = screen.X if layout != "dense" else screen.X.toarray()
     screen.X = getattr(matrix, f"to{layout}")() if layout != "dense" else matrix
     screen.write_h5ad(source)
-    monkeypatch.setattr(pdex._io.source, "_LEAST_MEMORY", 1)
+    monkeypatch.setattr(pdex._resources, "_LEAST_MEMORY", 1)
     got = pdex.sink_de(source, "target", tmp_path / "de.parquet", memory_limit=9_000)
     expected = pdex.de(screen, "target")
     assert_frame_equal(got.collect(), expected, check_exact=True)

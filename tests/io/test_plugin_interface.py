@@ -47,7 +47,7 @@ class SeriesExport(Structure):
 class Exported:
     """A chunked column as Polars exports it; `releases` counts by what is released."""
 
-    def __init__(self, chunks, broken=()):
+    def __init__(self, chunks, broken=(), name="pdex"):
         self.releases = {"column": 0}
         self.kept = []
         self.schema = ArrowSchema()
@@ -61,6 +61,8 @@ class Exported:
             if i in broken:
                 array.n_children = 0
             arrays.append(ctypes.pointer(array))
+        self.name = ctypes.create_string_buffer(name.encode())
+        self.schema.name = ctypes.addressof(self.name)
         self.arrays = (POINTER(ArrowArray) * len(arrays))(*arrays)
         self.column = SeriesExport(ctypes.pointer(self.schema), self.arrays, len(arrays))
         self.column.private_data = 1
@@ -133,8 +135,13 @@ def test_a_call_releases_what_it_is_given_once():
 
 
 BAD = {  # the columns, the keywords, what the message says
-    "no column": (lambda: [], KEYWORDS, "0 columns: expected one struct"),
-    "two columns": (lambda: [Exported([GOOD]), Exported([GOOD] * 2)], KEYWORDS, "2 columns"),
+    "no column": (lambda: [], KEYWORDS, "expected a struct of columns, or values and a struct"),
+    "two structs": (
+        lambda: [Exported([GOOD]), Exported([GOOD] * 2)],
+        KEYWORDS,
+        "expected a struct",
+    ),
+    "three columns": (lambda: [Exported([GOOD]) for _ in range(3)], KEYWORDS, "expected a struct"),
     "no keywords": (lambda: [Exported([GOOD])], None, "without keywords"),
     "broken keywords": (lambda: [Exported([GOOD] * 3)], b"nope", "keywords of the plugin"),
     "missing keyword": (
@@ -189,6 +196,25 @@ def test_schemas_stay_their_owners(n, keywords):
     for export in exports:
         assert export.schema.release
         assert pa.Field._import_from_c(ctypes.addressof(export.schema)).type == GOOD.type
+
+
+def test_values_may_come_before_the_other_columns():
+    values, others = Exported([VALUE]), Exported([rows(target=TARGET)])
+    expected = call([Exported([GOOD])])
+    assert call([values, others]) == expected
+    assert field([values.schema, others.schema]).type == expected.type
+    assert set(values.releases.values()) == set(others.releases.values()) == {1}
+
+
+def test_columns_without_a_name_are_those_of_a_group():
+    """So Polars hands them over inside group_by: a group may lack the reference."""
+    lacks = pickle.dumps({"request": {**REQUEST, "reference": "x"}, **OPTIONS}, protocol=5)
+    assert "has no group 'x'" in call([Exported([GOOD], name="column")], lacks)
+    rows = call([Exported([GOOD], name="")], lacks).to_pylist()
+    assert [(row["target"], row["n_reference"], row["p_value"]) for row in rows] == [
+        ("a", 0, None),
+        ("c", 0, None),
+    ]
 
 
 def test_the_mirror_of_an_export_has_its_fields():

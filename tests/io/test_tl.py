@@ -105,7 +105,7 @@ def test_layouts_views_layers_raw_and_files_agree(rng, tmp_path, method, referen
 def test_a_matrix_read_in_several_pieces_gives_the_same(rng, tmp_path, monkeypatch, method):
     data = screen(rng)
     expected = run(data.copy(), method=method, pts=True, mask_var="kept")
-    monkeypatch.setattr("pdex._compat.scanpy.piece_size", lambda limit: 3_000)
+    monkeypatch.setattr("pdex._resources.Resources.for_pieces", 3_000)
     for layout in LAYOUTS.values():
         data.X = layout(screen_x := sp.csr_matrix(data.X))
         assert screen_x.nnz * 8 > 3_000

@@ -13,6 +13,7 @@ import mpmath as mp
 import numpy as np
 import pdex
 import polars as pl
+import polars.selectors as cs
 import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
@@ -464,24 +465,63 @@ BAD = {  # which column, what it becomes, the reference, what the message says
 }
 
 
+#: What a group of a `group_by` may lack: its results are null.
+LACKING = {"unknown reference", "no values in the reference", "no target", "no value"}
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_columns_raise_and_name_what_is_wrong(genes, test, case):
     column, becomes, reference, message = BAD[case]
     lazy = genes.lazy().with_columns(**{column: becomes})
     expression = make(test, reference=reference, count="count")
-    for query in (lazy.select(expression), lazy.group_by("gene").agg(expression)):
+    selected, listed = lazy.select(expression), lazy.group_by("gene").agg(expression)
+    for query in (selected, listed):
         for engine in ("in-memory", "streaming"):
+            if query is listed and case in LACKING:
+                found = query.collect(engine=engine).explode(test).unnest(test)
+                assert found["p_value"].null_count() == found.height
+                continue
             with pytest.raises(pl.exceptions.PolarsError, match=message):
                 query.collect(engine=engine)
 
 
-def test_missing_rows_raise(genes, test):
-    holed = genes.filter((pl.col("gene") != "g2") | (pl.col("target") != "ref"))
-    with pytest.raises(
-        pl.exceptions.PolarsError, match=r"'target' has no group 'ref'.*'a', 'b', 'c'"
+@pytest.mark.parametrize("engine", ["in-memory", "streaming"])
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical, pl.Enum(["a", "b", "c", "ref"])])
+def test_a_group_without_a_reference_has_null_results(genes, test, dtype, engine):
+    lazy = genes.lazy().with_columns(pl.col("target").cast(dtype))
+    lacks = (pl.col("gene") == "g2") & (pl.col("target") == "ref")
+    expression = make(test, reference="ref", count="count")
+    for holed in (
+        lazy.filter(~lacks),
+        lazy.with_columns(value=pl.when(~lacks).then("value")),
+        lazy.with_columns(count=pl.when(lacks).then(0).otherwise("count")),
     ):
-        grouped(holed, test)
-    assert grouped(holed, test, reference="rest").height == 11
+        whole = lazy.group_by("gene", maintain_order=True).agg(expression)
+        query = holed.group_by("gene", maintain_order=True).agg(expression)
+        got, want = (q.collect(engine=engine).explode(test).unnest(test) for q in (query, whole))
+        own = pl.col("gene") == "g2"
+        assert_frame_equal(got.filter(~own), want.filter(~own), check_exact=True)
+        hole, full = got.filter(own), want.filter(own)
+        columns = ["target", "n_target", "target_mean"]
+        assert_frame_equal(hole.select(columns), full.select(columns), check_exact=True)
+        assert hole["n_reference"].to_list() == [0] * hole.height
+        others = hole.select(pl.exclude("gene", "n_reference", *columns))
+        assert others.null_count().row(0) == (hole.height,) * others.width
+        over = holed.select(expression.over("gene", mapping_strategy="join"))
+        assert over.collect(engine=engine).height == holed.collect().height
+        # Of a whole frame it is an error.
+        with pytest.raises(pl.exceptions.PolarsError, match="'ref'"):
+            holed.filter(own).select(expression).collect(engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["in-memory", "streaming"])
+def test_a_reference_that_no_group_can_have_is_an_error(genes, test, engine):
+    labels = pl.Enum(["a", "b", "c", "ref"])
+    for target, reference in [(labels, "reff"), (pl.String, 3), (pl.Categorical, True)]:
+        lazy = genes.lazy().with_columns(pl.col("target").cast(target))
+        query = lazy.group_by("gene").agg(make(test, reference=reference, count="count"))
+        with pytest.raises(pl.exceptions.PolarsError, match="'target' has no group"):
+            query.collect(engine=engine)
 
 
 EMPTY_TARGETS = [pl.String, pl.Categorical, pl.Enum(["ref", "a"]), pl.Boolean, pl.Int8, pl.UInt64]
@@ -540,10 +580,35 @@ def test_none_is_no_column_but_for_count(genes, test):
             genes.select(getattr(pdex, test)(**roles, reference="ref", count="count"))
 
 
-def test_several_columns_in_one_role_are_refused(genes, test):
-    for columns in (pl.col("value", "count"), pl.all()):
-        with pytest.raises((ValueError, pl.exceptions.PolarsError), match="value"):
-            genes.select(getattr(pdex, test)(columns, "target", reference="ref"))
+@pytest.mark.parametrize("engine", ["in-memory", "streaming"])
+def test_several_columns_of_values_give_a_result_each(genes, test, engine):
+    expression = getattr(pdex, test)
+    frame = genes.with_columns(twice=2 * pl.col("value"), text=pl.lit("x"))
+    one = {
+        name: expression(name, "target", reference="ref", count="count").alias(name)
+        for name in ("value", "twice")
+    }
+    for several in (pl.col("value", "twice"), "^(value|twice)$", cs.by_name("value", "twice")):
+        made = expression(several, "target", reference="ref", count="count")
+        for query in (
+            lambda lazy, *e: lazy.select(*e),
+            lambda lazy, *e: lazy.group_by("gene", maintain_order=True).agg(*e),
+        ):
+            got = query(frame.lazy(), made)
+            want = query(frame.lazy(), *one.values()).collect(engine=engine)
+            assert got.collect_schema() == want.schema
+            assert_frame_equal(got.collect(engine=engine), want, check_exact=True)
+
+
+def test_several_columns_in_another_role_are_refused(genes, test):
+    expression = getattr(pdex, test)
+    with pytest.raises(ValueError, match=r"^target=.*: expected one column; only value may be"):
+        expression("value", pl.col("target", "gene"), reference="ref")
+    with pytest.raises(ValueError, match=r"^count=.*: expected one column"):
+        expression("value", "target", reference="ref", count=pl.all())
+    # A column of text among the values.
+    with pytest.raises(pl.exceptions.PolarsError, match="integer or float"):
+        genes.select(expression(pl.all(), "target", reference="ref"))
 
 
 def exact_pair(n, shift):

@@ -7,8 +7,9 @@ these, holds each result to what is said of its type, and finds what is public a
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -143,6 +144,34 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
     pdex.de(screen, "target", test="ks", method="exact")
     pdex.de(screen, "target", test="ttest", equal_var=False, overestim_var=True)
     return pdex.de(data=screen, groupby="target", reference=["T003", "non-targeting"])
+
+
+def told(screen: AnnData, path: Path) -> None:
+    facts = pdex.info(data=screen)
+    assert_type(facts, pdex.Info)
+    assert_type(pdex.info(path).path, str | None)
+    assert_type((facts.path, facts.command, facts.call), tuple[str | None, str | None, str | None])
+    assert_type(facts.bytes, int | None)
+    assert_type((facts.n_cells, facts.n_genes, facts.repeated_genes), tuple[int, int, int])
+    assert_type((facts.matrices, facts.obs)[0], list[dict[str, Any]])
+    assert_type((facts.targets, facts.result)[0], dict[str, Any] | None)
+    assert_type(facts.notes, list[str])
+    assert_type(facts.sentences(), list[str])
+    assert_type(facts.to_dict(), dict[str, Any])
+    made = pdex.describe(result=pdex.de(screen, "target"))
+    assert_type(made, pdex.Description)
+    assert_type((made.test, made.groupby, made.source)[0], str)
+    assert_type((made.matrix, made.mean, made.fdr, made.version)[0], str)
+    assert_type(made.options, dict[str, Any])
+    assert_type(made.reference, str | list[str])
+    assert_type(made.is_log1p, bool)
+    assert_type((made.pseudocount, made.log_base)[0], float | None)
+    assert_type((made.n_cells, made.n_targets, made.n_genes), tuple[int, int, int])
+    assert_type((made.strata, made.exclude), tuple[str | None, list[str]])
+    assert_type(made.min_cells, int | None)
+    assert_type(made.metadata(), dict[str, str])
+    assert_type(made.lines(), list[tuple[str, str]])
+    warnings.simplefilter("default", pdex.exceptions.PdexWarning)
 
 
 def written(screen: AnnData, folder: Path) -> None:

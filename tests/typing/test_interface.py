@@ -15,7 +15,13 @@ import pytest
 INTERFACE = Path(__file__).with_name("interface.py")
 TREE = ast.parse(INTERFACE.read_text())
 #: What a name of interface.py stands for.
-ROOTS = {"pdex": pdex, "space": pdex.PdexNamespace, "found": pdex.Calibration}
+ROOTS = {
+    "pdex": pdex,
+    "space": pdex.PdexNamespace,
+    "found": pdex.Calibration,
+    "facts": pdex.Info,
+    "made": pdex.Description,
+}
 
 
 def members(owner):
@@ -39,7 +45,7 @@ def public(owner=pdex, prefix="pdex"):
         if isinstance(thing, types.ModuleType):
             yield from public(thing, f"{prefix}.{name}")
     if owner is pdex:
-        for root in ("space", "found"):
+        for root in set(ROOTS) - {"pdex"}:
             yield from public(ROOTS[root], root)
 
 
@@ -134,10 +140,22 @@ def test_options_of_plot_are_those_of_pvalues():
 
 def holds(value, hint):
     """assert_type, as it would be at run time."""
-    if typing.get_origin(hint) is typing.Literal:
-        assert value in typing.get_args(hint)
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is typing.Any:
+        return value
+    if origin is typing.Literal:
+        assert value in parts
+    elif origin in (typing.Union, types.UnionType):
+        kinds = tuple(typing.get_origin(part) or part for part in parts)
+        assert isinstance(value, kinds), f"{type(value)} is not {hint}"
+    elif origin is tuple:
+        for one, part in zip(value, parts, strict=True):
+            holds(one, part)
     else:
-        assert isinstance(value, hint), f"{type(value)} is not {hint}"
+        assert isinstance(value, origin or hint), f"{type(value)} is not {hint}"
+        items = value.items() if origin is dict else value if origin is list else ()
+        for one in items:
+            holds(one, tuple[parts] if origin is dict else parts[0])
     return value
 
 
@@ -173,6 +191,7 @@ def test_results_have_the_types_that_are_said(interface, screen, path, tmp_path)
     interface.expressions(frame)
     interface.namespace(frame)
     result = interface.jobs(screen, path, tmp_path / "de.parquet")
+    interface.told(screen, path)
     interface.written(screen, tmp_path)
     interface.refused(screen)
     found = interface.calibrated(screen)

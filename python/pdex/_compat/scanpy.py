@@ -9,7 +9,6 @@ IMPORTS ``io``, ``de``, ``options`` and the compiled module.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
@@ -17,18 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
 import numpy as np
 
 from pdex import _pdex
-from pdex._engine import run
-from pdex._io import backed
-from pdex._io.source import (
-    SKIP,
-    Source,
-    n_threads,
-    names_of,
-    open_source,
-    piece_size,
-    read_groups,
-)
-from pdex._validate import choose, flag, options_of
+from pdex._engine import Comparison, Finish, Question, job_of, run
+from pdex._io.source import SKIP, Source, open_source, read_groups
+from pdex._resources import Resources, n_threads
+from pdex._scale import Values
+from pdex._validate import choose, flag, names_of, options_of
+from pdex._warn import warn
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -222,10 +215,10 @@ def rank_genes_groups(
     labels = _categorical(adata, groupby)
     comparison = _compare(found_groups, labels, groups, reference)
     _check_sizes(comparison, method)
-    work = _Work(source, genes, comparison, n_threads(None))
+    work = _Work(source, genes, comparison, Resources(n_threads(None)))
     _warn_of_counts(work)
     columns = work.run(method, tie_correct)
-    found = _found(columns, method, adata.uns.get("log1p", {}).get("base"))
+    found = _found(columns, method, source.log_base)
     found["pvals_adj"] = _adjust(found["pvals"], corr_method)
     order = _rank(found["scores"], n_top, by_abs)
     params = {
@@ -420,7 +413,7 @@ class _Work:
     source: Source
     genes: npt.NDArray[np.uint32]
     comparison: _Comparison
-    threads: int
+    resources: Resources
 
     def run(self, method: str, tie_correct: bool) -> dict[str, Table]:
         """Return the engine's columns, each as targets x genes."""
@@ -430,12 +423,10 @@ class _Work:
         if method == "wilcoxon":
             options = {**options, "tie_correct": tie_correct}
         options = options_of(test, options)
-        job = _pdex.Job(
-            comparison.codes, n_targets, comparison.rest, n_genes, test, options, "plain",
-            self.threads,
-        )  # fmt: skip
-        pieces = self.source.pieces(self.genes, self.threads, piece_size(None))
-        columns = run(job, self.source, pieces, n_genes, None, 0.0, "target")
+        asked = Comparison(comparison.codes, n_targets, comparison.rest)
+        job = job_of(asked, Question(test, options), n_genes, self.resources.threads)
+        pieces = self.source.pieces(self.genes, self.resources)
+        columns = run(job, self.source, pieces, n_genes, None, Finish())
         return {c.name: c.to_numpy().reshape(n_targets, n_genes) for c in columns}
 
 
@@ -450,21 +441,14 @@ def _found(columns: dict[str, Table], method: str, base: float | None) -> dict[s
 
 
 def _warn_of_counts(work: _Work) -> None:
-    """Warn where the values look like counts: fold changes are those of logarithms."""
+    """Warn where the values are no logarithms: fold changes are taken as of such."""
     source = work.source
-    if source.looks_log1p(work.threads):
-        return
-    matrix = (
-        backed.head(source.x, source.where, work.threads)
-        if source.is_backed
-        else source.matrix(work.threads)
-    )
-    if matrix.values.size and matrix.values.min() >= 0:
-        warnings.warn(
-            f"{source.where} looks like counts, and fold changes are taken as of log1p data: "
-            "transform it first, for example with scanpy.pp.log1p",
-            UserWarning,
-            stacklevel=3,
+    kind = Values(*source.survey(work.resources.threads)).kind(source.log_base)
+    if kind in ("counts", "normalised"):
+        what = "counts" if kind == "counts" else "values that are normalised but not logged"
+        warn(
+            f"{source.where} looks like {what}, and fold changes are taken as of log1p data: "
+            "transform it first, for example with scanpy.pp.log1p"
         )
 
 

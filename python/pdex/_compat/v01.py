@@ -10,11 +10,13 @@ import polars as pl
 
 from pdex import _pdex
 from pdex._compat.labels import labels_of
-from pdex._engine import Work
+from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.h5ad import naming
-from pdex._io.source import limit_of, n_threads, names_of, open_source, read_groups
+from pdex._io.source import open_source, read_groups
 from pdex._progress import Progress
-from pdex._validate import DEFAULTS, Alternative, Method, check_options, flag
+from pdex._resources import Resources, n_threads
+from pdex._scale import scale_of
+from pdex._validate import DEFAULTS, Alternative, Method, check_options, flag, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -169,7 +171,7 @@ def parallel_differential_expression(
     tie_correct
         As in pdex 0.1, False leaves out the continuity correction; ties are always corrected for.
     is_log1p
-        Whether values are log1p-transformed; None guesses: any fractional part above 1e-3.
+        Whether values are log1p-transformed; None looks at them, as :func:`pdex.de` does.
     exp_post_agg
         For log1p data, expm1(mean(x)); False is mean(expm1(x)).
     clip_value
@@ -217,36 +219,35 @@ def parallel_differential_expression(
     options = _options(test, allowed, kwargs, tie_correct)
     threads = _threads(num_workers, num_threads)
     _check_clip(clip_value)
-    source = _open(adata, low_memory)
     asked = None if groups is None else names_of("groups", groups)
-    with naming(source.path):
-        found = read_groups(source.adata, groupby_key)
-        codes, targets = found.codes(str(reference), asked, rest=False)
-    genes = source.select_genes(None)
-    scale = _scale(source, threads, is_log1p, exp_post_agg)
-    design, question = (codes, len(targets), False), (test, options, scale)
-    work = Work(source, genes, design, question, threads, limit_of(None))
-    table = _table(work, targets, show_progress)
-    labels = labels_of(source, groupby_key, [*targets, str(reference)])
+    with _open(adata, low_memory) as source:
+        with naming(source.path):
+            found = read_groups(source.adata, groupby_key)
+            codes, targets = found.codes(str(reference), asked, rest=False)
+        genes, scale = source.select_genes(None), scale_of(source, is_log1p, threads)
+        # Of values that are no logarithms means are arithmetic.
+        mean = "geometric" if scale.is_log1p and exp_post_agg else "arithmetic"
+        work = Work(
+            source,
+            genes,
+            Comparison(codes, len(targets), False),
+            Question.of(test, options, scale, mean),
+            Finish(0.0, "all"),
+            Resources(threads),
+        )
+        table = _table(work, targets, show_progress)
+        labels = labels_of(source, groupby_key, [*targets, str(reference)])
     table = _translate(_labelled(table, labels, len(genes)), clip_value)
     if asked is not None:
         table = table[_rows(asked, targets, len(genes))]
     return table if as_polars else _to_pandas(table)
 
 
-def _scale(source: Source, threads: int, is_log1p: bool | None, exp_post_agg: bool) -> str:
-    """Return how means are taken, in the engine's words."""
-    if is_log1p is None:
-        is_log1p = source.looks_log1p(threads)
-    log1p_scale = "expm1_of_mean" if exp_post_agg else "mean_of_expm1"
-    return log1p_scale if flag("is_log1p", is_log1p) else "plain"
-
-
 def _table(work: Work, targets: list[str], show_progress: bool) -> pl.DataFrame:
     """Return the engine's table, behind a bar where one is asked for."""
     bar = Progress(len(work.genes), None if show_progress else False)
     try:
-        return work.frame(targets, bar, (0.0, "all"))
+        return work.frame(targets, bar)
     finally:
         bar.close()
 
@@ -255,6 +256,7 @@ def _open(adata: Data, low_memory: bool | None) -> Source:
     """Return the matrix; TypeError where a file is not to be read in pieces."""
     source = open_source(adata, None)
     if source.is_backed and low_memory is not None and not flag("low_memory", low_memory):
+        source.close()
         msg = (
             "backed AnnData cannot be tested with low_memory=False: leave low_memory=None, or load "
             "the data with adata.to_memory()"

@@ -6,9 +6,7 @@ means; what became of each parameter is told in docs/compatibility.md.
 
 from __future__ import annotations
 
-import inspect
 import logging
-import warnings
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
@@ -18,10 +16,12 @@ import polars as pl
 
 from pdex import _pdex
 from pdex._compat.labels import labels_of
-from pdex._engine import run
-from pdex._io import backed, memory
-from pdex._io.source import Groups, Source, n_threads, open_source, piece_size, read_groups
+from pdex._engine import Comparison, Finish, Question, job_of, run
+from pdex._io.source import Groups, Source, open_source, read_groups
+from pdex._resources import Resources, n_threads
+from pdex._scale import Scale, scale_of
 from pdex._validate import DEFAULTS, flag
+from pdex._warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from pdex._io.source import Data, Piece
 
+    Codes = npt.NDArray[np.uint32]
+
 logger: logging.Logger = logging.getLogger("pdex")
 
 PDEX_MODES = Literal["ref", "all", "on_target"]
 DEFAULT_REFERENCE: str = "non-targeting"
 
-#: Cells that are looked at to guess whether values are log1p-transformed, and the guess's bound.
-_HEAD, _LOG1P_BELOW = 500, 20.0
 #: Genes that are tested at once on target: each comes with its own groups only.
 _GENES = 256
 
@@ -132,8 +132,8 @@ def pdex(
     threads
         Number of threads, at most the cores; 0 means all cores. It never changes a number.
     is_log1p
-        Whether values are log1p-transformed; None guesses, and logs the guess as a warning: they
-        are where no value of the first 500 cells reaches 20.
+        Whether values are log1p-transformed; None looks at them, as :func:`pdex.de` does, and logs
+        what it takes them for as a warning.
     geometric_mean
         Means are expm1(mean(log1p(x))), or expm1(mean(x)) for log1p data; False is mean(x), or
         mean(expm1(x)).
@@ -167,7 +167,7 @@ def pdex(
 
     Warns
     -----
-    UserWarning
+    PdexWarning
         Unexpected keywords, target genes that are not in ``var``, negative values under
         ``cpm_filter``.
 
@@ -188,16 +188,18 @@ def pdex(
         msg = f"Invalid mode: {mode}: use one of {', '.join(map(repr, get_args(PDEX_MODES)))}"
         raise ValueError(msg)
     geometric, as_pandas = flag("geometric_mean", geometric_mean), flag("as_pandas", as_pandas)
-    screen = _read(adata, groupby, threads, is_log1p, geometric)
     gene_col = kwargs.pop("gene_col", None) if mode == "on_target" else None
     reference = None if mode == "all" else str(kwargs.pop("reference", DEFAULT_REFERENCE))
     if kwargs:
-        _warn(f"Unexpected keyword arguments for mode='{mode}' (ignored): {', '.join(kwargs)}")
-    _check_groups(screen.groups, reference)
-    if mode == "on_target":
-        table = _on_target(screen, str(reference), gene_col, epsilon, floor)
-    else:
-        table = _every_gene(screen, reference, epsilon, floor)
+        warn(f"Unexpected keyword arguments for mode='{mode}' (ignored): {', '.join(kwargs)}")
+    n = _threads(threads)
+    with open_source(adata, None) as source:
+        screen = _read(source, groupby, n, is_log1p, geometric)
+        _check_groups(screen.groups, reference)
+        if mode == "on_target":
+            table = _on_target(screen, str(reference), gene_col, epsilon, floor)
+        else:
+            table = _every_gene(screen, reference, epsilon, floor)
     if as_pandas:
         import pandas as pd
 
@@ -217,53 +219,36 @@ def _number(name: str, value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def _warn(message: str) -> None:
-    """Warn at the line that calls :func:`pdex`: the first frame outside this file."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename == __file__:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
-
-
 @dataclass(frozen=True)
 class _Screen:
     """A screen with how it is read."""
 
     source: Source
     groups: Groups
-    threads: int
-    is_log1p: bool
+    resources: Resources
+    scale: Scale
     geometric: bool
 
-    def job(
-        self, codes: npt.NDArray[np.uint32], n_targets: int, n_genes: int, *, rest: bool
-    ) -> _pdex.Job:
+    def job(self, codes: Codes, n_targets: int, n_genes: int, *, rest: bool) -> _pdex.Job:
         """Return the job that tests `n_genes` genes."""
-        if self.geometric:
-            scale = "expm1_of_mean" if self.is_log1p else "geometric"
-        else:
-            scale = self._arithmetic
-        options = DEFAULTS["wilcoxon"]
-        return _pdex.Job(codes, n_targets, rest, n_genes, "wilcoxon", options, scale, self.threads)
+        mean = "geometric" if self.geometric else "arithmetic"
+        return self._job("wilcoxon", mean, Comparison(codes, n_targets, rest), n_genes)
 
-    def means(
-        self, codes: npt.NDArray[np.uint32], n_targets: int, n_genes: int, *, rest: bool
-    ) -> _pdex.Job:
+    def means(self, codes: Codes, n_targets: int, n_genes: int, *, rest: bool) -> _pdex.Job:
         """Return the job that takes arithmetic means, by the test that costs least."""
-        options, scale = DEFAULTS["ttest"], self._arithmetic
-        return _pdex.Job(codes, n_targets, rest, n_genes, "ttest", options, scale, self.threads)
+        return self._job("ttest", "arithmetic", Comparison(codes, n_targets, rest), n_genes)
+
+    def _job(self, test: str, mean: str, comparison: Comparison, n_genes: int) -> _pdex.Job:
+        question = Question.of(test, DEFAULTS[test], self.scale, mean)
+        return job_of(comparison, question, n_genes, self.resources.threads)
 
     def pieces(self, genes: npt.NDArray[np.uint32]) -> Iterator[Piece]:
         """Yield the matrix with these genes, in pieces."""
-        return self.source.pieces(genes, self.threads, piece_size(None))
+        return self.source.pieces(genes, self.resources)
 
     def labels(self, names: list[str]) -> pl.Series:
         """Return the labels that read `names`, as obs holds them."""
         return labels_of(self.source, self.groups.column, names)
-
-    @property
-    def _arithmetic(self) -> str:
-        return "mean_of_expm1" if self.is_log1p else "plain"
 
     @property
     def mean_dtype(self) -> type[pl.DataType]:
@@ -275,31 +260,37 @@ class _Screen:
         sparse = hasattr(x, "format")
         dtype = x.group["data"].dtype if hasattr(x, "group") else x.dtype
         narrow = dtype.kind == "f" and dtype.itemsize == 4
-        return pl.Float32 if narrow and (sparse or self.is_log1p == self.geometric) else pl.Float64
+        return (
+            pl.Float32
+            if narrow and (sparse or self.scale.is_log1p == self.geometric)
+            else pl.Float64
+        )
 
 
-def _read(
-    adata: Data, groupby: str, threads: int, is_log1p: bool | None, geometric: bool
-) -> _Screen:
-    """Return the screen; its errors are those of pdex 0.3."""
+def _threads(threads: int) -> int:
+    """Return the number of threads; 0 asks for all cores."""
     if isinstance(threads, int) and threads < 0:
         msg = f"threads={threads}: expected 0 (all cores) or a number of threads"
         raise ValueError(msg)
-    n = n_threads(None if threads == 0 else threads)
-    source = open_source(adata, None)
+    return n_threads(None if threads == 0 else threads)
+
+
+def _read(
+    source: Source, groupby: str, threads: int, is_log1p: bool | None, geometric: bool
+) -> _Screen:
+    """Return the screen; its errors are those of pdex 0.3."""
     _check_column(source.adata.obs, groupby)
+    scale = scale_of(source, is_log1p, threads)
     if is_log1p is None:
-        is_log1p = _looks_log1p(source, n)
         logger.warning(
             "is_log1p not specified; auto-detected %s. "
             "Pass is_log1p explicitly to suppress this message.",
-            is_log1p,
+            scale.is_log1p,
         )
-    is_log1p = flag("is_log1p", is_log1p)
     groups = read_groups(source.adata, groupby)
     if _is_sorted(source.adata.obs[groupby]):
         groups = _sort(groups)
-    return _Screen(source, groups, n, is_log1p, geometric)
+    return _Screen(source, groups, Resources(threads), scale, geometric)
 
 
 def _is_sorted(column: pd.Series[Any]) -> bool:
@@ -333,42 +324,6 @@ def _check_groups(groups: Groups, reference: str | None) -> None:
     if reference is not None and reference not in groups.labels:
         msg = f"Missing reference: {reference}. Available: {', '.join(groups.labels)}"
         raise ValueError(msg)
-
-
-def _looks_log1p(source: Source, threads: int) -> bool:
-    """Whether no value of the first cells reaches the bound."""
-    return all(values.max(initial=0) < _LOG1P_BELOW for values in _first_values(source, threads))
-
-
-def _of_first_cells(matrix: memory.Matrix) -> npt.NDArray[Any]:
-    """Return the values that a sparse matrix stores of the first cells."""
-    assert matrix.indices is not None
-    assert matrix.indptr is not None
-    if matrix.layout == "csr":
-        values: npt.NDArray[Any] = matrix.values[: matrix.indptr[min(_HEAD, matrix.shape[0])]]
-    else:
-        values = matrix.values[matrix.indices < _HEAD]
-    return values
-
-
-def _first_values(source: Source, threads: int) -> Iterator[npt.NDArray[Any]]:
-    """Yield the stored values of the first cells."""
-    x, where = source.x, source.where
-    if source.is_backed and getattr(x, "format", None) == "csc":
-        # Rows of a CSC file are spread over all of it: it is read by genes, within the budget.
-        for _, _, matrix in backed.pieces(x, where, (threads, None), piece_size(None)):
-            yield _of_first_cells(matrix)
-        return
-    if source.is_backed:
-        yield memory.matrix_of(x[:_HEAD], where, threads).values
-        return
-    matrix = source.matrix(threads)
-    if matrix.layout == "f":
-        yield matrix.values.reshape(matrix.shape, order="F")[:_HEAD]
-    elif matrix.layout == "c":
-        yield matrix.values.reshape(matrix.shape)[:_HEAD]
-    else:
-        yield _of_first_cells(matrix)
 
 
 class _Floor:
@@ -412,7 +367,7 @@ class _Floor:
                 "non-negative expression, so the filter results may be meaningless."
             )
             logger.warning(msg)
-            _warn(msg)
+            warn(msg)
 
 
 def _every_gene(
@@ -426,12 +381,12 @@ def _every_gene(
     job, pieces = screen.job(codes, *shape, rest=rest), screen.pieces(genes)
     kept = None
     if threshold is None:
-        columns = run(job, source, pieces, len(genes), None, epsilon, "target")
+        columns = run(job, source, pieces, len(genes), None, Finish(epsilon))
     else:
         floor, means = _Floor(shape, threshold), screen.means(codes, *shape, rest=rest)
         pieces = floor.watch(pieces, means)
-        columns = run(job, source, pieces, len(genes), None, epsilon, "target")
-        kept = floor.above(means.finish(0.0, "target"))
+        columns = run(job, source, pieces, len(genes), None, Finish(epsilon))
+        kept = floor.above(means.finish(Finish()))
     target = screen.labels(targets).gather(np.repeat(np.arange(shape[0]), shape[1]))
     feature = pl.Series("feature", source.var_names).gather(np.tile(genes, shape[0]))
     frame = pl.DataFrame([target, feature, *columns])
@@ -464,7 +419,7 @@ def _on_target(
             codes, _ = screen.groups.codes(reference, wanted, rest=False)
             job = screen.job(codes, len(here), len(part), rest=False)
             piece = [(first, matrix, part)]
-            columns = run(job, screen.source, piece, len(part), False, epsilon, "target")
+            columns = run(job, screen.source, piece, len(part), False, Finish(epsilon))
             gene = np.searchsorted(part, own[here] - first)
             frames.append(pl.DataFrame(columns)[np.arange(len(here)) * len(part) + gene])
             places.append(here)
@@ -519,7 +474,7 @@ def _own_genes(
             f"{', '.join(unknown)}"
         )
         logger.warning(msg)
-        _warn(msg)
+        warn(msg)
     groups = pairs["group"].to_numpy()[~missing]
     order = np.argsort(groups)
     return groups[order], own[~missing][order]
@@ -546,7 +501,7 @@ def _reaching(
     wanted = [screen.groups.labels[place] for place in groups]
     codes, _ = screen.groups.codes(reference, wanted, rest=False)
     means = screen.means(codes, *shape, rest=False)
-    columns = run(means, screen.source, pieces, len(genes), None, 0.0, "target")
+    columns = run(means, screen.source, pieces, len(genes), None, Finish())
     above: npt.NDArray[np.bool_] = floor.above(columns)[np.arange(len(groups)), own]
     return above
 

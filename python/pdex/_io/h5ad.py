@@ -78,6 +78,9 @@ def open_file(path: str) -> Any:
     # Python's own errors name the path and are FileNotFoundError, PermissionError, ...
     with open(path, "rb"):
         pass
+    if path.endswith(".gz") and not h5py.is_hdf5(path):
+        msg = f"{path!r} is packed as a whole: unpack it first, with gunzip"
+        raise ValueError(msg)
     if not h5py.is_hdf5(path):
         msg = (
             f"{path!r} is no HDF5 file, or a damaged one: expected an .h5ad file; "
@@ -174,6 +177,19 @@ def check_legacy(file: Any) -> None:
             check_claims(file["raw"][name])
 
 
+def check_kind(file: Any) -> None:
+    """Raise ValueError for a MuData file, which holds several AnnData."""
+    if "mod" in file and not ("X" in file and "obs" in file):
+        found = members(file, "mod")
+        has = f" with {', '.join(map(repr, found))}" if found else ""
+        one = repr(found[0]) if found else "..."
+        msg = (
+            f"this is a MuData file{has}: read one modality first, with "
+            f"mudata.read_h5ad(path, mod={one})"
+        )
+        raise ValueError(msg)
+
+
 def members(file: Any, name: str) -> list[str]:
     """Return the names in a group of the file; none where there is no such group."""
     import h5py
@@ -190,9 +206,7 @@ def member(file: Any, name: str) -> Any:
         raise ValueError(msg)
     if node is None:
         hint = ""
-        if "mod" in file:
-            hint = ": this is a MuData file; load one modality first, with mudata.read_h5ad"
-        elif name == "obs":
+        if name == "obs":
             hint = ": expected what AnnData.write_h5ad writes; load others first, for example 10x "
             hint += "files with scanpy.read_10x_h5"
         msg = f"there is no {name!r} in this file, which has {', '.join(map(repr, file)) or 'none'}"
@@ -215,6 +229,16 @@ def read_frame(file: Any, name: str) -> pd.DataFrame:
     check_claims(node)
     frame: pd.DataFrame = ad.io.read_elem(node)
     return frame
+
+
+def noted_log1p(file: Any) -> dict[str, Any]:
+    """Return what uns says of logarithms: their base, where scanpy noted it."""
+    import h5py
+
+    node = file.get("uns/log1p/base")
+    if not isinstance(node, h5py.Dataset) or node.shape != () or node.dtype.kind not in "iuf":
+        return {}
+    return {"log1p": {"base": node[()]}}
 
 
 def open_matrix(node: Any) -> Any:

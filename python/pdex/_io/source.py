@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from pdex import _pdex
 from pdex._io import backed, h5ad, memory
 from pdex._io.h5ad import naming
 from pdex._stages import stage
-from pdex._validate import bytes_of, closest, flag
+from pdex._validate import closest, flag, names_of
+from pdex._warn import warn
 from pdex.exceptions import NotFoundError
 
 if TYPE_CHECKING:
@@ -25,79 +26,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from pdex._resources import Resources
+
     Data: TypeAlias = AnnData | str | os.PathLike[str]
     Piece: TypeAlias = tuple[int, memory.Matrix, npt.NDArray[np.uint32]]
 
-logger: logging.Logger = logging.getLogger("pdex")
-
-#: The least memory that reading a file takes.
-_LEAST_MEMORY = 100_000_000
 #: The code of a cell that takes no part.
 SKIP = np.uint32(2**32 - 1)
 
 
-def n_threads(threads: int | None, name: str = "threads") -> int:
-    """Return the number of threads asked for, at most the cores that this process may use.
-
-    All of those where None; `name` is the option's name in errors.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        cores = max(1, len(os.sched_getaffinity(0)))
-    else:
-        cores = os.cpu_count() or 1
-    if threads is None:
-        return cores
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-        msg = f"{name}={threads!r}: expected None (all cores) or an integer of at least 1"
-        raise ValueError(msg)
-    return min(int(threads), cores)
-
-
-def limit_of(memory_limit: int | str | None) -> int:
-    """Return the bytes that work may take beyond its result; ValueError for no limit that works."""
-    limit: object = memory_limit
-    if limit is None:
-        limit = 1_000_000_000
-    if isinstance(limit, str):
-        limit = bytes_of(limit)
-    number = isinstance(limit, (int, np.integer)) and not isinstance(limit, bool)
-    if not number or cast("int", limit) < _LEAST_MEMORY:
-        msg = (
-            f"memory_limit={memory_limit!r}: expected None (1 GB), an integer number of bytes or a "
-            f"size such as '2GB', at least {_LEAST_MEMORY // 1_000_000} MB"
-        )
-        raise ValueError(msg)
-    return int(cast("int", limit))
-
-
-def at_least(name: str, value: object, least: int) -> int:
-    """Return an option that must be a whole number of at least `least`."""
-    number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not number or cast("int", value) < least:
-        msg = f"{name}={value!r}: expected a whole number of at least {least}"
-        raise ValueError(msg)
-    return int(cast("int", value))
-
-
-def piece_size(memory_limit: int | str | None) -> int:
-    """Return the bytes of a file's matrix that may be in memory at once.
-
-    The rest is for the kernels: the entries of a block of genes, or the tables of all groups.
-    """
-    return limit_of(memory_limit) * 3 // 5
-
-
-def names_of(what: str, names: object) -> list[str]:
-    """Return names, or one name, as a list of text; TypeError where they are none."""
-    if isinstance(names, str):
-        return [names]
-    if not isinstance(names, Iterable):
-        msg = f"{what}={names!r}: expected a list of names"
-        raise TypeError(msg)
-    return [str(name) for name in names]
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
+def some(names: Sequence[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(str(name)) for name in names[:most]) + more
 
@@ -116,7 +54,25 @@ class Source:
     path: str | None = None
     #: What `var_names` is called in errors.
     names: str = "var_names"
+    #: The file that was opened for this, and is closed with it.
+    file: Any = field(default=None, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file that was opened for this."""
+        if self.file is not None:
+            self.file.close()
+
+    @property
+    def matrix_name(self) -> str:
+        """What the matrix is called, without its file."""
+        return self.where if self.path is None else self.where.removeprefix(f"{self.path}: ")
 
     @property
     def is_backed(self) -> bool:
@@ -130,26 +86,40 @@ class Source:
                 self._matrix = memory.matrix_of(self.x, self.where, threads)
         return self._matrix
 
-    def looks_log1p(self, threads: int) -> bool:
-        """Whether any value has a fractional part above 1e-3; of a backed matrix, some of them."""
+    def survey(self, threads: int) -> tuple[float, float, bool]:
+        """Return least and largest value, and whether any is a fraction.
+
+        Of a backed matrix some are looked at.
+        """
         with naming(self.path):
             matrix = (
                 backed.head(self.x, self.where, threads) if self.is_backed else self.matrix(threads)
             )
-        return _pdex.looks_fractional(matrix, threads)
+        return _pdex.survey(matrix, threads)
+
+    @property
+    def log_base(self) -> float | None:
+        """The base of the logarithm that scanpy notes in uns; None where it is e, or not noted."""
+        noted = self.adata.uns.get("log1p")
+        base = noted.get("base") if isinstance(noted, Mapping) else None
+        try:
+            number = float(base)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return None
+        return number if math.isfinite(number) and number > 1 else None
 
     def pieces(
         self,
         genes: npt.NDArray[np.uint32],
-        threads: int,
-        budget: int,
+        resources: Resources,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[Piece]:
         """Yield (first gene, matrix, the wanted genes in it), ascending; no piece without genes.
 
-        The pieces of a backed matrix that are in memory at once hold about `budget` bytes;
-        `progress` is called with the bytes of the file read so far.
+        The pieces of a backed matrix share the memory that there is for them; `progress` is called
+        with the bytes of the file read so far.
         """
+        threads, budget = resources.threads, resources.for_pieces
         if not self.is_backed:
             yield 0, self.matrix(threads), genes
             return
@@ -170,8 +140,8 @@ class Source:
         unknown = sorted(wanted.difference(self.var_names))
         if unknown:
             msg = (
-                f"genes: {_some(unknown)} not in {self.names}, which has "
-                f"{len(self.var_names)} names: {_some(self.var_names, 5)}"
+                f"genes: {some(unknown)} not in {self.names}, which has "
+                f"{len(self.var_names)} names: {some(self.var_names, 5)}"
             )
             raise ValueError(msg)
         places = [i for i, name in enumerate(self.var_names) if name in wanted]
@@ -179,7 +149,7 @@ class Source:
 
 
 def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
-    """Return the matrix that is asked for.
+    """Return the matrix that is asked for; used in a ``with``, which closes what it opened.
 
     Raises
     ------
@@ -190,23 +160,50 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
     TypeError
         `data` is neither AnnData nor a path.
     """
-    import anndata as ad
-
     if flag("use_raw", use_raw) and layer is not None:
         msg = f"layer={layer!r} and use_raw=True are two matrices: choose one"
         raise ValueError(msg)
     if isinstance(data, (str, os.PathLike)):
-        path = os.path.abspath(os.fspath(data))
+        path = path_of(data)
         with naming(path):
-            source = _of_path(path, layer, use_raw)
-            _check_shape(source)
+            file = h5ad.open_file(path)
+            try:
+                h5ad.check_kind(file)
+                source = _of_file(file, path, layer, use_raw)
+                _check_shape(source)
+            except BaseException:
+                # Also where the exception is kept, as notebooks do.
+                file.close()
+                raise
         return source
-    if not isinstance(data, ad.AnnData):
-        msg = f"data is a {type(data).__qualname__}: expected an AnnData object or a path to .h5ad"
-        raise TypeError(msg)
+    check_data(data)
     source = _of_adata(data, layer, use_raw)
     _check_shape(source)
     return source
+
+
+def path_of(data: str | os.PathLike[str]) -> str:
+    """Return the absolute path that is meant; ValueError for a URL."""
+    text = os.fspath(data)
+    if "://" in text:
+        msg = f"{text!r} is a URL: download the file first, and give its path"
+        raise ValueError(msg)
+    return os.path.abspath(os.path.expanduser(text))
+
+
+def check_data(data: object) -> None:
+    """Raise TypeError unless the data are AnnData."""
+    import anndata as ad
+
+    if isinstance(data, ad.AnnData):
+        return
+    what, hint = type(data).__qualname__, ""
+    modalities = getattr(data, "mod", None)
+    if isinstance(modalities, Mapping) and modalities:
+        names = [str(name) for name in modalities]
+        hint = f"; it has {some(names)}: give one of them, such as data[{names[0]!r}]"
+    msg = f"data is a {what}: expected an AnnData object or a path to .h5ad{hint}"
+    raise TypeError(msg)
 
 
 def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
@@ -233,17 +230,23 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
     return Source(data, x, where, [str(name) for name in names], path, kind)
 
 
-def _of_path(path: str, layer: str | None, use_raw: bool) -> Source:
-    """Return a matrix of the file at an absolute path."""
+def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
+    """Return a matrix of the open file at an absolute path."""
     import anndata as ad
 
-    file = h5ad.open_file(path)
     if h5ad.is_legacy(file):
         h5ad.check_legacy(file)
         file.close()
-        return _of_adata(ad.read_h5ad(path, backed="r"), layer, use_raw)
+        adata = ad.read_h5ad(path, backed="r")
+        try:
+            source = _of_adata(adata, layer, use_raw)
+        except BaseException:
+            adata.file.close()
+            raise
+        source.file, source.path = adata.file, path
+        return source
     obs, var = h5ad.read_frame(file, "obs"), h5ad.read_frame(file, "var")
-    adata = ad.AnnData(obs=obs, var=var)
+    adata = ad.AnnData(obs=obs, var=var, uns=h5ad.noted_log1p(file))
     layers = h5ad.members(file, "layers")
     names, kind = adata.var_names, "var_names"
     if use_raw:
@@ -260,14 +263,15 @@ def _of_path(path: str, layer: str | None, use_raw: bool) -> Source:
         _check_layer(layer, layers)
         place, where = f"layers/{layer}", f"layer {layer!r}"
     x = h5ad.open_matrix(h5ad.member(file, place))
-    return Source(adata, x, f"{path}: {where}", [str(name) for name in names], path, kind)
+    labels = [str(name) for name in names]
+    return Source(adata, x, f"{path}: {where}", labels, path, kind, file)
 
 
 def _without_x(what: str, layers: list[str]) -> ValueError:
     """Return the error for data that have no X."""
     if not layers:
         return ValueError(f"this {what} has neither X nor a layer: there is nothing to test")
-    return ValueError(f"this {what} has no X: choose a layer, one of {_some(layers)}")
+    return ValueError(f"this {what} has no X: choose a layer, one of {some(layers)}")
 
 
 def _check_layer(layer: object, layers: list[str]) -> None:
@@ -275,7 +279,7 @@ def _check_layer(layer: object, layers: list[str]) -> None:
     if layer not in layers:
         close = closest(str(layer), layers)
         meant = f"; did you mean {close!r}?" if close else ""
-        msg = f"layer {layer!r} not found: this AnnData has {_some(layers) or 'none'}{meant}"
+        msg = f"layer {layer!r} not found: this AnnData has {some(layers) or 'none'}{meant}"
         raise NotFoundError(msg)
 
 
@@ -314,7 +318,7 @@ class Groups:
             order = _pdex.by_resemblance(str(label), self.labels)
             msg = (
                 f"{what} {str(label)!r} is no value of obs[{self.column!r}]: "
-                f"it has {_some([self.labels[i] for i in order])}"
+                f"it has {some([self.labels[i] for i in order])}"
             )
             raise ValueError(msg)
         return place
@@ -357,8 +361,8 @@ class Groups:
             wanted = {self.require(label, "group") for label in names_of("groups", groups)}
         wanted.difference_update(background, left_out)
         if not wanted:
-            besides = _some([self.labels[i] for i in background]) if background else "'rest'"
-            without = f" without {_some([self.labels[i] for i in sorted(left_out)])}"
+            besides = some([self.labels[i] for i in background]) if background else "'rest'"
+            without = f" without {some([self.labels[i] for i in sorted(left_out)])}"
             msg = f"obs[{self.column!r}] has no group to test besides {besides}"
             raise ValueError(msg + without * bool(left_out))
         if rest and len(self.labels) - len(left_out) < 2:
@@ -393,7 +397,7 @@ class Groups:
         return np.bincount(self.places[self.places >= 0], minlength=len(self.labels))
 
     def large_enough(self, wanted: set[int], min_cells: int) -> set[int]:
-        """Return the groups of at least `min_cells` cells; the log names those left out."""
+        """Return the groups of at least `min_cells` cells; a warning names those left out."""
         sizes = self.sizes()
         small = [place for place in sorted(wanted) if sizes[place] < min_cells]
         if not small:
@@ -405,13 +409,10 @@ class Groups:
                 f"the largest, {self.labels[largest]!r}, has {sizes[largest]}"
             )
             raise ValueError(msg)
-        names = ", ".join(repr(self.labels[place]) for place in small)
-        logger.info(
-            "left out %d groups of obs[%r] with fewer than %d cells: %s",
-            len(small),
-            self.column,
-            min_cells,
-            names,
+        names = some([self.labels[place] for place in small])
+        warn(
+            f"left out {len(small)} groups of obs[{self.column!r}] with fewer than {min_cells} "
+            f"cells: {names}"
         )
         return wanted.difference(small)
 
@@ -450,7 +451,7 @@ def read_groups(adata: Any, groupby: str) -> Groups:
         columns = [str(column) for column in adata.obs.columns]
         close = closest(str(groupby), columns)
         meant = f"; did you mean {close!r}?" if close else ""
-        msg = f"{groupby!r} is no column of obs: it has {_some(columns)}{meant}"
+        msg = f"{groupby!r} is no column of obs: it has {some(columns)}{meant}"
         raise NotFoundError(msg)
     column = adata.obs[groupby]
     if isinstance(column.dtype, pd.CategoricalDtype):

@@ -13,6 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pdex._description import known_of
+from pdex._files import replacing
 from pdex._pdex import __version__
 from pdex._plotting import files, pack, table
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from pdex._description import Description
     from pdex._plotting.table import Frame
 
 
@@ -44,7 +47,8 @@ def report(
 
     The file holds all that it needs, so it works offline and can be sent by mail. The table of
     targets sorts and filters; the target chosen shows its volcano and its first 30 genes. All
-    counts are of all genes. The points of a volcano are thinned as in :func:`pdex.pl.volcano`;
+    counts are of all genes. At its head the page says how the result was made, where that is known
+    (see :func:`pdex.describe`). The points of a volcano are thinned as in :func:`pdex.pl.volcano`;
     beyond half a million points in all, hits are thinned as well, and the page says so.
 
     Parameters
@@ -99,7 +103,9 @@ def report(
             nulls = table.tidy(_nulls(calibration), ("neg_log10_p",))
             meta["calibration"] = pack.calibration(nulls)
     heading = "Differential expression" if title is None else str(title)
-    _write(path, _page(heading, meta, packed))
+    page = _page(heading, _made(known_of(frame)), meta, packed)
+    with replacing(path) as part:
+        part.write_text(page, encoding="utf-8", newline="\n")
     return path
 
 
@@ -145,7 +151,7 @@ def check_page(output: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _page(title: str, meta: dict[str, Any], packed: bytes) -> str:
+def _page(title: str, made: str, meta: dict[str, Any], packed: bytes) -> str:
     """Return the page: the template with style, script and data in their places."""
     folder = resources.files("pdex._plotting") / "page"
     text = {
@@ -154,6 +160,7 @@ def _page(title: str, meta: dict[str, Any], packed: bytes) -> str:
     }
     values = {
         "title": html.escape(title),
+        "made": made,
         "cards": _cards(meta),
         "rule": html.escape(_rule(meta)),
         "version": html.escape(__version__),
@@ -167,6 +174,17 @@ def _page(title: str, meta: dict[str, Any], packed: bytes) -> str:
     }
     # One pass: what is put in is not searched again.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], text["html"])
+
+
+def _made(description: Description | None) -> str:
+    """Return how the result was made, as a list; nothing where it does not say."""
+    if description is None:
+        return ""
+    lines = (
+        f"<dt>{html.escape(name.capitalize())}</dt><dd>{html.escape(text)}</dd>"
+        for name, text in description.lines()
+    )
+    return f'<dl class="made" id="made">{"".join(lines)}</dl>\n'
 
 
 def _hash(text: str) -> str:
@@ -202,14 +220,3 @@ def _cards(meta: dict[str, Any]) -> str:
 def _directions(targets: list[dict[str, Any]]) -> str:
     up, down = (sum(target[way] for target in targets) for way in ("up", "down"))
     return f"{up:,} up, {down:,} down"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside the path and rename, so that there is never half a page."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -14,7 +14,8 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
+from click.exceptions import Exit
 from click.shell_completion import shell_complete
 
 import pdex
@@ -134,7 +135,7 @@ def _run(words: list[str]) -> int:
     try:
         with program.make_context("pdex", words) as context:
             program.invoke(context)
-    except click.exceptions.Exit as stop:
+    except Exit as stop:
         return stop.exit_code
     return 0
 

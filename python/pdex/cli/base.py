@@ -8,16 +8,30 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 
-from pdex._io.source import limit_of
 from pdex._output import check_output
+from pdex._resources import limit_of
 from pdex._validate import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+#: How help looks: as wide as it reads well, in the terminal's own colours.
+_LOOK = click.RichHelpConfiguration(
+    max_width=100,
+    show_arguments=False,
+    text_markup="ansi",
+    style_options_panel_border="dim",
+    style_commands_panel_border="dim",
+    options_panel_title="Options",
+    commands_panel_title="Commands",
+    options_table_column_types=["required", "opt_long", "opt_short", "help"],
+    options_table_help_sections=["help", "metavar", "default", "required"],
+)
+#: The headings of options, in their order; general ones come last.
+_PANELS = ("What is compared", "The test", "The result", "Options")
 
 
 def note(text: str) -> None:
@@ -26,43 +40,28 @@ def note(text: str) -> None:
         click.echo(text, err=True)
 
 
-def _heading(text: str) -> str:
-    """Return a heading of the help, bold where the terminal knows how."""
-    plain = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
-    return text if plain else click.style(text, bold=True)
-
-
-class Option(click.Option):
-    """An option under a heading of the help.
-
-    Parameters
-    ----------
-    panel
-        The heading.
-    """
-
-    def __init__(self, *args: Any, panel: str = "Options", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.panel: str = panel
-
-
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """Return the decorator that adds an :class:`Option`."""
-    return click.option(*names, cls=Option, **settings)
+    """Return the decorator that adds an option, under the heading `panel` of the help."""
+    return click.option(*names, cls=click.RichOption, **settings)
 
 
-class _Help(click.Command):
+class _Help(click.RichCommand):
     """A command whose help has panels and examples, and that knows ``--debug``."""
 
     def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
-        kwargs["context_settings"] = _SETTINGS | kwargs.get("context_settings", {})
+        settings = {**_SETTINGS, "rich_help_config": _LOOK}
+        kwargs["context_settings"] = settings | kwargs.get("context_settings", {})
         super().__init__(*args, **kwargs)
         self.examples: list[str] = examples.strip().splitlines()
         # `main` looks for it among all words, so that a wrong one shows its traceback, too.
-        debug = Option(
+        debug = click.RichOption(
             ["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."
         )
         self.params.append(debug)
+        used = {getattr(parameter, "panel", None) for parameter in self.params}
+        for name in _PANELS:
+            if name in used or name == "Options":
+                self.add_panel(click.RichOptionPanel(name))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words; an error knows the command whose help would do."""
@@ -72,34 +71,23 @@ class _Help(click.Command):
             error.ctx = error.ctx or ctx
             raise
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, each under its panel's heading."""
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                panels.setdefault(getattr(parameter, "panel", "Options"), []).append(record)
-        # General options come last.
-        for name in sorted(panels, key=lambda name: name == "Options"):
-            with formatter.section(_heading(name)):
-                formatter.write_dl(panels[name], col_max=28)
-        if isinstance(self, click.Group):
-            self.format_commands(ctx, formatter)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples, each a line as it is typed."""
         del ctx
         if self.examples:
-            with formatter.section(_heading("Examples")):
-                for line in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+            from rich.text import Text
+
+            # Without a frame, so that they can be copied.
+            lines = "\n".join(f"   {line}" for line in self.examples)
+            text = Text.assemble((" Examples\n", "bold"), lines)
+            formatter.write(text, soft_wrap=True)
 
 
 class Command(_Help):
     """A command with its examples."""
 
 
-class Group(_Help, click.Group):
+class Group(_Help, click.RichGroup):  # type: ignore[misc]
     """The program with its examples; commands are listed in the order they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -187,20 +175,6 @@ class Names(_Type):
             msg = f"{where} holds no name: expected one a line"
             raise ValueError(msg)
         return names
-
-
-def check_screen(path: Path) -> None:
-    """Raise OSError where the path is no file to read, or one of another kind than .h5ad."""
-    import h5py
-
-    if path.is_dir():
-        # Folders are for pdex.de to name: it knows what they may be.
-        return
-    with path.open("rb"):
-        pass
-    if not h5py.is_hdf5(path):
-        msg = f"{path} is no HDF5 file, or a damaged one: expected an .h5ad file"
-        raise OSError(msg)
 
 
 def check_result(path: Path, *, streams: bool = False) -> None:

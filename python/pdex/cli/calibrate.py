@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 
 import pdex
 from pdex._output import save
@@ -14,7 +14,6 @@ from pdex.cli.base import (
     Command,
     Number,
     check_result,
-    check_screen,
     note,
     option,
     size,
@@ -124,7 +123,6 @@ def calibrate(path: Path, output: Path | None, **options: Any) -> None:
     given = given_of(options)
     if output is not None:
         check_result(output)
-    check_screen(path)
     found = pdex.calibrate(path, **given)
     click.echo(repr(found))
     if output is not None:

@@ -7,8 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import rich_click as click
 from click.shell_completion import CompletionItem, get_completion_class
+
+from pdex._io.h5ad import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -132,13 +134,14 @@ def _of_file(
     """
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-        import h5py
-
         # Click stops at an option without a value yet: what came before are words without a name.
         path = context.params.get("path") or next(iter(context.args), None)
         try:
-            with h5py.File(path, "r") as file:
+            file = open_file(os.path.abspath(os.path.expanduser(str(path))))
+            try:
                 return _items(list(read(file, context.params)), begun, listed)
+            finally:
+                file.close()
         # A shell that waits for completions has no use for an error.
         except Exception:
             return []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
 import polars as pl
+import rich_click as click
 
 import pdex
 from pdex.cli import completion
@@ -16,7 +16,6 @@ from pdex.cli.base import (
     Names,
     Number,
     check_result,
-    check_screen,
     note,
     option,
     size,
@@ -154,7 +153,6 @@ def de(path: Path, output: Path | None, head: int | None, form: str | None, **op
     """
     given = given_of(options)
     if output is None:
-        check_screen(path)
         table = pdex.de(path, **given)
         show(table.lazy(), table.height, head, form)
         return
@@ -162,8 +160,8 @@ def de(path: Path, output: Path | None, head: int | None, form: str | None, **op
         msg = "--format is of rows that are printed: beside --output it needs --head"
         raise click.UsageError(msg, click.get_current_context())
     check_result(output, streams=True)
-    check_screen(path)
     lazy = pdex.sink_de(path, given.pop("groupby"), output, **given)
     if head is not None:
         show(lazy, lazy.select(pl.len()).collect().item(), head, form)
+    note(str(pdex.describe(lazy)))
     note(f"pdex: wrote {output}: {size(output.stat().st_size)}")

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
-from pdex.cli.base import FILE, Command, check_screen, option, size
+import pdex
+from pdex.cli.base import FILE, Command, option, size
 from pdex.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
-    from pdex.cli.overview import Facts
+    from pdex._info import Facts, Info
 
 EXAMPLES = """
 pdex info screen.h5ad
@@ -31,7 +32,7 @@ _KINDS = {
     "counts": "counts",
     "log1p": "log1p",
     "normalised": "normalised, not log1p",
-    "scaled": "negative ones, too",
+    "residuals": "values below 0",
 }
 
 
@@ -47,43 +48,34 @@ def info(path: Path, as_json: bool) -> None:
     look like targets with their controls; the size of the result. No matrix is read: of each, the
     first four million stored values are looked at.
     """
-    from pdex.cli.overview import overview
-
-    if path.is_dir():
-        msg = f"{path} is a folder: expected an .h5ad file"
-        raise IsADirectoryError(msg)
-    check_screen(path)
-    facts = overview(path)
+    found = pdex.info(path)
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        click.echo(json.dumps(found.to_dict(), indent=2))
     else:
-        _tell(facts)
+        _tell(found)
 
 
-def _tell(facts: Facts) -> None:
-    click.echo(f"{printable(facts['path'])}: {size(facts['bytes'])}")
-    repeated = facts["repeated_genes"]
-    more = f" ({repeated:,} names occur again)" if repeated else ""
-    click.echo(f"{facts['n_cells']:,} cells x {facts['n_genes']:,} genes{more}")
+def _tell(found: Info) -> None:
+    click.echo(f"{printable(str(found.path))}: {size(found.bytes or 0)}")
+    more = f" ({found.repeated_genes:,} names occur again)" if found.repeated_genes else ""
+    click.echo(f"{found.n_cells:,} cells x {found.n_genes:,} genes{more}")
     click.echo()
-    _print_matrices(facts)
+    _print_matrices(found)
     click.echo()
-    _print_columns(facts["obs"], facts["n_cells"])
+    _print_columns(found.obs, found.n_cells)
     click.echo()
-    for line in facts["notes"]:
+    for line in found.notes:
         click.echo(f"Note: {printable(line)}.")
-    if facts["targets"] is None:
-        click.echo("No column of obs looks like groups of cells: pdex de needs one.")
-        return
-    for line in _targets(facts["targets"]):
+    for line in found.sentences():
         click.echo(line)
-    result = facts["result"]
-    click.echo(f"The result has {result['rows']:,} rows, {size(result['bytes'])} in memory:\n")
-    click.echo(f"  {facts['command']}")
+    if found.result is not None:
+        rows, n_bytes = found.result["rows"], found.result["bytes"]
+        click.echo(f"The result has {rows:,} rows, {size(n_bytes)} in memory:\n")
+        click.echo(f"  {found.command}")
 
 
-def _print_matrices(facts: Facts) -> None:
-    rows = [_matrix(matrix, facts["n_genes"]) for matrix in facts["matrices"]]
+def _print_matrices(found: Info) -> None:
+    rows = [_matrix(matrix, found.n_genes) for matrix in found.matrices]
     steps = [(name,) for name in ("storage", "memory", "stored", "disk", "dtype")]
     print_table(_MATRICES, rows, width=_WIDTH, steps=steps)
 
@@ -131,21 +123,3 @@ def _print_columns(columns: list[Facts], n_cells: int) -> None:
         for column in columns
     ]
     print_table(_OBS, rows, width=_WIDTH, steps=[("missing",), ("distinct",)])
-
-
-def _targets(targets: Facts) -> list[str]:
-    """Return what is told of the targets, in whole sentences."""
-    name, reference = targets["column"], targets["reference"]
-    line = f"Column {name!r} looks like the targets: {targets['n_targets']:,}"
-    if targets["reference_cells"] is None:
-        line += " groups, none of which looks like controls."
-    else:
-        line += f", and {targets['reference_cells']:,} control cells ({reference!r})."
-    if targets["least"] == targets["most"]:
-        cells = f"Each target has {targets['least']:,} cells"
-    else:
-        cells = f"A target has {targets['least']:,} to {targets['most']:,} cells, "
-        cells += f"{targets['median']:,.0f} in the middle"
-    if targets["unlabelled"]:
-        cells += f"; {targets['unlabelled']:,} cells have no label"
-    return [line, f"{cells}."]

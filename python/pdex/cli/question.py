@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
-import click
+import rich_click as click
 
 from pdex._validate import DEFAULTS, OPTIONS, Alternative, AnyMethod, check_stratified, options_of
 from pdex.cli import completion
@@ -47,7 +47,8 @@ _OF_DATA = (
         "--is-log1p/--counts",
         default=None,
         panel=DATA,
-        help="What the values are; guessed where neither is given. Decides means and fold changes.",
+        help="What the values are; without either pdex looks at them. Means and fold changes "
+        "depend on it.",
     ),
 )
 
@@ -100,25 +101,25 @@ _OF_TESTS = (
         "--continuity/--no-continuity",
         default=None,
         panel=_PANEL,
-        help="wilcoxon: correct for continuity, as it does where not told.",
+        help="wilcoxon: correct for continuity, or not. It does by default.",
     ),
     option(
         "--tie-correct/--no-tie-correct",
         default=None,
         panel=_PANEL,
-        help="wilcoxon: correct the variance for ties, as it does where not told.",
+        help="wilcoxon: correct the variance for ties, or not. It does by default.",
     ),
     option(
         "--midrank/--no-midrank",
         default=None,
         panel=_PANEL,
-        help="anderson: the midrank version, as where not told, or the right-continuous one.",
+        help="anderson: the midrank version, which is the default, or the right-continuous one.",
     ),
     option(
         "--equal-var/--no-equal-var",
         default=None,
         panel=_PANEL,
-        help="ttest: Student's, as where not told, or Welch's.",
+        help="ttest: Student's test, which is the default, or Welch's.",
     ),
     option(
         "--overestim-var/--no-overestim-var",

@@ -6,8 +6,8 @@ import math
 import sys
 from typing import Any
 
-import click
 import polars as pl
+import rich_click as click
 
 from pdex.cli.tables import BREAK, print_table
 

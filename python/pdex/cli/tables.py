@@ -6,7 +6,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-import click
+import rich_click as click
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

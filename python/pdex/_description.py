@@ -1,0 +1,216 @@
+"""What a result says of itself: the test, its options, the data, the version.
+
+It travels in the metadata of Parquet and Arrow IPC files, under the key ``pdex``, and with the very
+frame that a call returned. A frame made of that one, by a filter or a join, has no room for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import polars as pl
+
+from pdex import _pdex
+
+if TYPE_CHECKING:
+    Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+
+#: The key of a file's metadata.
+KEY = "pdex"
+#: What each frame's call asked, as long as the frame lives; by its id.
+_KNOWN: dict[int, Description] = {}
+
+
+@dataclass(frozen=True)
+class Description:
+    """How a result was made; ``print`` shows it in four lines.
+
+    Parameters
+    ----------
+    test, options
+        The test, and its options with their values.
+    groupby, reference
+        The column of ``obs`` with the groups, and what they were compared with: a label, several,
+        or ``"rest"``.
+    strata, exclude, min_cells
+        What else chose the cells; None or empty where nothing did.
+    source, matrix
+        The path of a file, or ``"AnnData in memory"``; ``"X"``, a layer or ``"raw.X"``.
+    is_log1p, log_base
+        Whether values were taken as logarithms, and to which base (None: e).
+    mean, pseudocount
+        What means are, and what was added to both in a fold change; None where fold changes are
+        NaN, as of residuals.
+    fdr
+        What p-values were adjusted over: ``"target"`` or ``"all"``.
+    n_cells, n_targets, n_genes
+        How many cells took part, and how many targets and genes were tested.
+    version
+        The version of pdex.
+
+    See Also
+    --------
+    describe : Return that of a result.
+    """
+
+    test: str
+    options: dict[str, Any]
+    groupby: str
+    reference: str | list[str]
+    source: str
+    matrix: str
+    is_log1p: bool
+    mean: str
+    pseudocount: float | None
+    fdr: str
+    n_cells: int
+    n_targets: int
+    n_genes: int
+    strata: str | None = None
+    exclude: list[str] = field(default_factory=list)
+    min_cells: int | None = None
+    log_base: float | None = None
+    version: str = _pdex.__version__
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as the metadata of a file: ``frame.write_parquet(path, metadata=...)``."""
+        return {KEY: json.dumps(asdict(self))}
+
+    def __str__(self) -> str:
+        """Return it in four lines."""
+        return "\n".join(f"{name + ':':10}{text}" for name, text in self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return it as lines for people: a heading and a text each."""
+        options = ", ".join(f"{name}={_shown(value)}" for name, value in self.options.items())
+        labels = [self.reference] if isinstance(self.reference, str) else self.reference
+        compared = f"obs[{self.groupby!r}] against {_listed(labels)}"
+        if self.strata is not None:
+            compared += f" within obs[{self.strata!r}]"
+        if self.exclude:
+            compared += f", without {_listed(self.exclude)}"
+        if self.min_cells is not None:
+            compared += f", targets of at least {self.min_cells:,} cells"
+        base = "" if self.log_base is None else f" to base {self.log_base:g}"
+        taken = f"log1p values{base}" if self.is_log1p else "values as they are"
+        adjusted = "the genes of each target" if self.fdr == "target" else "all targets and genes"
+        change = "no fold changes"
+        if self.pseudocount is not None:
+            change = f"pseudocount {self.pseudocount:g}"
+        sizes = f"{self.n_cells:,} cells, {self.n_targets:,} targets, {self.n_genes:,} genes"
+        return [
+            ("test", f"{self.test} ({options}), pdex {self.version}"),
+            ("compared", compared),
+            ("data", f"{self.matrix} of {self.source}: {sizes}"),
+            ("means", f"{self.mean} of {taken}, {change}; fdr over {adjusted}"),
+        ]
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+def _listed(labels: list[str]) -> str:
+    more = f" and {len(labels) - 3} more" if len(labels) > 4 else ""
+    return ", ".join(map(repr, labels[: 3 if more else 4])) + more
+
+
+def remember(frame: Frame, description: Description) -> Frame:
+    """Let a frame know its description, as long as it lives."""
+    number = id(frame)
+    _KNOWN[number] = description
+    weakref.finalize(frame, _KNOWN.pop, number, None)
+    return frame
+
+
+def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> Description:
+    """Return how a result was made: test, options, reference, data, version.
+
+    Parameters
+    ----------
+    result
+        The very frame that :func:`pdex.de` or :func:`pdex.sink_de` returned, or the path of a
+        Parquet or Arrow IPC file that :func:`pdex.sink_de` or ``pdex de`` wrote.
+
+    Returns
+    -------
+    Description
+        It prints as four lines.
+
+    Raises
+    ------
+    ValueError
+        A frame that was made from a result, such as by a filter or a join: it has no room for a
+        description; or a file without one, as CSV is.
+    TypeError
+        Neither a frame nor a path.
+    FileNotFoundError
+        No such file.
+
+    Examples
+    --------
+    >>> import pdex
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> result = pdex.de(screen, "target")
+    >>> print(pdex.describe(result))
+    test:     wilcoxon (alternative=two-sided, method=asymptotic, continuity=True, ...
+    compared: obs['target'] against 'non-targeting'
+    data:     X of AnnData in memory: 400 cells, 3 targets, 20 genes
+    means:    arithmetic of values as they are, pseudocount 1e-09; fdr over the genes of each target
+    """
+    if isinstance(result, (pl.DataFrame, pl.LazyFrame)):
+        known = _KNOWN.get(id(result))
+        if known is None:
+            msg = (
+                "this frame does not say how it was made: describe the frame that pdex.de "
+                "returned, before it is filtered or joined, or the file that pdex.sink_de wrote"
+            )
+            raise ValueError(msg)
+        return known
+    if not isinstance(result, (str, os.PathLike)):
+        msg = f"result is a {type(result).__qualname__}: expected a frame of Polars or a path"
+        raise TypeError(msg)
+    return _of_file(Path(result).expanduser())
+
+
+def known_of(result: object) -> Description | None:
+    """Return the description of a frame or a file; None where it has none."""
+    try:
+        return describe(result)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OSError):
+        return None
+
+
+def _of_file(path: Path) -> Description:
+    if not path.is_file():
+        msg = f"{path}: there is no such file"
+        raise FileNotFoundError(msg)
+    kind = path.suffix.lower()
+    try:
+        if kind == ".parquet":
+            found = pl.read_parquet_metadata(path).get(KEY)
+        elif kind in (".ipc", ".arrow", ".feather"):
+            found = dict(_pdex.ipc_metadata(path)).get(KEY)
+        else:
+            found = None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"{path} cannot be read as {kind[1:]}: {error}"
+        raise ValueError(msg) from error
+    if found is None:
+        msg = (
+            f"{path} does not say how it was made: pdex.sink_de and 'pdex de' note it in .parquet, "
+            ".ipc, .arrow and .feather files"
+        )
+        raise ValueError(msg)
+    try:
+        facts = json.loads(found)
+        known = [field.name for field in fields(Description)]
+        return Description(**{name: facts[name] for name in known if name in facts})
+    except (ValueError, TypeError, AttributeError) as error:
+        msg = f"{path} was described by another version of pdex: {found[:200]}"
+        raise ValueError(msg) from error
