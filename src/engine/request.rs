@@ -43,7 +43,9 @@ impl Scale {
             Self::MeanOfExpm1 { ln_base } => {
                 // Natural logarithms are the rule.
                 if ln_base != 1.0 {
-                    values.iter_mut().for_each(|v| *v *= ln_base);
+                    for value in values.iter_mut() {
+                        *value *= ln_base;
+                    }
                 }
                 elementary::exp_m1_in_place(values);
             }

@@ -1,5 +1,11 @@
 """Heaps of text that libhdf5 would not come back from are refused; all others are read."""
 
+import os
+import re
+import subprocess
+import sys
+
+import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
@@ -106,3 +112,36 @@ def test_files_of_many_names_pass(tmp_path):
     data.obs["text"] = pd.array(["" if i % 3 else "z" * (i % 50) for i in range(3_000)], object)
     data.write_h5ad(path := tmp_path / "screen.h5ad", convert_strings_to_categoricals=False)
     assert_frame_equal(pdex.de(path, "target"), pdex.de(data, "target"), check_exact=True)
+
+
+@pytest.mark.parametrize("words", [["info", "x.h5ad"], ["de", "x.h5ad", "--groupby", ""]])
+def test_whatever_opens_a_file_refuses_it(tmp_path, words):
+    """info, and completion of a column's name, where libhdf5 would never come back."""
+    text = [f"a note of cell {i}" * 9 for i in range(3000)]
+    obs = pd.DataFrame({"target": ["a", "b"] * 1500, "note": text}, map(str, range(3000)))
+    ad.AnnData(np.ones((3000, 2)), obs).write_h5ad(tmp_path / "x.h5ad")
+    content = bytearray((tmp_path / "x.h5ad").read_bytes())
+    for place in places(content):
+        DAMAGE["zeros"](content, place)
+    (tmp_path / "x.h5ad").write_bytes(content)
+    completing = {}
+    if words[0] == "de":
+        line = {"COMP_WORDS": f"pdex {' '.join(words)}", "COMP_CWORD": str(len(words))}
+        completing = {"_PDEX_COMPLETE": "bash_complete", **line}
+    done = subprocess.run(
+        [sys.executable, "-m", "pdex", *words],
+        cwd=tmp_path,
+        env={**os.environ, **completing},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if completing:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    else:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert re.match(
+            r"pdex: error: .*x\.h5ad: the heap of text at byte .* is broken", done.stderr
+        )
+    with pytest.raises(OSError, match="the heap of text at byte"):
+        pdex.scan_anndata(tmp_path / "x.h5ad", "target")
