@@ -137,7 +137,7 @@ def test_whatever_opens_a_file_refuses_it(tmp_path, words):
         timeout=60,
     )
     if completing:
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
     else:
         assert (done.returncode, done.stdout) == (1, "")
         assert re.match(
