@@ -32,7 +32,7 @@ import polars as pl
 from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
 from pdex._de import is_rest
 from pdex._engine import Comparison, Finish, Question, Work
-from pdex._io.h5ad import naming
+from pdex._io.h5ad import error_context
 from pdex._io.source import open_source, read_groups
 from pdex._progress import Progress
 from pdex._resources import resources_of
@@ -290,11 +290,14 @@ def calibrate(
     _check_expected(min_expected)
     resources = resources_of(threads, memory_limit)
     if is_rest(reference):
-        msg = "reference='rest': name the control group, whose cells are tested against each other"
+        msg = (
+            "reference must name the control group, whose cells are compared with each other; got "
+            "'rest'"
+        )
         raise ValueError(msg)
     progress = None if progress is None else flag("progress", progress)
     with open_source(data, layer, use_raw) as source:
-        with naming(source.path):
+        with error_context(source.path):
             found = read_groups(source.adata, groupby)
             is_control = np.isin(found.places, found.references(reference))
             batches = None if strata is None else read_strata(source.adata, strata)
@@ -327,7 +330,7 @@ def _check_expected(value: object) -> None:
     """Raise ValueError unless `min_expected` is a number of at least 0."""
     number = isinstance(value, (int, float, np.integer, np.floating))
     if not number or isinstance(value, bool) or not 0 <= float(value) < np.inf:  # type: ignore[arg-type]
-        msg = f"min_expected={value!r}: expected a number of at least 0"
+        msg = f"min_expected must be a number >= 0; got {value!r}"
         raise ValueError(msg)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pdex._description import Description, remember
 from pdex._engine import Comparison, Finish, Question, Work
-from pdex._io.h5ad import naming
+from pdex._io.h5ad import error_context
 from pdex._io.source import SKIP, open_source, read_groups
 from pdex._output import check_output, scan
 from pdex._progress import Progress
@@ -26,11 +26,11 @@ from pdex._validate import (
     Mean,
     Scope,
     Test,
+    as_names,
     at_least,
+    check_choice,
     check_stratified,
-    choose,
     flag,
-    names_of,
     options_of,
     suggesting,
 )
@@ -362,12 +362,12 @@ class _Asked:
     progress: bool | None
 
     def __post_init__(self) -> None:
-        choose("mean", self.mean, get_args(Mean))
-        choose("fdr", self.fdr, get_args(Scope))
+        check_choice("mean", self.mean, get_args(Mean))
+        check_choice("fdr", self.fdr, get_args(Scope))
         pseudocount = self.pseudocount
         number = isinstance(pseudocount, (int, float, np.integer, np.floating))
         if not number or isinstance(pseudocount, bool) or not 0 <= pseudocount < np.inf:
-            msg = f"pseudocount={pseudocount!r}: expected a finite number of at least 0"
+            msg = f"pseudocount must be a finite number >= 0; got {pseudocount!r}"
             raise ValueError(msg)
 
     def options(self) -> dict[str, object]:
@@ -395,7 +395,7 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
     auroc, rest = flag("auroc", asked.auroc), is_rest(asked.reference)
     progress = None if asked.progress is None else flag("progress", asked.progress)
     with open_source(data, asked.layer, asked.use_raw) as source:
-        with naming(source.path), stage("labels"):
+        with error_context(source.path), stage("labels"):
             found, within = read_groups(source.adata, groupby), None
             strata = None if asked.strata is None else read_strata(source.adata, asked.strata)
             if strata is not None:
@@ -430,7 +430,7 @@ def _described(work: Work, groupby: str, asked: _Asked) -> Description:
         test=asked.test,
         options=question.options,
         groupby=groupby,
-        reference=names_of("reference", reference) if several else str(reference),
+        reference=as_names("reference", reference) if several else str(reference),
         source=source.path or "AnnData in memory",
         matrix=source.matrix_name,
         is_log1p=question.scale in ("mean_of_expm1", "expm1_of_mean"),
@@ -442,7 +442,7 @@ def _described(work: Work, groupby: str, asked: _Asked) -> Description:
         n_targets=comparison.n_targets,
         n_genes=len(work.genes),
         strata=asked.strata,
-        exclude=names_of("exclude", asked.exclude or []),
+        exclude=as_names("exclude", asked.exclude or []),
         min_cells=asked.min_cells,
     )
 
@@ -458,8 +458,8 @@ def _codes(found: Groups, asked: _Asked) -> tuple[npt.NDArray[np.uint32], list[s
     rest = is_rest(reference)
     if isinstance(reference, Iterable) and not isinstance(reference, str):
         reference = list(reference)
-    groups = None if asked.groups is None else names_of("groups", asked.groups)
-    exclude = [] if asked.exclude is None else names_of("exclude", asked.exclude)
+    groups = None if asked.groups is None else as_names("groups", asked.groups)
+    exclude = [] if asked.exclude is None else as_names("exclude", asked.exclude)
     least = 0 if asked.min_cells is None else at_least("min_cells", asked.min_cells, 1)
     found.check_apart(
         reference=[] if rest else found.references(reference),

@@ -199,9 +199,9 @@ def feed(job: _pdex.Job, source: Source, pieces: Iterable[Piece], bar: Progress)
         except _pdex.NotANumberError as error:
             _, cell, gene = error.args
             msg = (
-                f"{source.where} is NaN at cell {source.adata.obs_names[cell]!r} (row {cell}), "
-                f"gene {source.var_names[first + gene]!r} (column {first + gene}): "
-                "fill or drop it first"
+                f"{source.where} contains NaN (cell {source.adata.obs_names[cell]!r}, row {cell}; "
+                f"gene {source.var_names[first + gene]!r}, column {first + gene}). "
+                "Fill or drop missing values first"
             )
             raise ValueError(msg) from None
         bar.advance(len(local))

@@ -16,7 +16,7 @@ import numpy as np
 
 from pdex import _pdex
 from pdex._io import h5ad, memory
-from pdex._io.h5ad import naming
+from pdex._io.h5ad import error_context
 from pdex._io.source import check_data, path_of, read_groups
 from pdex._resources import n_threads
 from pdex._scale import Values
@@ -146,7 +146,7 @@ def info(data: Data) -> Info:
     """
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
-        with naming(path):
+        with error_context(path):
             file = h5ad.open_file(path)
             try:
                 h5ad.check_kind(file)

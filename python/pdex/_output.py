@@ -62,11 +62,11 @@ _SINKS: dict[str, Callable[[pl.LazyFrame, Path, int, dict[str, str]], None]] = {
 def check_output(output: object) -> Path:
     """Return the path of a result; a clear error where no result can be written there."""
     if not isinstance(output, (str, os.PathLike)):
-        msg = f"path={output!r}: expected the path of a file"
+        msg = f"path must be the path of a file; got {output!r}"
         raise TypeError(msg)
     path = Path(output)
     if path.is_dir():
-        msg = f"{str(path)!r} is a folder: expected the path of a file"
+        msg = f"{str(path)!r} is a folder; expected the path of a file"
         raise IsADirectoryError(msg)
     if path.suffix.lower() not in _SINKS:
         msg = f"{str(path)!r}: expected a name that ends in {', '.join(_SINKS)}"

@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from pdex._validate import bytes_of
+from pdex._validate import parse_size
 
 #: The limit where none is given, and the least that reading a file takes, in bytes.
 _MEMORY, _LEAST_MEMORY = 1_000_000_000, 100_000_000
@@ -35,8 +35,8 @@ class Resources(NamedTuple):
 
 
 def resources_of(threads: int | None, memory_limit: int | str | None = None) -> Resources:
-    """Return what a call may take; ValueError for options that say nothing of use."""
-    return Resources(n_threads(threads), limit_of(memory_limit))
+    """Return the threads and the memory of a call; raise ValueError for invalid options."""
+    return Resources(n_threads(threads), parse_memory_limit(memory_limit))
 
 
 def n_threads(threads: int | None, name: str = "threads") -> int:
@@ -51,21 +51,21 @@ def n_threads(threads: int | None, name: str = "threads") -> int:
     if threads is None:
         return cores
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-        msg = f"{name}={threads!r}: expected None (all cores) or an integer of at least 1"
+        msg = f"{name} must be None (use all cores) or an integer >= 1; got {threads!r}"
         raise ValueError(msg)
     return min(int(threads), cores)
 
 
-def limit_of(memory_limit: int | str | None) -> int:
-    """Return the bytes that work may take beyond its result; ValueError for no limit that works."""
+def parse_memory_limit(memory_limit: int | str | None) -> int:
+    """Return the bytes that a call may take beyond its result; raise ValueError if too few."""
     limit: object = _MEMORY if memory_limit is None else memory_limit
     if isinstance(limit, str):
-        limit = bytes_of(limit)
+        limit = parse_size(limit)
     number = isinstance(limit, (int, np.integer)) and not isinstance(limit, bool)
     if not number or cast("int", limit) < _LEAST_MEMORY:
         msg = (
-            f"memory_limit={memory_limit!r}: expected None (1 GB), an integer number of bytes or a "
-            f"size such as '2GB', at least {_LEAST_MEMORY // 1_000_000} MB"
+            "memory_limit must be None (1 GB), a number of bytes or a size such as '2GB', and at "
+            f"least {_LEAST_MEMORY // 1_000_000} MB; got {memory_limit!r}"
         )
         raise ValueError(msg)
     return int(cast("int", limit))

@@ -12,11 +12,11 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from pdex import _pdex
-from pdex._io.h5ad import naming
+from pdex._io.h5ad import error_context
 from pdex._io.source import SKIP, open_source, read_groups
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
-from pdex._validate import Zeros, choose
+from pdex._validate import Zeros, check_choice
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def scan_anndata(
     >>> tests.height
     60
     """
-    choose("zeros", zeros, get_args(Zeros))
+    check_choice("zeros", zeros, get_args(Zeros))
     with open_source(data, layer, use_raw) as source:
         names = _unique(source.var_names)
-        with naming(source.path):
+        with error_context(source.path):
             found = read_groups(source.adata, groupby)
             selected = source.select_genes(genes)
             codes, groups_found = found.codes_alone(groups)

@@ -40,8 +40,8 @@ def read_strata(adata: Any, column: object) -> Groups:
     """
     if not isinstance(column, str):
         msg = (
-            f"strata={column!r}: expected the name of a column of obs; join several columns into "
-            "one first"
+            f"strata must be the name of one column of obs; got {column!r}. Join several columns "
+            "into one first"
         )
         raise TypeError(msg)
     return read_groups(adata, column)

@@ -85,12 +85,11 @@ def suggesting(function: _Function) -> _Function:
 def _hint(name: str, parameters: list[str]) -> str:
     """Return what to write in the place of an unknown parameter."""
     if name == "output":
-        return ": pdex.sink_de(data, groupby, path) writes a result to a file"
+        return ". Use pdex.sink_de(data, groupby, path) to write a result to a file"
     meant = _SYNONYMS.get(name)
     if meant in parameters:
-        return f": use {meant!r}"
-    close = closest(name, parameters)
-    return f": did you mean {close!r}?" if close else f": it has {', '.join(parameters)}"
+        return f". Use {meant!r}"
+    return did_you_mean(name, parameters) or f". Parameters: {', '.join(parameters)}"
 
 
 def closest(word: str, words: Iterable[str]) -> str | None:
@@ -100,11 +99,17 @@ def closest(word: str, words: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
+def did_you_mean(word: object, words: Iterable[str]) -> str:
+    """Return the question after the word that is most like another; nothing where none is."""
+    close = closest(str(word), words)
+    return f". Did you mean {close!r}?" if close else ""
+
+
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
-def bytes_of(text: str) -> int | None:
-    """Return the bytes of a size such as 800MB, 2GB or 1.5GiB; None where it is none."""
+def parse_size(text: str) -> int | None:
+    """Return the bytes of a size such as 800MB, 2GB or 1.5GiB; None for any other text."""
     form = r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?"
     match = re.fullmatch(form, text.strip().upper())
     if match is None or (match[3] and not match[2]):
@@ -113,19 +118,18 @@ def bytes_of(text: str) -> int | None:
     return round(float(match[1]) * float(unit ** _POWERS[match[2]]))
 
 
-def choose(name: str, got: object, valid: tuple[str, ...]) -> None:
+def check_choice(name: str, got: object, valid: tuple[str, ...]) -> None:
     """Raise ValueError unless `got` is one of the `valid` words of option `name`."""
     if not isinstance(got, str) or got not in valid:
-        close = closest(got, valid) if isinstance(got, str) else None
-        meant = f"; did you mean {close!r}?" if close else ""
-        msg = f"{name}={got!r} is not known: use one of {', '.join(map(repr, valid))}{meant}"
+        meant = did_you_mean(got, valid) if isinstance(got, str) else ""
+        msg = f"{name} must be one of {', '.join(map(repr, valid))}; got {got!r}{meant}"
         raise ValueError(msg)
 
 
 def flag(name: str, value: object) -> bool:
-    """Return `value` as a bool; TypeError where it is none."""
+    """Return `value` as a bool; raise TypeError for anything else."""
     if not isinstance(value, (bool, np.bool_)):
-        msg = f"{name}={value!r}: expected True or False"
+        msg = f"{name} must be True or False; got {value!r}"
         raise TypeError(msg)
     return bool(value)
 
@@ -137,9 +141,9 @@ def check_options(test: str, options: dict[str, Any]) -> None:
     """
     for name, value in options.items():
         if name == "alternative":
-            choose(name, value, get_args(Alternative))
+            check_choice(name, value, get_args(Alternative))
         elif name == "method":
-            choose(name, value, _METHODS[test])
+            check_choice(name, value, _METHODS[test])
         else:
             options[name] = flag(name, value)
 
@@ -161,8 +165,8 @@ def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:
     ValueError
         A word that is not valid, or options that exclude each other.
     """
-    choose("test", test, tuple(DEFAULTS))
-    choose("alternative", given.get("alternative", "two-sided"), get_args(Alternative))
+    check_choice("test", test, tuple(DEFAULTS))
+    check_choice("alternative", given.get("alternative", "two-sided"), get_args(Alternative))
     full = dict(DEFAULTS[test])
     for name, value in given.items():
         if value is OPTIONS[name] or value == OPTIONS[name]:
@@ -172,7 +176,7 @@ def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:
         full[name] = value
     check_options(test, full)
     if full.get("equal_var") and full.get("overestim_var"):
-        msg = "overestim_var=True is a version of Welch's test: it needs equal_var=False"
+        msg = "overestim_var=True needs equal_var=False: it is a version of Welch's test"
         raise ValueError(msg)
     return full
 
@@ -180,21 +184,22 @@ def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:
 def _foreign(test: str, name: str, value: object) -> Exception:
     """Return the error for an option that another test has."""
     if name == "alternative":
-        msg = f"alternative={value!r}: {test} sees any difference, and is two-sided only"
+        msg = f"alternative must be 'two-sided' for {test}; got {value!r}"
         return ValueError(msg)
     others = " and ".join(other for other, options in DEFAULTS.items() if name in options)
     own = ", ".join(map(repr, DEFAULTS[test]))
-    return TypeError(f"{name}={value!r} is an option of {others}: {test} has {own}")
+    msg = f"{test} has no option {name!r}, which belongs to {others}. Its options: {own}"
+    return TypeError(msg)
 
 
 def check_stratified(test: str, options: dict[str, Any]) -> None:
     """Raise ValueError unless a test with these options can be taken within strata."""
     if test != "wilcoxon":
-        msg = f"strata: {test} has none; use test='wilcoxon', or leave strata out"
+        msg = f"strata is not available for {test}; use test='wilcoxon', or leave strata out"
         raise ValueError(msg)
     if options["method"] != "asymptotic":
         msg = (
-            f"method={options['method']!r} is not computed within strata: use 'asymptotic', or "
+            f"method={options['method']!r} is not available with strata; use 'asymptotic', or "
             "leave strata out"
         )
         raise ValueError(msg)
@@ -204,16 +209,16 @@ def at_least(name: str, value: object, least: int) -> int:
     """Return an option that must be a whole number of at least `least`."""
     number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not number or cast("int", value) < least:
-        msg = f"{name}={value!r}: expected a whole number of at least {least}"
+        msg = f"{name} must be an integer >= {least}; got {value!r}"
         raise ValueError(msg)
     return int(cast("int", value))
 
 
-def names_of(what: str, names: object) -> list[str]:
-    """Return names, or one name, as a list of text; TypeError where they are none."""
+def as_names(what: str, names: object) -> list[str]:
+    """Return names, or one name, as a list of strings; raise TypeError for anything else."""
     if isinstance(names, str):
         return [names]
     if not isinstance(names, Iterable):
-        msg = f"{what}={names!r}: expected a list of names"
+        msg = f"{what} must be a list of names; got {names!r}"
         raise TypeError(msg)
     return [str(name) for name in names]

@@ -51,9 +51,9 @@ def test_options(run, path, words, options):
 
 def test_wrong_options_are_wrong_usage(run, path):
     for words, message in {
-        "-t ttest --no-midrank": "--midrank is no option of --test ttest",
-        "-t anderson --alternative less": "anderson sees any difference",
-        "--min-expected nan": "'nan' is no finite number",
+        "-t ttest --no-midrank": "--test ttest has no option --midrank",
+        "-t anderson --alternative less": "alternative must be 'two-sided' for anderson",
+        "--min-expected nan": "'nan' is not a finite number",
         "-o c.xlsx": "expected a name that ends in .parquet",
     }.items():
         status, out, err = run("calibrate", path, "-g", "target", *words.split())

@@ -183,36 +183,36 @@ def test_p_values_however_small(minus_log, text):
 
 
 WRONG = {
-    "--groupby nope": (1, "'nope' is no column of obs: it has 'target'"),
-    "-g target -r NT": (1, "'NT' is no value of obs['target']: it has 'non-targeting', 'T000'"),
-    "-g target --layer nope": (1, "layer 'nope' not found: this AnnData has 'log'"),
+    "--groupby nope": (1, "obs has no column 'nope'. Columns: 'target', 'rep'"),
+    "-g target -r NT": (1, "'NT' is not a group of obs['target']. Groups: 'non-targeting', 'T000'"),
+    "-g target --layer nope": (1, "there is no layer 'nope'. Layers: 'log'"),
     "-g target --genes @none.txt": (1, "none.txt: No such file or directory"),
-    "-g target --genes @empty.txt": (1, "empty.txt holds no name: expected one a line"),
-    "-g target --genes g1,g999": (1, "genes: 'g999' not in var_names"),
+    "-g target --genes @empty.txt": (1, "empty.txt has no names; expected one per line"),
+    "-g target --genes g1,g999": (1, "var_names has no gene 'g999'"),
     "-g target -o no/de.csv": (1, "there is no folder 'no'"),
-    "-g target --strata nope": (1, "'nope' is no column of obs: it has 'target', 'rep'"),
+    "-g target --strata nope": (1, "obs has no column 'nope'. Columns: 'target', 'rep'"),
     "-g target --strata target": (1, "'T005' is in a stratum with cells of the reference: choose"),
     "": (2, "Missing option '-g' / '--groupby'"),
-    "-g target --strata rep --test ttest": (2, "strata: ttest has none; use test='wilcoxon'"),
-    "-g target --strata rep --method exact": (2, "method='exact' is not computed within"),
+    "-g target --strata rep --test ttest": (2, "strata is not available for ttest; use test='wilcoxon'"),
+    "-g target --strata rep --method exact": (2, "method='exact' is not available with strata"),
     "-g target --genes g1,,g2": (2, "'g1,,g2' has an empty name"),
     "-g target -o de.xlsx": (2, "'de.xlsx': expected a name that ends in .parquet"),
-    "-g target -o de.csv --format csv": (2, "beside --output it needs --head"),
+    "-g target -o de.csv --format csv": (2, "with --output, give --head as well"),
     "-g target --test u": (2, "'u' is not one of 'wilcoxon', 'anderson', 'ttest', 'ks'"),
-    "-g target --test ttest --no-midrank": (2, "--midrank is no option of --test ttest, which has"),
-    "-g target -t anderson --alternative less": (2, "anderson sees any difference"),
-    "-g target -t ttest --overestim-var": (2, "it needs --no-equal-var"),
-    "-g target --memory-limit 2XB": (2, "'2XB' is no size: expected such as 800MB"),
-    "-g target --memory-limit 2i": (2, "'2i' is no size"),
-    "-g target --memory-limit 5MB": (2, "'5MB' is too little: expected at least 100MB"),
+    "-g target --test ttest --no-midrank": (2, "--test ttest has no option --midrank. Its options: "),
+    "-g target -t anderson --alternative less": (2, "alternative must be 'two-sided' for anderson"),
+    "-g target -t ttest --overestim-var": (2, "--overestim-var needs --no-equal-var"),
+    "-g target --memory-limit 2XB": (2, "'2XB' is not a size. Use for example 800MB"),
+    "-g target --memory-limit 2i": (2, "'2i' is not a size"),
+    "-g target --memory-limit 5MB": (2, "'5MB' is too little; expected at least 100MB"),
     "-g target -o -": (2, "'-': expected a name that ends in .parquet"),
     "-g target -o de.csv.gz": (2, "so to gzip by '| gzip > de.csv.gz'"),
     "-g target -o .": (1, "'.' is a folder"),
     "-g target --output=": (2, "the name of the file is empty"),
-    "-g target --pseudocount nan": (2, "'nan' is no finite number"),
-    "-g target --pseudocount inf": (2, "'inf' is no finite number"),
+    "-g target --pseudocount nan": (2, "'nan' is not a finite number"),
+    "-g target --pseudocount inf": (2, "'inf' is not a finite number"),
     "-g target --genes @": (2, "'@' names no file"),
-    "-g target --genes @binary": (1, "binary is no text in UTF-8: expected one name a line"),
+    "-g target --genes @binary": (1, "binary is not UTF-8 text; expected one name per line"),
     "-g target --pseudocount abc": (2, "'abc' is not a valid number"),
     "-g": (2, "Option '-g' requires an argument"),
     "-g target --threads 0": (2, "0 is not in the range x>=1"),
@@ -264,7 +264,7 @@ def test_files_that_are_no_screens(run, tmp_path):
     (tmp_path / "folder").mkdir()
     for name, message in {
         "none.h5ad": "none.h5ad: No such file or directory",
-        "x.h5ad": "x.h5ad' is no HDF5 file, or a damaged one: expected an .h5ad file",
+        "x.h5ad": "x.h5ad' is not an HDF5 file, or it is damaged. Expected an .h5ad file",
         "folder": "folder",
     }.items():
         for words in (["de", name, "-g", "target"], ["info", name]):
@@ -272,8 +272,8 @@ def test_files_that_are_no_screens(run, tmp_path):
             assert (status, out) == (1, "")
             assert message in err
             assert err.count("\n") == 1
-    expected = f"pdex: error: {str(tmp_path / 'folder')!r} is a folder: expected an .h5ad file"
-    assert run("info", "folder")[2] == f"{expected}; load others first\n"
+    expected = f"pdex: error: {str(tmp_path / 'folder')!r} is a folder; expected an .h5ad file"
+    assert run("info", "folder")[2] == f"{expected}\n"
 
 
 def test_long_results_are_one_table(run, path, monkeypatch):

@@ -157,7 +157,7 @@ def test_debug_anywhere_shows_the_traceback(run, path, place):
     assert "direct cause" not in err
     last = err.splitlines()[-1]
     assert last.startswith("pdex: error: ")
-    assert last.endswith("'nope' is no column of obs: it has 'target', 'rep'")
+    assert last.endswith("obs has no column 'nope'. Columns: 'target', 'rep'")
     assert "UsageError" in run("de", path, "--debug", "-g", "target", "-o", "x.xlsx")[2]
 
 

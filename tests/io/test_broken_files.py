@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from pdex._io.h5 import Array
-from pdex._io.h5ad import naming
+from pdex._io.h5ad import error_context
 from polars.testing import assert_frame_equal
 
 N_CELLS, N_GENES = 60, 8
@@ -134,17 +134,25 @@ CASES = {
     "no data": (CSR, without("X/data"), "X is a broken sparse matrix: it has no 'data'"),
     "no indices": (CSC, without("X/indices"), "X is a broken sparse matrix: it has no 'indices'"),
     "no indptr": (CSR, without("X/indptr"), "X is a broken sparse matrix: it has no 'indptr'"),
-    "data is a group": (CSR, group("X/data"), "'data' is no array of one dimension"),
-    "indptr is a number": (CSR, put("X/indptr", 3), "'indptr' is no array of one dimension"),
+    "data is a group": (
+        CSR,
+        group("X/data"),
+        "X is a broken sparse matrix: 'data' is not a one-dimensional array",
+    ),
+    "indptr is a number": (
+        CSR,
+        put("X/indptr", 3),
+        "X is a broken sparse matrix: 'indptr' is not a one-dimensional array",
+    ),
     "indices of two dimensions": (
         CSR,
         put("X/indices", np.zeros((3, 3), int)),
-        "'indices' is no array of one dimension",
+        "X is a broken sparse matrix: 'indices' is not a one-dimensional array",
     ),
     "no null data": (
         CSR,
         put("X/data", h5py.Empty("f4")),
-        "'data' is no array of one dimension",
+        "X is a broken sparse matrix: 'data' is not a one-dimensional array",
     ),
     "data of text": (CSR, put("X/data", ["1", "2"]), "X has dtype object.*real number"),
     "complex data": (CSC, put("X/data", np.ones(9, complex)), "X has dtype complex128.*real"),
@@ -157,9 +165,13 @@ CASES = {
     "fractional indices": (
         CSR,
         put("X/indices", np.zeros(9)),
-        "indices has dtype float64, no integers",
+        "X is a broken sparse matrix: indices has dtype float64; expected integers",
     ),
-    "indptr of text": (CSR, put("X/indptr", ["0"] * 61), "indptr has dtype object, no integers"),
+    "indptr of text": (
+        CSR,
+        put("X/indptr", ["0"] * 61),
+        "X is a broken sparse matrix: indptr has dtype object; expected integers",
+    ),
     "indices fewer than data": (
         CSR,
         put("X/indices", np.zeros(9, np.int32)),
@@ -205,11 +217,31 @@ CASES = {
         "'/X/indices' cannot be read: it holds an index above",
     ),
     # Its shape.
-    "no shape": (CSR, attribute("X", "shape", None), "its shape is None, no two counts"),
-    "shape of three": (CSR, attribute("X", "shape", [60, 8, 1]), "its shape is .*no two counts"),
-    "negative shape": (CSR, attribute("X", "shape", [60, -8]), "its shape is .*no two counts"),
-    "fractional shape": (CSC, attribute("X", "shape", [60.0, 8.0]), "its shape is .*no two counts"),
-    "shape of text": (CSC, attribute("X", "shape", "60x8"), "its shape is .*no two counts"),
+    "no shape": (
+        CSR,
+        attribute("X", "shape", None),
+        "X is a broken sparse matrix: its shape is None; expected two counts",
+    ),
+    "shape of three": (
+        CSR,
+        attribute("X", "shape", [60, 8, 1]),
+        "X is a broken sparse matrix: its shape is ",
+    ),
+    "negative shape": (
+        CSR,
+        attribute("X", "shape", [60, -8]),
+        "X is a broken sparse matrix: its shape is ",
+    ),
+    "fractional shape": (
+        CSC,
+        attribute("X", "shape", [60.0, 8.0]),
+        "X is a broken sparse matrix: its shape is ",
+    ),
+    "shape of text": (
+        CSC,
+        attribute("X", "shape", "60x8"),
+        "X is a broken sparse matrix: its shape is ",
+    ),
     "more cells": (
         CSR,
         attribute("X", "shape", [2**40, 8]),
@@ -243,12 +275,12 @@ CASES = {
     "obs of another encoding": (
         CSR,
         attribute("obs", "encoding-type", "dict"),
-        "'obs' is no data frame of AnnData: it is a group of the encoding 'dict'",
+        "'obs' is not a data frame of AnnData but a group with encoding 'dict'",
     ),
     "obs without encoding": (
         CSR,
         attribute("obs", "encoding-type", None),
-        "'obs' is no data frame",
+        "'obs' is not a data frame of AnnData but a group with encoding None",
     ),
     # Members.
     "no obs": (CSR, without("obs"), r"no 'obs' in this file, which has 'X'.*scanpy\.read_10x_h5"),
@@ -257,33 +289,37 @@ CASES = {
     "no column": (CSR, without("obs/target"), "target"),
     "MuData": (CSR, every(without("obs"), lambda f: f.create_group("mod")), "mudata.read_h5ad"),
     "a link to nowhere": (CSR, link("X", "/nowhere"), "'X' is a link that leads nowhere"),
-    "obs is a number": (CSR, put("obs", 3), "'obs' is no data frame of AnnData: it is a dataset"),
+    "obs is a number": (
+        CSR,
+        put("obs", 3),
+        "'obs' is not a data frame of AnnData but a dataset with encoding 'dataframe'",
+    ),
     "text whose type became lists": (
         CSR,
         lists("obs/target/codes", "encoding-type"),
-        "'/obs/target/codes' is broken: its attribute 'encoding-type' is one of lists",
+        "'/obs/target/codes' is broken: its attribute 'encoding-type' has a list type",
     ),
     "an encoding of lists": (
         CSR,
         lists("X", "encoding-type"),
-        "'/X' is broken: its attribute 'encoding-type' is one of lists",
+        "'/X' is broken: its attribute 'encoding-type' has a list type",
     ),
     "codes of lists": (
         CSR,
         put(
             "obs/target/codes", lambda file: file.create_dataset("v", (60,), h5py.vlen_dtype("i4"))
         ),
-        "'/obs/target/codes' is broken: its content is one of lists",
+        "'/obs/target/codes' is broken: its content has a list type",
     ),
     "a column that is the file": (
         CSR,
         put("obs/target", lambda file: file["/"]),
-        "is broken: it holds '/.*obs', which it lies in",
+        "'/obs/target' is broken: it contains '/obs/target/obs', its own parent",
     ),
     "a group in itself": (
         CSR,
         put("obs/target/again", lambda file: file["obs/target"]),
-        "'/obs/target' is broken: it holds '/obs/target/again', which it lies in",
+        "'/obs/target' is broken: it contains '/obs/target/again', its own parent",
     ),
     # Frames.
     "codes past the categories": (CSR, entry("obs/target/codes", 3, 9), "codes"),
@@ -371,7 +407,10 @@ def test_a_zarr_store_and_a_folder_are_named(tmp_path):
         for path in (unnamed, empty):
             with pytest.raises(ValueError, match=rf"{path}' is a Zarr store.*anndata\.read_zarr"):
                 call(path)
-        with pytest.raises(ValueError, match=rf"{tmp_path}' is a folder: expected an \.h5ad file"):
+        with pytest.raises(
+            ValueError,
+            match=rf"{tmp_path}' is a folder; expected an \.h5ad file",
+        ):
             call(tmp_path)
 
 
@@ -531,7 +570,7 @@ def test_an_error_that_names_the_file_is_of_its_own_class_and_one():
     for raised, expected in kinds.items():
         with (
             pytest.raises(expected, match=r"/folder/x\.h5ad: why") as found,
-            naming("/folder/x.h5ad"),
+            error_context("/folder/x.h5ad"),
         ):
             raise raised("why")
         assert type(found.value) is expected

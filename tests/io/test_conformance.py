@@ -182,7 +182,10 @@ def test_genes_of_raw_are_those_of_raw(tmp_path, source):
     for group, name, target_mean in got.select("target", "feature", "target_mean").iter_rows():
         want = x[target == group, int(name[1:])].mean()
         np.testing.assert_allclose(target_mean, want, rtol=1e-13)  # measured: 2e-16
-    with pytest.raises(ValueError, match=r"genes: 'g1' not in raw\.var_names, which has 14 names"):
+    with pytest.raises(
+        ValueError,
+        match=r"raw\.var_names has no gene 'g1'\. Its 14 names: 'r0', 'r1', 'r2', 'r3', 'r4' and",
+    ):
         pdex.de(data, "target", genes=["g1"], **options)
 
 
@@ -198,7 +201,7 @@ def test_raw_that_is_not_there_or_not_alone(tmp_path, source, call):
         call(data, "target", use_raw=True)
     with pytest.raises(ValueError, match=r"layer='raw' and use_raw=True.*choose one"):
         call(data, "target", use_raw=True, layer="raw")
-    with pytest.raises(TypeError, match=r"use_raw='yes'.*True or False"):
+    with pytest.raises(TypeError, match="use_raw must be True or False; got 'yes'"):
         call(data, "target", use_raw="yes")
 
 

@@ -136,9 +136,9 @@ print(sum(sys.argv[1] in line for line in open("/proc/self/maps")) > 0)
 KINDS = {
     "url": ("https://example.org/screen.h5ad", ValueError, "is a URL: download the file first"),
     "s3": ("s3://bucket/screen.h5ad", ValueError, "is a URL"),
-    "gzip": ("screen.h5ad.gz", ValueError, "is packed as a whole: unpack it first, with gunzip"),
+    "gzip": ("screen.h5ad.gz", ValueError, "is compressed as a whole; decompress it first"),
     "mudata": ("mu.h5mu", ValueError, r"with 'prot', 'rna': read one modality first.*mod='prot'"),
-    "text": ("x.txt", OSError, "is no HDF5 file"),
+    "text": ("x.txt", OSError, "is not an HDF5 file"),
     "none": ("none.h5ad", FileNotFoundError, "none.h5ad"),
 }
 

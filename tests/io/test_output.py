@@ -90,7 +90,7 @@ def test_labels_in_text_stay_labels(screen, tmp_path, suffix):
         ("de.xlsx", ValueError, r"de\.xlsx.*\.parquet, \.ipc"),
         ("nowhere/de.parquet", FileNotFoundError, r"no folder '.*nowhere'"),
         (".parquet/", IsADirectoryError, "is a folder"),
-        (7, TypeError, "path=7: expected the path"),
+        (7, TypeError, "path must be the path of a file; got 7"),
     ],
 )
 def test_a_place_for_no_result_is_named_before_anything_runs(

@@ -335,20 +335,20 @@ def test_scanpy_is_not_needed():
 # --- bad input ----------------------------------------------------------------------------------
 
 ERRORS = {
-    "method": ({"method": "logreg"}, ValueError, r"method='logreg'.*'wilcoxon'.*'anderson'"),
-    "no method": ({"method": None}, ValueError, r"method=None.*'t-test'"),
-    "correction": ({"corr_method": "fdr"}, ValueError, r"corr_method='fdr'.*'bonferroni'"),
+    "method": ({"method": "logreg"}, ValueError, "method must be one of 'wilcoxon', 't-test',"),
+    "no method": ({"method": None}, ValueError, "method must be one of 'wilcoxon', 't-test',"),
+    "correction": ({"corr_method": "fdr"}, ValueError, "corr_method must be one of"),
     "column": ({"groupby": "nope"}, KeyError, r"'nope'.*'group'"),
     "reference": ({"reference": "nope"}, ValueError, r"reference 'nope'.*'ctrl', 'b', 'a'"),
     "group": ({"groups": ["a", "nope"]}, ValueError, r"group 'nope'.*'ctrl', 'b', 'a'"),
-    "one group": ({"groups": "a"}, ValueError, r"groups='a'.*list.*\['a'\]"),
-    "number": ({"groups": 1}, ValueError, r"groups=1.*list"),
+    "one group": ({"groups": "a"}, ValueError, r"groups must be 'all' or a list of groups, such"),
+    "number": ({"groups": 1}, ValueError, r"groups must be 'all' or a list of groups, such as"),
     "no groups": ({"groups": []}, ValueError, r"no group to test.*groups"),
     "reference only": (
-        {"groups": ["ctrl"], "reference": "ctrl"}, ValueError, r"no group to test besides 'ctrl'"
+        {"groups": ["ctrl"], "reference": "ctrl"}, ValueError, r"obs\['group'\] has no group to"
     ),
-    "no genes": ({"n_genes": 0}, ValueError, r"n_genes=0.*at least 1"),
-    "flag for genes": ({"n_genes": True}, ValueError, r"n_genes=True.*at least 1"),
+    "no genes": ({"n_genes": 0}, ValueError, r"n_genes must be None \(all genes\) or an integer"),
+    "flag for genes": ({"n_genes": True}, ValueError, r"n_genes must be None \(all genes\) or an"),
     "layer": ({"layer": "nope"}, KeyError, r"nope.*'log'"),
     "layer and raw": ({"layer": "log", "use_raw": True}, ValueError, r"layer='log'.*use_raw=True"),
     "no raw": ({"use_raw": True}, ValueError, r"has no raw: leave out use_raw"),
@@ -356,12 +356,12 @@ ERRORS = {
     "mask type": ({"mask_var": np.arange(12)}, ValueError, r"mask_var has dtype int.*bool"),
     "mask length": ({"mask_var": np.ones(3, bool)}, ValueError, r"3 entries.*X has 12 genes"),
     "empty mask": ({"mask_var": np.zeros(12, bool)}, ValueError, r"mask_var leaves no gene"),
-    "flag": ({"pts": "yes"}, TypeError, r"pts='yes'"),
-    "ties": ({"tie_correct": 1}, TypeError, r"tie_correct=1"),
-    "abs": ({"rankby_abs": None}, TypeError, r"rankby_abs=None"),
-    "copy": ({"copy": "no"}, TypeError, r"copy='no'"),
-    "raw": ({"use_raw": 1}, TypeError, r"use_raw=1"),
-    "key": ({"key_added": 3}, TypeError, r"key_added=3.*name"),
+    "flag": ({"pts": "yes"}, TypeError, "pts must be True or False; got 'yes'"),
+    "ties": ({"tie_correct": 1}, TypeError, "tie_correct must be True or False; got 1"),
+    "abs": ({"rankby_abs": None}, TypeError, "rankby_abs must be True or False; got None"),
+    "copy": ({"copy": "no"}, TypeError, "copy must be True or False; got 'no'"),
+    "raw": ({"use_raw": 1}, TypeError, "use_raw must be True or False; got 1"),
+    "key": ({"key_added": 3}, TypeError, "key_added must be the name of an entry of uns; got 3"),
     "data": ({"adata": "file.h5ad"}, TypeError, r"adata is a str.*AnnData"),
 }  # fmt: skip
 
@@ -407,6 +407,9 @@ def test_nan_and_copies_of_files(rng, tmp_path):
     backed.file.close()
     data.raw = data
     data.raw.X[7, 5] = np.nan
-    with pytest.raises(ValueError, match=r"raw.X is NaN at cell 'c7'.*gene 'g5'"):
+    with pytest.raises(
+        ValueError,
+        match=r"raw\.X contains NaN \(cell 'c7', row 7; gene 'g5', column 5\)\. Fill or drop",
+    ):
         run(data)
     assert list(data.uns) == []

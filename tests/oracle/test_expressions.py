@@ -569,7 +569,7 @@ def test_an_unknown_reference_shows_near_names_and_likely_controls_first(referen
 
 @pytest.mark.parametrize(("test", "option"), OPTIONS)
 def test_unknown_options_name_the_valid_ones(genes, test, option):
-    message = ".*".join([option, "Less", *OPTIONS[test, option]])
+    message = ".*".join([option, *OPTIONS[test, option], "Less"])
     with pytest.raises((ValueError, pl.exceptions.PolarsError), match=message):
         whole(genes, test, **{option: "Less"})
 

@@ -321,7 +321,7 @@ def test_pvalues_histogram_and_quantiles(result, drawn):
 
 
 def test_the_band_holds_19_of_20_uniform_p_values():
-    from pdex._plotting.nulls import quantiles
+    from pdex._plotting.null_distribution import quantiles
 
     rng = np.random.default_rng(2)
     plots = [quantiles(-np.log10(rng.random(500)), most=30) for _ in range(2_000)]
@@ -474,7 +474,7 @@ def test_the_legend_that_charts_share_counts_none_of_them(result):
 
 
 def test_labels_do_not_cover_each_other(rng):
-    from pdex._plotting.thin import CHARACTER_WIDTH, LINE_HEIGHT, place_labels
+    from pdex._plotting.subsample import CHARACTER_WIDTH, LINE_HEIGHT, place_labels
 
     points = rng.normal([500, 60], [12, 15], (25, 2))
     names = [f"GENE{i:02}" for i in range(25)]
@@ -488,7 +488,7 @@ def test_labels_do_not_cover_each_other(rng):
 
 
 def test_a_label_keeps_off_the_crowd():
-    from pdex._plotting.thin import place_labels
+    from pdex._plotting.subsample import place_labels
 
     crowd = np.stack(np.meshgrid(np.arange(105.0, 300, 4), np.arange(60.0, 140, 4)), -1)
     (centre,) = place_labels(np.array([[100.0, 100.0]]), ["AB"], crowd.reshape(-1, 2), (560, 400))
@@ -507,14 +507,29 @@ BAD = {
     "means": (lambda r: pdex.pl.ma(r.drop("target_mean"), "T000"), "no column 'target_mean'"),
     "rows": (lambda r: pdex.pl.volcano(r.head(0)), "no rows"),
     "label": (lambda r: pdex.pl.ma(r, "T000", labels=["nope"]), "labels: 'nope'.*300 in all"),
-    "fdr": (lambda r: pdex.pl.top_genes(r, "T000", fdr=5), "fdr=5: expected a number from 0 to 1"),
-    "lfc": (lambda r: pdex.pl.effects(r, min_abs_lfc=-1), "min_abs_lfc=-1: .* at least 0"),
-    "NaN": (lambda r: pdex.pl.volcano(r, "T000", fdr=np.nan), "fdr=nan"),
-    "n": (lambda r: pdex.pl.top_genes(r, "T000", n=0), "n=0: .* whole number of at least 1"),
-    "n_labels": (lambda r: pdex.pl.volcano(r, "T000", n_labels=1.5), "n_labels=1.5"),
-    "width": (lambda r: pdex.pl.volcano(r, "T000", width=0), "width=0: .* at least 50"),
-    "bins": (lambda r: pdex.pl.pvalues(r, bins=1), "bins=1: .* at least 2"),
-    "confidence": (lambda r: pdex.pl.pvalues(r, confidence=1), "confidence=1: .* below 1"),
+    "fdr": (
+        lambda r: pdex.pl.top_genes(r, "T000", fdr=5),
+        "fdr must be a number from 0 to 1; got 5",
+    ),
+    "lfc": (
+        lambda r: pdex.pl.effects(r, min_abs_lfc=-1),
+        "min_abs_lfc must be a number >= 0; got -1",
+    ),
+    "NaN": (lambda r: pdex.pl.volcano(r, "T000", fdr=np.nan), "fdr must be a number >= 0; got nan"),
+    "n": (lambda r: pdex.pl.top_genes(r, "T000", n=0), "n must be an integer >= 1; got 0"),
+    "n_labels": (
+        lambda r: pdex.pl.volcano(r, "T000", n_labels=1.5),
+        r"n_labels must be an integer >= 0; got 1\.5",
+    ),
+    "width": (
+        lambda r: pdex.pl.volcano(r, "T000", width=0),
+        "width must be an integer >= 50; got 0",
+    ),
+    "bins": (lambda r: pdex.pl.pvalues(r, bins=1), "bins must be an integer >= 2; got 1"),
+    "confidence": (
+        lambda r: pdex.pl.pvalues(r, confidence=1),
+        "confidence must be a number between 0 and 1; got 1",
+    ),
     "gene": (lambda r: pdex.pl.effects(r, genes=["nope"]), "genes: 'nope'"),
     "genes": (lambda r: pdex.pl.effects(r, genes=[]), "feature: none is asked for"),
     "targets": (lambda r: pdex.pl.effects(r, targets="nope"), "targets: 'nope'"),

@@ -273,7 +273,11 @@ BAD = {
     "screen": ("screen.h5ad", ValueError, "is a screen, not a result: run pdex.de first"),
     "no file": ("nope.parquet", FileNotFoundError, r"nope\.parquet: there is no such file"),
     "broken": ("broken.parquet", ValueError, r"broken\.parquet cannot be read as parquet"),
-    "columns": ("other.csv", ValueError, "no column 'feature': it has 'target', 'b'"),
+    "columns": (
+        "other.csv",
+        ValueError,
+        r"other\.csv: the frame has no column 'feature'\. Columns: 'target', 'b'; a result of",
+    ),
     "rows": ("empty.csv", ValueError, "no rows"),
 }
 
@@ -296,7 +300,7 @@ def test_bad_places_and_options_are_named(result, tmp_path):
         pdex.report(result, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nope: make it first"):
         pdex.report(result, tmp_path / "nope" / "x.html")
-    with pytest.raises(ValueError, match="fdr=2"):
+    with pytest.raises(ValueError, match="fdr must be a number from 0 to 1; got 2"):
         pdex.report(result, tmp_path / "x.html", fdr=2)
     with pytest.raises(TypeError, match="expected a frame of Polars or pandas, got list"):
         pdex.report([], tmp_path / "x.html")

@@ -1,7 +1,4 @@
-"""Groups' labels as ``obs`` holds them, which pdex 0.1 and 0.3 return.
-
-IMPORTS io.
-"""
+"""Groups' labels as ``obs`` holds them, which pdex 0.1 and 0.3 return."""
 
 from __future__ import annotations
 

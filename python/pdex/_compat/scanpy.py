@@ -1,9 +1,7 @@
 """scanpy's interface to the tests: :func:`rank_genes_groups`, exported as ``pdex.tl``.
 
-The numbers are those of the engine; scanpy's conventions are put on here. scanpy itself is never
+The numbers are those of the engine, translated here to scanpy's conventions. scanpy itself is never
 imported.
-
-IMPORTS ``io``, ``de``, ``options`` and the compiled module.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from pdex._engine import Comparison, Finish, Question, job_of, run
 from pdex._io.source import SKIP, Source, open_source, read_groups
 from pdex._resources import Resources, n_threads
 from pdex._scale import Values
-from pdex._validate import choose, flag, names_of, options_of
+from pdex._validate import as_names, check_choice, flag, options_of
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -203,8 +201,8 @@ def rank_genes_groups(
     >>> screen.uns["rank_genes_groups"]["names"].dtype.names
     ('T000', 'T001', 'T002')
     """
-    choose("method", method, tuple(_TESTS))
-    choose("corr_method", corr_method, get_args(Correction))
+    check_choice("method", method, tuple(_TESTS))
+    check_choice("corr_method", corr_method, get_args(Correction))
     key = _key(key_added)
     copy, by_abs, pts = flag("copy", copy), flag("rankby_abs", rankby_abs), flag("pts", pts)
     tie_correct = flag("tie_correct", tie_correct)
@@ -250,7 +248,7 @@ def _key(key_added: str | None) -> str:
     if key_added is None:
         return "rank_genes_groups"
     if not isinstance(key_added, str):
-        msg = f"key_added={key_added!r}: expected a name for the entry of uns"
+        msg = f"key_added must be the name of an entry of uns; got {key_added!r}"
         raise TypeError(msg)
     return key_added
 
@@ -268,7 +266,7 @@ def _top(n_genes: int | None, available: int) -> int:
     if n_genes is None:
         return available
     if isinstance(n_genes, bool) or not isinstance(n_genes, (int, np.integer)) or n_genes < 1:
-        msg = f"n_genes={n_genes!r}: expected None (all genes) or an integer of at least 1"
+        msg = f"n_genes must be None (all genes) or an integer >= 1; got {n_genes!r}"
         raise ValueError(msg)
     return min(int(n_genes), available)
 
@@ -296,7 +294,7 @@ def _masked(adata: AnnData, mask_var: object, n_genes: int, where: str) -> npt.N
         name = f"mask_var={mask_var!r}"
         if mask_var not in adata.var:
             columns = ", ".join(map(repr, adata.var.columns))
-            msg = f"{name} is no column of var: it has {columns or 'none'}"
+            msg = f"var has no column for {name}. Columns: {columns or 'none'}"
             raise ValueError(msg)
         mask_var = adata.var[mask_var]
     mask = np.asarray(mask_var)
@@ -348,7 +346,7 @@ def _compare(found: Groups, labels: pd.Series[Any], groups: object, reference: s
     targets = [label for label in order if label != background]
     if not targets:
         msg = (
-            f"obs[{found.column!r}] has no group to test besides {background!r}: "
+            f"obs[{found.column!r}] has no group to test other than {background!r}; "
             "name some in groups"
         )
         raise ValueError(msg)
@@ -374,9 +372,9 @@ def _order(found: Groups, labels: pd.Series[Any], groups: object) -> list[str]:
             return list(found.labels)
         return [str(label) for label in labels.cat.categories if found.place(label) is not None]
     if isinstance(groups, (str, int)) or not isinstance(groups, Iterable):
-        msg = f"groups={groups!r}: expected 'all' or a list of groups, such as [{groups!r}]"
+        msg = f"groups must be 'all' or a list of groups, such as [{groups!r}]; got {groups!r}"
         raise ValueError(msg)
-    asked = dict.fromkeys(names_of("groups", groups))
+    asked = dict.fromkeys(as_names("groups", groups))
     return [found.labels[found.require(label, "group")] for label in asked]
 
 

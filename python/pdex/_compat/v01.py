@@ -11,12 +11,12 @@ import polars as pl
 from pdex import _pdex
 from pdex._compat.labels import labels_of
 from pdex._engine import Comparison, Finish, Question, Work
-from pdex._io.h5ad import naming
+from pdex._io.h5ad import error_context
 from pdex._io.source import open_source, read_groups
 from pdex._progress import Progress
 from pdex._resources import Resources, n_threads
 from pdex._scale import scale_of
-from pdex._validate import DEFAULTS, Alternative, Method, check_options, flag, names_of
+from pdex._validate import DEFAULTS, Alternative, Method, as_names, check_options, flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -219,9 +219,9 @@ def parallel_differential_expression(
     options = _options(test, allowed, kwargs, tie_correct)
     threads = _threads(num_workers, num_threads)
     _check_clip(clip_value)
-    asked = None if groups is None else names_of("groups", groups)
+    asked = None if groups is None else as_names("groups", groups)
     with _open(adata, low_memory) as source:
-        with naming(source.path):
+        with error_context(source.path):
             found = read_groups(source.adata, groupby_key)
             codes, targets = found.codes(str(reference), asked, rest=False)
         genes, scale = source.select_genes(None), scale_of(source, is_log1p, threads)

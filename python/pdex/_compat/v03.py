@@ -1,7 +1,7 @@
 """The interface of pdex 0.3: :func:`pdex`.
 
-IMPORTS de, io, options and the compiled module. Every number is the engine's or one formula of its
-means; what became of each parameter is told in docs/compatibility.md.
+Every number is the engine's, or one formula of its means. docs/compatibility.md says what became of
+each parameter.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import numpy as np
 
 from pdex import _pdex
 from pdex._io import memory
-from pdex._io.ahead import How, ReadAhead
 from pdex._io.h5 import Array
+from pdex._io.prefetch import How, Prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def check(x: Any, where: str) -> None:
         memory.check_dtype(x.dtype, where)
         return
     if not isinstance(x.group, h5py.Group):
-        msg = f"{where} is a sparse matrix in a Zarr store: load it first, with .to_memory()"
+        msg = f"{where} is a sparse matrix in a Zarr store; load it first, with .to_memory()"
         raise TypeError(msg)
     for name in ("data", "indices", "indptr"):
         part = x.group.get(name)
@@ -57,12 +57,13 @@ def check(x: Any, where: str) -> None:
             msg = f"{where} is a broken sparse matrix: it has no {name!r}"
             raise ValueError(msg)
         if not isinstance(part, h5py.Dataset) or part.shape is None or len(part.shape) != 1:
-            msg = f"{where} is a broken sparse matrix: {name!r} is no array of one dimension"
+            msg = f"{where} is a broken sparse matrix: {name!r} is not a one-dimensional array"
             raise ValueError(msg)
         if name == "data":
             memory.check_dtype(part.dtype, where)
         elif part.dtype.kind not in "iu":
-            msg = f"{where} is a broken sparse matrix: {name} has dtype {part.dtype}, no integers"
+            broken = f"{where} is a broken sparse matrix"
+            msg = f"{broken}: {name} has dtype {part.dtype}; expected integers"
             raise TypeError(msg)
     _check_shape(x, where)
 
@@ -72,7 +73,7 @@ def _check_shape(x: Any, where: str) -> None:
     shape = x.group.attrs.get("shape", x.group.attrs.get("h5sparse_shape"))
     numbers = np.asarray(shape)
     if shape is None or numbers.shape != (2,) or numbers.dtype.kind not in "iu" or min(numbers) < 0:
-        msg = f"{where} is a broken sparse matrix: its shape is {shape!r}, no two counts"
+        msg = f"{where} is a broken sparse matrix: its shape is {shape!r}; expected two counts"
         raise ValueError(msg)
 
 
@@ -94,7 +95,7 @@ def pieces(
     While one is worked on the next is read. Genes outside `span` may be left out.
     """
     span = (0, x.shape[1]) if span is None else span
-    with ReadAhead(how) as ahead:
+    with Prefetch(how) as ahead:
         yield from ahead.of(_pieces(x, where, ahead.how, budget, span))
 
 

@@ -37,7 +37,7 @@ _KINDS: tuple[type[Exception], ...] = (NotFoundError, KeyError, OSError, TypeErr
 
 
 @contextmanager
-def naming(path: str | None) -> Iterator[None]:
+def error_context(path: str | None) -> Iterator[None]:
     """Make any error name the file; none where `path` is None."""
     try:
         yield
@@ -69,22 +69,22 @@ def open_file(path: str) -> Any:
             os.path.exists(os.path.join(path, mark)) for mark in marks
         ):
             msg = (
-                f"{path!r} is a Zarr store, which is not read from its path: "
+                f"{path!r} is a Zarr store, which pdex does not read from its path; "
                 "load it first, with anndata.read_zarr(path)"
             )
             raise ValueError(msg)
-        msg = f"{path!r} is a folder: expected an .h5ad file; load others first"
+        msg = f"{path!r} is a folder; expected an .h5ad file"
         raise ValueError(msg)
     # Python's own errors name the path and are FileNotFoundError, PermissionError, ...
     with open(path, "rb"):
         pass
     if path.endswith(".gz") and not h5py.is_hdf5(path):
-        msg = f"{path!r} is packed as a whole: unpack it first, with gunzip"
+        msg = f"{path!r} is compressed as a whole; decompress it first, with gunzip"
         raise ValueError(msg)
     if not h5py.is_hdf5(path):
         msg = (
-            f"{path!r} is no HDF5 file, or a damaged one: expected an .h5ad file; "
-            "load others first, for example with anndata.io"
+            f"{path!r} is not an HDF5 file, or it is damaged. Expected an .h5ad file; load other "
+            "files first, for example with anndata.io"
         )
         raise OSError(msg)
     file = h5py.File(path, "r")
@@ -125,7 +125,7 @@ def check_types(node: Any) -> None:
         kinds["content"] = node.id
     for what, identifier in kinds.items():
         if isinstance(identifier.get_type(), h5py.h5t.TypeVlenID):
-            msg = f"{node.name!r} is broken: its {what} is one of lists"
+            msg = f"{node.name!r} is broken: its {what} has a list type"
             raise ValueError(msg)
 
 
@@ -141,7 +141,7 @@ def check_claims(node: Any, above: tuple[Any, ...] = ()) -> None:
         check_types(node)
     if isinstance(node, h5py.Group):
         if node in above:
-            msg = f"{above[-1].name!r} is broken: it holds {node.name!r}, which it lies in"
+            msg = f"{above[-1].name!r} is broken: it contains {node.name!r}, its own parent"
             raise ValueError(msg)
         for name in node:
             if node.get(name) is not None:
@@ -154,7 +154,7 @@ def check_claims(node: Any, above: tuple[Any, ...] = ()) -> None:
             if number * itemsize > most_bytes(node):
                 msg = (
                     f"{node.name!r} is broken: it claims {number:,} {what}, "
-                    "which its stored bytes cannot be"
+                    "more than its stored bytes can hold"
                 )
                 raise ValueError(msg)
 
@@ -224,7 +224,7 @@ def read_frame(file: Any, name: str) -> pd.DataFrame:
     encoding = node.attrs.get("encoding-type")
     if not isinstance(node, h5py.Group) or encoding != "dataframe":
         what = "group" if isinstance(node, h5py.Group) else "dataset"
-        msg = f"{name!r} is no data frame of AnnData: it is a {what} of the encoding {encoding!r}"
+        msg = f"{name!r} is not a data frame of AnnData but a {what} with encoding {encoding!r}"
         raise ValueError(msg)
     check_claims(node)
     frame: pd.DataFrame = ad.io.read_elem(node)

@@ -87,7 +87,7 @@ def compressed(
 def matrix_of(x: Any, where: str, threads: int) -> Matrix:
     """Return the matrix of anything that AnnData keeps in memory; `where` names it in errors."""
     if isinstance(x, np.ma.MaskedArray):
-        msg = f"{where} is a masked array: fill it first, for example with .filled(0)"
+        msg = f"{where} is a masked array; fill it first, for example with .filled(0)"
         raise TypeError(msg)
     if isinstance(x, np.ndarray):
         return dense(x, where)

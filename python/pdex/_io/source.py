@@ -12,9 +12,9 @@ import numpy as np
 
 from pdex import _pdex
 from pdex._io import backed, h5ad, memory
-from pdex._io.h5ad import naming
+from pdex._io.h5ad import error_context
 from pdex._stages import stage
-from pdex._validate import closest, flag, names_of
+from pdex._validate import as_names, did_you_mean, flag
 from pdex._warn import warn
 from pdex.exceptions import NotFoundError
 
@@ -91,7 +91,7 @@ class Source:
 
         Of a backed matrix some are looked at.
         """
-        with naming(self.path):
+        with error_context(self.path):
             matrix = (
                 backed.head(self.x, self.where, threads) if self.is_backed else self.matrix(threads)
             )
@@ -124,7 +124,7 @@ class Source:
             yield 0, self.matrix(threads), genes
             return
         # What is raised where a piece is used does not pass through here.
-        with naming(self.path):
+        with error_context(self.path):
             how = (threads, progress)
             span = (int(genes[0]), int(genes[-1]) + 1) if len(genes) else (0, 0)
             for start, stop, matrix in backed.pieces(self.x, self.where, how, budget, span):
@@ -136,12 +136,12 @@ class Source:
         """Return the places of the genes asked for, ascending; all of them where None."""
         if genes is None:
             return np.arange(len(self.var_names), dtype=np.uint32)
-        wanted = set(names_of("genes", genes))
+        wanted = set(as_names("genes", genes))
         unknown = sorted(wanted.difference(self.var_names))
         if unknown:
             msg = (
-                f"genes: {some(unknown)} not in {self.names}, which has "
-                f"{len(self.var_names)} names: {some(self.var_names, 5)}"
+                f"{self.names} has no gene {some(unknown)}. "
+                f"Its {len(self.var_names)} names: {some(self.var_names, 5)}"
             )
             raise ValueError(msg)
         places = [i for i, name in enumerate(self.var_names) if name in wanted]
@@ -161,11 +161,11 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
         `data` is neither AnnData nor a path.
     """
     if flag("use_raw", use_raw) and layer is not None:
-        msg = f"layer={layer!r} and use_raw=True are two matrices: choose one"
+        msg = f"layer={layer!r} and use_raw=True name two matrices; choose one"
         raise ValueError(msg)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
-        with naming(path):
+        with error_context(path):
             file = h5ad.open_file(path)
             try:
                 h5ad.check_kind(file)
@@ -270,16 +270,15 @@ def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
 def _without_x(what: str, layers: list[str]) -> ValueError:
     """Return the error for data that have no X."""
     if not layers:
-        return ValueError(f"this {what} has neither X nor a layer: there is nothing to test")
+        return ValueError(f"this {what} has neither X nor a layer, so there is nothing to test")
     return ValueError(f"this {what} has no X: choose a layer, one of {some(layers)}")
 
 
 def _check_layer(layer: object, layers: list[str]) -> None:
     """Raise KeyError unless there is such a layer."""
     if layer not in layers:
-        close = closest(str(layer), layers)
-        meant = f"; did you mean {close!r}?" if close else ""
-        msg = f"layer {layer!r} not found: this AnnData has {some(layers) or 'none'}{meant}"
+        meant = did_you_mean(layer, layers)
+        msg = f"there is no layer {layer!r}{meant or '.'} Layers: {some(layers) or 'none'}"
         raise NotFoundError(msg)
 
 
@@ -317,8 +316,8 @@ class Groups:
         if place is None:
             order = _pdex.by_resemblance(str(label), self.labels)
             msg = (
-                f"{what} {str(label)!r} is no value of obs[{self.column!r}]: "
-                f"it has {some([self.labels[i] for i in order])}"
+                f"{what} {str(label)!r} is not a group of obs[{self.column!r}]. "
+                f"Groups: {some([self.labels[i] for i in order])}"
             )
             raise ValueError(msg)
         return place
@@ -358,17 +357,17 @@ class Groups:
         left_out = {self.require(label, "excluded group") for label in exclude or ()}
         wanted = set(range(len(self.labels)))
         if groups is not None:
-            wanted = {self.require(label, "group") for label in names_of("groups", groups)}
+            wanted = {self.require(label, "group") for label in as_names("groups", groups)}
         wanted.difference_update(background, left_out)
         if not wanted:
             besides = some([self.labels[i] for i in background]) if background else "'rest'"
             without = f" without {some([self.labels[i] for i in sorted(left_out)])}"
-            msg = f"obs[{self.column!r}] has no group to test besides {besides}"
+            msg = f"obs[{self.column!r}] has no group to test other than {besides}"
             raise ValueError(msg + without * bool(left_out))
         if rest and len(self.labels) - len(left_out) < 2:
-            left = f" besides {len(left_out)} to exclude" if left_out else ""
+            left = f" besides the {len(left_out)} excluded" if left_out else ""
             msg = (
-                f"obs[{self.column!r}] has one group only{left}: there is no rest to compare it "
+                f"obs[{self.column!r}] has only one group{left}, so there is no rest to compare it "
                 "with"
             )
             raise ValueError(msg)
@@ -387,8 +386,8 @@ class Groups:
                 other = role_of.setdefault(place, role)
                 if other != role:
                     msg = (
-                        f"group {self.labels[place]!r} is in both {other} and {role}: "
-                        "leave it out of one"
+                        f"group {self.labels[place]!r} is in both {other} and {role}; "
+                        "remove it from one"
                     )
                     raise ValueError(msg)
 
@@ -405,7 +404,7 @@ class Groups:
         if len(small) == len(wanted):
             largest = max(small, key=lambda place: int(sizes[place]))
             msg = (
-                f"min_cells={min_cells}: no group to test in obs[{self.column!r}] has so many; "
+                f"no group to test in obs[{self.column!r}] has min_cells={min_cells} cells; "
                 f"the largest, {self.labels[largest]!r}, has {sizes[largest]}"
             )
             raise ValueError(msg)
@@ -420,7 +419,7 @@ class Groups:
         self, groups: Iterable[object] | None
     ) -> tuple[npt.NDArray[np.uint32], list[str]]:
         """Return codes (from 1) and labels of the groups asked for; other cells take no part."""
-        asked = self.labels if groups is None else names_of("groups", groups)
+        asked = self.labels if groups is None else as_names("groups", groups)
         wanted = {self.require(label, "group") for label in asked}
         return self._fill(np.full(len(self.labels) + 1, SKIP, dtype=np.uint32), wanted)
 
@@ -449,9 +448,8 @@ def read_groups(adata: Any, groupby: str) -> Groups:
 
     if not isinstance(groupby, str) or groupby not in adata.obs:
         columns = [str(column) for column in adata.obs.columns]
-        close = closest(str(groupby), columns)
-        meant = f"; did you mean {close!r}?" if close else ""
-        msg = f"{groupby!r} is no column of obs: it has {some(columns)}{meant}"
+        meant = did_you_mean(groupby, columns)
+        msg = f"obs has no column {groupby!r}{meant or '.'} Columns: {some(columns) or 'none'}"
         raise NotFoundError(msg)
     column = adata.obs[groupby]
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -465,12 +463,12 @@ def read_groups(adata: Any, groupby: str) -> Groups:
     for i, name in enumerate(names):
         if present[i] and name != "":
             if name in by_label:
-                msg = f"obs[{groupby!r}] has two labels that read {name!r}: rename one"
+                msg = f"obs[{groupby!r}] has two labels that are both written {name!r}; rename one"
                 raise ValueError(msg)
             places[i] = by_label[name] = len(by_label)
     labels = list(by_label)
     if not labels:
-        msg = f"obs[{groupby!r}] has no cell with a label: there is nothing to test"
+        msg = f"obs[{groupby!r}] has no cell with a label, so there is nothing to test"
         raise ValueError(msg)
     return Groups(groupby, labels, places[codes], by_label)
 

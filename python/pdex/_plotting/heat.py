@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from pdex._plotting import chart, table
-from pdex._plotting.order import clustered
+from pdex._plotting.cluster_order import clustered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

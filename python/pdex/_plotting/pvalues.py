@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 import polars as pl
 
-from pdex._plotting import chart, nulls, table
+from pdex._plotting import chart, null_distribution, table
 
 if TYPE_CHECKING:
     import altair as alt
@@ -84,7 +84,7 @@ def pvalues(
 
     bins = table.whole("bins", bins, 2)
     if table.level("confidence", confidence) in (0.0, 1.0):
-        msg = f"confidence={confidence!r}: expected a number above 0 and below 1"
+        msg = f"confidence must be a number between 0 and 1; got {confidence!r}"
         raise ValueError(msg)
     size = {"width": table.whole("width", width, 50), "height": table.whole("height", height, 50)}
     needed = ("neg_log10_p",) if target is None else ("target", "neg_log10_p")
@@ -111,7 +111,7 @@ def _histogram(
 ) -> alt.LayerChart:
     import altair as alt
 
-    counts = nulls.histogram(neg_log10_p, bins)
+    counts = null_distribution.histogram(neg_log10_p, bins)
     scale = alt.Scale(domain=[0, 1.08 * int(counts.max())], nice=False)
     ticks = chart.axis(format=",d")
     if counts.max() < 5:
@@ -137,7 +137,7 @@ def _quantiles(
 ) -> alt.LayerChart:
     import altair as alt
 
-    plot = nulls.quantiles(neg_log10_p, confidence)
+    plot = null_distribution.quantiles(neg_log10_p, confidence)
     finite = plot.observed[np.isfinite(plot.observed)]
     top = max(float(finite.max(initial=0.0)), float(plot.upper.max())) * 1.05
     observed = f"observed {chart.MINUS}log10 p"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pdex._description import known_of
 from pdex._files import replacing
 from pdex._pdex import __version__
-from pdex._plotting import files, pack, table
+from pdex._plotting import encode, files, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,12 +96,12 @@ def report(
     path = check_page(output)
     fdr, min_abs_lfc = table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc)
     with _naming(frame):
-        rows = table.tidy(_frame(frame), pack.NEEDED, pack.OPTIONAL)
-        meta, packed = pack.pack(rows, fdr, min_abs_lfc)
+        rows = table.tidy(_frame(frame), encode.NEEDED, encode.OPTIONAL)
+        meta, packed = encode.encode(rows, fdr, min_abs_lfc)
     if calibration is not None:
         with _naming(calibration, "calibration"):
             nulls = table.tidy(_nulls(calibration), ("neg_log10_p",))
-            meta["calibration"] = pack.calibration(nulls)
+            meta["calibration"] = encode.calibration(nulls)
     heading = "Differential expression" if title is None else str(title)
     page = _page(heading, _made(known_of(frame)), meta, packed)
     with replacing(path) as part:
@@ -202,7 +202,7 @@ def _cards(meta: dict[str, Any]) -> str:
     targets = meta["targets"]
     hits = sum(target["up"] + target["down"] for target in targets)
     hit_targets = sum(target["up"] + target["down"] > 0 for target in targets)
-    cells = pack.cells(targets)
+    cells = encode.cells(targets)
     cards = [] if cells is None else [("cells", f"{cells:,}", "Cells", "")]
     cards += [
         ("targets", f"{len(targets):,}", "Targets", f"{hit_targets:,} with hits"),

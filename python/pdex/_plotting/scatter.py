@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from pdex._plotting import chart, table
-from pdex._plotting.thin import place_labels, thin
+from pdex._plotting.subsample import place_labels, subsample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -284,7 +284,7 @@ def _kept(points: pl.DataFrame, options: Options) -> npt.NDArray[np.intp]:
     always = ((points["fdr"] < options.fdr) | named).to_numpy()
     dull = np.flatnonzero(~always)
     px, py = points["px"].to_numpy()[dull], points["py"].to_numpy()[dull]
-    kept = np.concatenate([dull[thin(px, py, _DULL_POINTS)], np.flatnonzero(always)[::-1]])
+    kept = np.concatenate([dull[subsample(px, py, _DULL_POINTS)], np.flatnonzero(always)[::-1]])
     hit = (points["change"] != table.CHANGES[2]).to_numpy()[kept]
     order: npt.NDArray[np.intp] = kept[np.argsort(hit, kind="stable")]
     return order

@@ -40,10 +40,10 @@ def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> p
         if column is not None:
             columns.append(column)
         elif name in needed:
-            msg = f"the frame has no column {name!r}: it has {shorten(table.columns)}"
+            msg = f"the frame has no column {name!r}. Columns: {shorten(table.columns)}"
             raise ValueError(f"{msg}; a result of pdex.de has all that is needed")
     if not table.height:
-        msg = "the frame has no rows: there is nothing to draw"
+        msg = "the frame has no rows, so there is nothing to draw"
         raise ValueError(msg)
     return pl.DataFrame(columns)
 
@@ -121,7 +121,7 @@ def pick(table: pl.DataFrame, target: object) -> tuple[str, pl.DataFrame]:
         return known[0], table
     name = str(target)
     if name not in known:
-        msg = f"target {name!r} is not in the frame: it has {shorten(known)}"
+        msg = f"target {name!r} is not in the frame. It has {shorten(known)}"
         raise ValueError(msg)
     return name, table.filter(table["target"].cast(pl.String) == name)
 
@@ -132,7 +132,7 @@ def known_names(what: str, asked: Iterable[str], known: Sequence[str]) -> list[s
     there = set(known)
     for name in names:
         if name not in there:
-            msg = f"{what}: {name!r} is not in the frame: it has {shorten(known)}"
+            msg = f"{what}: {name!r} is not in the frame. It has {shorten(known)}"
             raise ValueError(msg)
     return names
 
@@ -147,7 +147,7 @@ def level(name: str, value: object) -> float:
     """Return an option that must be a number from 0 to 1."""
     number = at_least_zero(name, value)
     if number > 1:
-        msg = f"{name}={value!r}: expected a number from 0 to 1"
+        msg = f"{name} must be a number from 0 to 1; got {value!r}"
         raise ValueError(msg)
     return number
 
@@ -156,7 +156,7 @@ def at_least_zero(name: str, value: object) -> float:
     """Return an option that must be a number of at least 0."""
     number = isinstance(value, (int, float, np.integer, np.floating))
     if not number or isinstance(value, bool) or not 0 <= cast("float", value) < np.inf:
-        msg = f"{name}={value!r}: expected a number of at least 0"
+        msg = f"{name} must be a number >= 0; got {value!r}"
         raise ValueError(msg)
     return float(cast("float", value))
 
@@ -165,7 +165,7 @@ def whole(name: str, value: object, least: int) -> int:
     """Return an option that must be a whole number of at least `least`."""
     number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not number or cast("int", value) < least:
-        msg = f"{name}={value!r}: expected a whole number of at least {least}"
+        msg = f"{name} must be an integer >= {least}; got {value!r}"
         raise ValueError(msg)
     return int(cast("int", value))
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from pdex._output import check_output
-from pdex._resources import limit_of
-from pdex._validate import bytes_of
+from pdex._resources import parse_memory_limit
+from pdex._validate import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,13 +112,13 @@ class Memory(_Type):
         """Return the number of bytes."""
         if isinstance(value, int):
             return value
-        number = bytes_of(value)
+        number = parse_size(value)
         if number is None:
-            self.fail(f"{value!r} is no size: expected such as 800MB, 2GB or 1.5GiB", param, ctx)
+            self.fail(f"{value!r} is not a size. Use for example 800MB, 2GB or 1.5GiB", param, ctx)
         try:
-            return limit_of(number)
+            return parse_memory_limit(number)
         except ValueError:
-            self.fail(f"{value!r} is too little: expected at least 100MB", param, ctx)
+            self.fail(f"{value!r} is too little; expected at least 100MB", param, ctx)
 
 
 class _File(click.Path):
@@ -143,7 +143,7 @@ class Number(click.FloatRange):
         """Return the number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value!r} is no finite number", param, ctx)
+            self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
 
 
@@ -162,17 +162,17 @@ class Names(_Type):
                 self.fail(f"{value!r} has an empty name", param, ctx)
             return names
         if value == "@":
-            self.fail("'@' names no file: expected such as @names.txt, or @- for stdin", param, ctx)
+            self.fail("'@' names no file. Use for example @names.txt, or @- for stdin", param, ctx)
         where = "stdin" if value == "@-" else value[1:]
         try:
             with click.open_file(value[1:], encoding="utf-8-sig") as file:
                 names = [line.strip() for line in file]
         except UnicodeDecodeError as error:
-            msg = f"{where} is no text in UTF-8: expected one name a line"
+            msg = f"{where} is not UTF-8 text; expected one name per line"
             raise ValueError(msg) from error
         names = [name for name in names if name]
         if not names:
-            msg = f"{where} holds no name: expected one a line"
+            msg = f"{where} has no names; expected one per line"
             raise ValueError(msg)
         return names
 

@@ -18,9 +18,9 @@ from pdex.cli.base import (
     option,
     size,
 )
-from pdex.cli.question import (
+from pdex.cli.options import (
     DATA,
-    given_of,
+    arguments_of,
     options_of_data,
     options_of_tests,
     options_of_work,
@@ -120,7 +120,7 @@ def calibrate(path: Path, output: Path | None, **options: Any) -> None:
 
     Prints the fractions of small p-values with their limits, and a verdict.
     """
-    given = given_of(options)
+    given = arguments_of(options)
     if output is not None:
         check_result(output)
     found = pdex.calibrate(path, **given)

@@ -20,9 +20,9 @@ from pdex.cli.base import (
     option,
     size,
 )
-from pdex.cli.question import (
+from pdex.cli.options import (
     DATA,
-    given_of,
+    arguments_of,
     options_of_data,
     options_of_tests,
     options_of_work,
@@ -81,14 +81,14 @@ _RESULT = "The result"
     metavar="NAMES",
     panel=DATA,
     shell_complete=completion.label_lists,
-    help="These groups take no part, neither as targets nor in the rest.",
+    help="Groups that take no part, neither as targets nor in the rest.",
 )
 @option(
     "--min-cells",
     type=click.IntRange(min=1),
     metavar="N",
     panel=DATA,
-    help="Leave out targets of fewer cells; they still belong to the rest.",
+    help="Skip targets with fewer cells than this. Their cells still count in the rest.",
 )
 @options_of_data
 @options_of_tests
@@ -104,7 +104,7 @@ _RESULT = "The result"
     default="arithmetic",
     show_default=True,
     panel=_RESULT,
-    help="What means and fold changes are of.",
+    help="How group means are computed.",
 )
 @option(
     "--pseudocount",
@@ -142,7 +142,7 @@ _RESULT = "The result"
     "form",
     type=click.Choice(FORMATS),
     panel=_RESULT,
-    help="How rows are printed: a table on a terminal, else CSV, where not given.",
+    help="How rows are printed. By default a table on a terminal, CSV elsewhere.",
 )
 @options_of_work
 def de(path: Path, output: Path | None, head: int | None, form: str | None, **options: Any) -> None:
@@ -151,13 +151,13 @@ def de(path: Path, output: Path | None, head: int | None, form: str | None, **op
     Without --output the first hits are shown as a table on a terminal; all rows are written as CSV
     where stdout is a pipe or a file.
     """
-    given = given_of(options)
+    given = arguments_of(options)
     if output is None:
         table = pdex.de(path, **given)
         show(table.lazy(), table.height, head, form)
         return
     if form is not None and head is None:
-        msg = "--format is of rows that are printed: beside --output it needs --head"
+        msg = "--format applies to printed rows; with --output, give --head as well"
         raise click.UsageError(msg, click.get_current_context())
     check_result(output, streams=True)
     lazy = pdex.sink_de(path, given.pop("groupby"), output, **given)

@@ -21,7 +21,7 @@ _RADII = (11.0, 16.0, 24.0, 34.0, 46.0, 60.0, 78.0, 100.0)
 _ANGLES = np.arange(16) * (2 * np.pi / 16)
 
 
-def thin(x: Floats, y: Floats, most: int) -> npt.NDArray[np.intp]:
+def subsample(x: Floats, y: Floats, most: int) -> npt.NDArray[np.intp]:
     """Return the places of at most `most` points that cover what all of them cover.
 
     The drawing is cut into squares, and each keeps its uppermost point (that with the largest y):

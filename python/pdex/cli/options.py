@@ -57,18 +57,18 @@ _OF_WORK = (
         "--threads",
         type=click.IntRange(min=1),
         metavar="N",
-        help="How many threads work; all cores where not given. It changes no number.",
+        help="Number of threads (default: all cores). It never changes a number.",
     ),
     option(
         "--memory-limit",
         type=Memory(),
         metavar="SIZE",
-        help="Memory beyond the result, such as 800MB or 2GB; 1GB where not given.",
+        help="Memory beyond the result, such as 800MB or 2GB (default: 1GB).",
     ),
     option(
         "--progress/--no-progress",
         default=None,
-        help="Show a bar on stderr; on a terminal only where neither is given.",
+        help="Show a progress bar on stderr (default: on a terminal).",
     ),
 )
 
@@ -95,31 +95,31 @@ _OF_TESTS = (
         type=click.Choice(get_args(AnyMethod)),
         panel=_PANEL,
         help="How p-values are found: asymptotic, exact or auto; for anderson asymptotic or scipy. "
-        "Where not given: auto for ks, asymptotic for the others.",
+        "By default auto for ks, asymptotic for the others.",
     ),
     option(
         "--continuity/--no-continuity",
         default=None,
         panel=_PANEL,
-        help="wilcoxon: correct for continuity, or not. It does by default.",
+        help="wilcoxon: apply the continuity correction (default: on).",
     ),
     option(
         "--tie-correct/--no-tie-correct",
         default=None,
         panel=_PANEL,
-        help="wilcoxon: correct the variance for ties, or not. It does by default.",
+        help="wilcoxon: correct the variance for ties (default: on).",
     ),
     option(
         "--midrank/--no-midrank",
         default=None,
         panel=_PANEL,
-        help="anderson: the midrank version, which is the default, or the right-continuous one.",
+        help="anderson: use the midrank version (default: on), or the right-continuous one.",
     ),
     option(
         "--equal-var/--no-equal-var",
         default=None,
         panel=_PANEL,
-        help="ttest: Student's test, which is the default, or Welch's.",
+        help="ttest: Student's test (default: on), or Welch's.",
     ),
     option(
         "--overestim-var/--no-overestim-var",
@@ -146,7 +146,7 @@ options_of_tests: Callable[[Any], Any] = _all_of(_OF_TESTS)
 options_of_work: Callable[[Any], Any] = _all_of(_OF_WORK)
 
 
-def given_of(options: dict[str, Any]) -> dict[str, Any]:
+def arguments_of(options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments that were given; a UsageError for what does not go together.
 
     Names that were given in several options are one list.
@@ -162,10 +162,10 @@ def given_of(options: dict[str, Any]) -> dict[str, Any]:
     for name in own:
         if name not in DEFAULTS[test] and name != "alternative":
             valid = ", ".join(map(_flag, DEFAULTS[test]))
-            msg = f"{_flag(name)} is no option of --test {test}, which has {valid}"
+            msg = f"--test {test} has no option {_flag(name)}. Its options: {valid}"
             raise click.UsageError(msg, click.get_current_context())
     if own.get("overestim_var") and own.get("equal_var", True):
-        msg = "--overestim-var is a version of Welch's test: it needs --no-equal-var"
+        msg = "--overestim-var needs --no-equal-var: it is a version of Welch's test"
         raise click.UsageError(msg, click.get_current_context())
     try:
         full = options_of(test, own)

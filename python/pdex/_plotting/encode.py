@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from pdex._plotting import nulls, table
-from pdex._plotting.thin import thin
+from pdex._plotting import null_distribution, table
+from pdex._plotting.subsample import subsample
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,7 +37,7 @@ _TOP_COLUMNS = ("log2_fold_change", "target_mean", "reference_mean", "neg_log10_
 Arrays = dict[str, "list[npt.NDArray[Any]]"]
 
 
-def pack(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str, Any], bytes]:
+def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str, Any], bytes]:
     """Return what the page reads as JSON, and the deflated arrays."""
     genes = table.names_of(rows["feature"])
     text = pl.col("target", "feature").cast(pl.String)
@@ -118,11 +118,11 @@ def _points(
     # As many pixels as the page's drawing has, about.
     px, py = x * (800 / _STEPS), y * (450 / _STEPS)
     dull = np.flatnonzero(~hit)
-    dull = dull[thin(px[dull], py[dull], min(_DULL, share // 2))]
+    dull = dull[subsample(px[dull], py[dull], min(_DULL, share // 2))]
     hits = np.flatnonzero(hit)
     rest = hits[_TOP:]
     most = max(share - dull.size - _TOP, 1)
-    hits = np.concatenate([hits[:_TOP], rest[thin(px[rest], py[rest], most)]])
+    hits = np.concatenate([hits[:_TOP], rest[subsample(px[rest], py[rest], most)]])
     codes = drawable["gene"].to_numpy()
     for kept in (hits, dull):
         ordered = kept[np.argsort(codes[kept], kind="stable")]
@@ -171,18 +171,18 @@ def calibration(rows: pl.DataFrame) -> dict[str, Any]:
     if not known.size:
         msg = "calibration: the frame has no p-values: all of them are missing"
         raise ValueError(msg)
-    plot = nulls.quantiles(known)
+    plot = null_distribution.quantiles(known)
     top = float(max(plot.observed[np.isfinite(plot.observed)].max(initial=0.0), plot.upper.max()))
     return {
         "n": int(known.size),
         "missing": int(values.size - known.size),
-        "histogram": nulls.histogram(known, 20).tolist(),
+        "histogram": null_distribution.histogram(known, 20).tolist(),
         "expected": _short(plot.expected),
         "observed": _short(np.minimum(plot.observed, top)),
         "lower": _short(plot.lower),
         "upper": _short(plot.upper),
         "levels": list(LEVELS),
-        "shares": nulls.shares(known, LEVELS),
+        "shares": null_distribution.shares(known, LEVELS),
     }
 
 

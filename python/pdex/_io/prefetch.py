@@ -16,7 +16,7 @@ T = TypeVar("T")
 How = tuple[int, Callable[[int], object] | None]
 
 
-class ReadAhead:
+class Prefetch:
     """Runs an iterator one item ahead, on a thread of its own, and stops it when it is left.
 
     Parameters
@@ -31,7 +31,7 @@ class ReadAhead:
         self._stopped = threading.Event()
         self._pool = ThreadPoolExecutor(1)
 
-    def __enter__(self) -> ReadAhead:
+    def __enter__(self) -> Prefetch:
         return self
 
     def __exit__(self, *_: object) -> None:
