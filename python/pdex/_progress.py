@@ -63,5 +63,5 @@ class Progress:
 
 
 def _in_notebook() -> bool:
-    """Whether a kernel of Jupyter runs this, whose stderr is no terminal."""
+    """Whether a Jupyter kernel runs this; its stderr is not a terminal."""
     return hasattr(sys.modules.get("builtins"), "__IPYTHON__") and "ipykernel" in sys.modules

@@ -115,7 +115,7 @@ def _what(rest: bool) -> str:
 def _name_lonely(
     column: str, targets: Sequence[str], shared: npt.NDArray[np.bool_], rest: bool
 ) -> None:
-    """Warn of targets that share no stratum; ValueError where none does."""
+    """Warn about targets that share no stratum; raise ValueError if none shares one."""
     lonely = [target for target, is_shared in zip(targets, shared, strict=True) if not is_shared]
     if not lonely:
         return

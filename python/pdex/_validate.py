@@ -135,7 +135,7 @@ def flag(name: str, value: object) -> bool:
 
 
 def check_options(test: str, options: dict[str, Any]) -> None:
-    """Raise ValueError for a word that is not valid, TypeError for a flag that is no bool.
+    """Raise ValueError for an invalid word, TypeError for a flag that is not a bool.
 
     Flags of NumPy become Python's.
     """

@@ -9,7 +9,7 @@ import warnings
 
 from pdex.exceptions import PdexWarning
 
-#: Where frames lie that are no user's: this package, and what runs its context managers.
+#: Code that is not the user's: this package, and what runs its context managers.
 _OURS = (os.path.dirname(os.path.abspath(__file__)) + os.sep, os.path.abspath(contextlib.__file__))
 
 

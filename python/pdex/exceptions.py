@@ -8,15 +8,15 @@ __all__ = ["NotFoundError", "PdexWarning"]
 
 
 class NotFoundError(KeyError):
-    """There is no column, or no layer, of a name.
+    """A column or a layer that does not exist.
 
     A KeyError, so that ``except KeyError`` works; Python's own shows its text quoted and escaped.
 
     Examples
     --------
     >>> from pdex.exceptions import NotFoundError
-    >>> print(NotFoundError("'targt' is no column of obs: did you mean 'target'?"))
-    'targt' is no column of obs: did you mean 'target'?
+    >>> print(NotFoundError("obs has no column 'targt'. Did you mean 'target'?"))
+    obs has no column 'targt'. Did you mean 'target'?
     """
 
     def __str__(self) -> str:

@@ -439,7 +439,7 @@ def _found(columns: dict[str, Table], method: str, base: float | None) -> dict[s
 
 
 def _warn_of_counts(work: _Work) -> None:
-    """Warn where the values are no logarithms: fold changes are taken as of such."""
+    """Warn if the values are not logarithms, as which fold changes take them."""
     source = work.source
     kind = Values(*source.survey(work.resources.threads)).kind(source.log_base)
     if kind in ("counts", "normalised"):

@@ -208,7 +208,7 @@ def pdex(
 
 
 def _number(name: str, value: object) -> float:
-    """Return `value` as a float; TypeError where it is no number, ValueError where it is NaN."""
+    """Return `value` as a float; raise TypeError for another type, ValueError for NaN."""
     number = isinstance(value, (int, float, np.integer, np.floating))
     if not number or isinstance(value, bool):
         msg = f"{name}={value!r}: expected a number"

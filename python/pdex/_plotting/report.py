@@ -115,7 +115,7 @@ def _frame(frame: Any) -> Any:
 
 
 def _nulls(calibration: Any) -> Any:
-    """Return the frame of null comparisons; a column of that name is no method."""
+    """Return the frame of null comparisons; a column of that name is not a method."""
     rows = getattr(calibration, "judged_rows", None)
     return rows() if callable(rows) else _frame(calibration)
 

@@ -178,7 +178,7 @@ class Names(_Type):
 
 
 def check_result(path: Path, *, streams: bool = False) -> None:
-    """Raise UsageError for a kind of file that no result is, OSError where there is no place.
+    """Raise UsageError for an unknown kind of file, OSError for a folder that does not exist.
 
     `streams` says that rows go to stdout where no file is named.
     """
