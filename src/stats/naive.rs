@@ -3,7 +3,7 @@
 //! Nothing here is fast, and nothing here shares code with what it is compared to.
 
 // Lengths and ranks as f64, exact below 2^53.
-#![allow(clippy::cast_precision_loss)]
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 use super::ks::Distance;
 use super::runs::{OwnRun, SharedRuns};
@@ -83,6 +83,55 @@ pub fn relabellings(strata: &[(Vec<u8>, usize)], visit: &mut impl FnMut(&[(Vec<f
         }
     }
     go(strata, &mut Vec::new(), visit);
+}
+
+/// Every value of Σ a s, ascending, with its probability: strata of (cells, scores, target's cells),
+/// whose target's cells are any of all.
+#[must_use]
+pub fn linear_distribution(strata: &[(Vec<f64>, Vec<f64>, f64)]) -> Vec<(f64, f64)> {
+    fn choose(n: f64, k: f64) -> f64 {
+        let mut ways = 1.0;
+        for i in 1..=k as u32 {
+            ways *= (n - k + f64::from(i)) / f64::from(i);
+        }
+        ways
+    }
+    let mut all = vec![(0.0, 1.0)];
+    for (cells, scores, n_target) in strata {
+        // By how many cells are chosen so far: (sum, ways).
+        let mut chosen = vec![Vec::new(); *n_target as usize + 1];
+        chosen[0].push((0.0, 1.0));
+        for (&l, &s) in cells.iter().zip(scores) {
+            let mut next = vec![Vec::new(); chosen.len()];
+            for (m, states) in chosen.iter().enumerate() {
+                for a in 0..=(l as usize).min(chosen.len() - 1 - m) {
+                    let ways = choose(l, a as f64);
+                    let add = |&(t, p): &(f64, f64)| (t + a as f64 * s, p * ways);
+                    next[m + a].extend(states.iter().map(add));
+                }
+            }
+            chosen = next.into_iter().map(merged).collect();
+        }
+        let total = choose(cells.iter().sum(), *n_target);
+        let own = chosen.pop().unwrap_or_default();
+        let pairs =
+            all.iter().flat_map(|&(t, p)| own.iter().map(move |&(u, q)| (t + u, p * (q / total))));
+        all = merged(pairs.collect());
+    }
+    all
+}
+
+/// Sums ascending, equal ones as one.
+fn merged(mut states: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    states.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut out: Vec<(f64, f64)> = Vec::with_capacity(states.len());
+    for (t, p) in states {
+        match out.last_mut() {
+            Some(last) if t - last.0 < 1e-9 => last.1 += p,
+            _ => out.push((t, p)),
+        }
+    }
+    out
 }
 
 /// How many of `x` and of `y` have each distinct value, ascending; -0.0 equals 0.0.

@@ -1,6 +1,7 @@
 //! One gene's table of group x count, for small counts.
 
-use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, Sums, rank_bins};
+use super::bin::Sums;
+use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, rank_bins};
 use super::sample::Sample;
 use crate::cast::{cells, place, real_length};
 use crate::engine::request::{GeneRequest, Scale};

@@ -14,9 +14,9 @@
 //!
 //! Cost: one pass over the entries; O(bins) a comparison.
 
-use super::bin::Bin;
+use super::bin::{Bin, Sums};
 use super::group_rows::GroupRows;
-use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, Sums, rank_bins};
+use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, rank_bins};
 use super::overflow::{Overflow, ties};
 use crate::cast::{cells as narrow_cells, place, real_length, wide};
 use crate::engine::design::Reference;

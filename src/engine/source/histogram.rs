@@ -18,7 +18,7 @@
 //!
 //! Cost: O(bins), without a branch; pairs that overflow values enter are merged value by value.
 
-use super::bin::Bin;
+use super::bin::{Bin, Sums};
 use super::overflow::{Ascending, KeyedRuns, OverflowEntry};
 use crate::cast::{cells as narrow_cells, real, whole, wide};
 use crate::engine::pair::Pair;
@@ -100,34 +100,6 @@ fn exact_growth<T: Bin>(bins: &[T], own: &[u32], zeros: u64) -> u128 {
     let terms = bins.iter().zip(own).skip(1);
     let beyond = terms.map(|(c, &r)| tie_growth(u64::from(c.get()), u64::from(r))).sum::<u128>();
     beyond + tie_growth(zeros, u64::from(own[0]))
-}
-
-/// Σ c, Σ v c and Σ v² c over all bins but the first: with v below 2^14 and at most 2^30 cells all
-/// are below 2^58.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
-    pub cells: u64,
-    pub values: u64,
-    /// 0 unless asked for.
-    pub squares: u64,
-}
-
-impl Sums {
-    /// The sums of a histogram.
-    #[inline]
-    #[must_use]
-    pub fn of<T: Bin, const SQUARES: bool>(bins: &[T]) -> Self {
-        let mut sums = Self::default();
-        for (v, bin) in (0u32..).zip(bins).skip(1) {
-            let c = u64::from(bin.get());
-            sums.cells += c;
-            sums.values += u64::from(v) * c;
-            if SQUARES {
-                sums.squares += u64::from(v * v) * c;
-            }
-        }
-        sums
-    }
 }
 
 /// One gene's bins of the reference, or (`pooled`) of all groups: what every target is compared with.

@@ -3,8 +3,7 @@
 //!
 //! Overflow values are few: a strip with many of them goes gene by gene instead.
 
-use super::bin::Bin;
-use super::histogram::Sums;
+use super::bin::{Bin, Sums};
 use crate::cast::{cells, narrow, place, wide};
 use crate::matrix::Value;
 use crate::stats::runs::{OwnRun, SharedRuns};

@@ -24,12 +24,19 @@
 //! | p underflows | 0 | finite, as long as `ln_p` is |
 //! | `ln_p` = -inf | 0 | inf |
 //!
+//! Beside them [`ln_factorial`].
+//!
 //! IMPORTS std, `crate::cast`.
 
 pub mod anderson_darling;
 pub mod elementary;
+#[cfg(any(test, feature = "testing"))]
+mod factorial;
 pub mod normal;
 pub mod student_t;
+
+#[cfg(any(test, feature = "testing"))]
+pub use factorial::ln_factorial;
 
 use std::f64::consts::{LN_2, LOG10_E};
 
