@@ -553,3 +553,20 @@ def test_a_guide_of_its_own_stratum_is_not_judged(batches):
 def test_wrong_strata(batches, options, error, text):
     with pytest.raises(error, match=text):
         run(batches, **options)
+
+
+def test_two_are_equal_where_all_of_them_is(data):
+    one, same, other = run(data, seed=1), run(data, seed=1), run(data, seed=2)
+    assert one == same
+    assert one != other
+    assert one != one.verdict
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
+
+
+def test_notebooks_show_the_verdict_and_the_fractions(data):
+    found = run(data)
+    page = found._repr_html_()
+    assert f"<b>Calibration: {found.verdict}</b>" in page
+    assert "p &lt;= 0.05: " in page
+    assert "<table" in page

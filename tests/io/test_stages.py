@@ -1,7 +1,9 @@
 """The log names each stage of a call, with its wall and CPU seconds."""
 
+import io
 import logging
 import re
+import sys
 
 import pdex
 
@@ -25,3 +27,19 @@ def test_one_thread_and_two_give_one_table():
     screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=30, n_targets=3, n_effects=5)
     one, two = (pdex.de(screen, "target", threads=threads, fdr="all") for threads in (1, 2))
     assert one.equals(two)
+
+
+def test_the_bar_shows_in_a_notebook(monkeypatch):
+    """There stderr is no terminal, and IPython says that it runs."""
+    import builtins
+    import types
+
+    from pdex._progress import Progress
+
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert not Progress(10, None)._show
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    assert not Progress(10, None)._show
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    assert Progress(10, None)._show
+    assert not Progress(10, False)._show
