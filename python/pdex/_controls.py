@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from pdex._engine import Comparison, Finish, feed, job_of
-from pdex._io.source import SKIP, some
+from pdex._io.source import SKIP
+from pdex._text import listed
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def guides_of(
         )
         raise ValueError(msg)
     if small.size:
-        shown = some([guides.labels[i] for i in small])
+        shown = listed([guides.labels[i] for i in small])
         warn(f"left out {small.size} control guides with fewer than {min_cells} cells: {shown}")
     # One entry more than labels: places of -1 read the last.
     table = np.zeros(len(guides.labels) + 1, dtype=np.uint32)

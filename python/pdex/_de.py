@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from pdex._io.source import Data, Groups
+    from pdex._scale import Scale
 
 
 @suggesting
@@ -416,12 +417,12 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
         )
         bar = Progress(len(selected), progress)
         try:
-            yield _Job(work, targets, bar, _described(work, groupby, asked))
+            yield _Job(work, targets, bar, _described(work, groupby, asked, scale))
         finally:
             bar.close()
 
 
-def _described(work: Work, groupby: str, asked: _Asked) -> Description:
+def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Description:
     """Return what the result of some work says of itself."""
     source, comparison, question = work.source, work.comparison, work.question
     reference: object = asked.reference
@@ -433,8 +434,8 @@ def _described(work: Work, groupby: str, asked: _Asked) -> Description:
         reference=as_names("reference", reference) if several else str(reference),
         source=source.path or "AnnData in memory",
         matrix=source.matrix_name,
-        is_log1p=question.scale in ("mean_of_expm1", "expm1_of_mean"),
-        log_base=question.log_base,
+        is_log1p=scale.is_log1p,
+        log_base=scale.log_base,
         mean=asked.mean,
         pseudocount=work.finish.pseudocount,
         fdr=asked.fdr,

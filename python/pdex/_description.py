@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from pdex import _pdex
+from pdex._text import listed
 
 if TYPE_CHECKING:
     Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -87,7 +88,7 @@ class Description:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return it as lines for people: a heading and a text each."""
-        options = ", ".join(f"{name}={_shown(value)}" for name, value in self.options.items())
+        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
         labels = [self.reference] if isinstance(self.reference, str) else self.reference
         compared = f"obs[{self.groupby!r}] against {_listed(labels)}"
         if self.strata is not None:
@@ -111,13 +112,8 @@ class Description:
         ]
 
 
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
 def _listed(labels: list[str]) -> str:
-    more = f" and {len(labels) - 3} more" if len(labels) > 4 else ""
-    return ", ".join(map(repr, labels[: 3 if more else 4])) + more
+    return listed(labels, 3 if len(labels) > 4 else 4)
 
 
 def remember(frame: Frame, description: Description) -> Frame:

@@ -17,9 +17,10 @@ import numpy as np
 from pdex import _pdex
 from pdex._io import h5ad, memory
 from pdex._io.h5ad import error_context
-from pdex._io.source import check_data, path_of, read_groups
+from pdex._io.source import check_data, log_base_of, path_of, read_groups
 from pdex._resources import n_threads
 from pdex._scale import Values
+from pdex._text import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,9 +150,8 @@ def info(data: Data) -> Info:
         with error_context(path):
             file = h5ad.open_file(path)
             try:
-                h5ad.check_kind(file)
-                obs, var = (_frame(file, name) for name in ("obs", "var"))
-                base = h5ad.noted_log1p(file).get("log1p", {}).get("base")
+                obs, var = _frames(file)
+                base = log_base_of(h5ad.noted_log1p(file))
                 found = [(name, file[place]) for name, place in _places(file) if place in file]
                 matrices = [_matrix(name, _of_node(node), base) for name, node in found]
             finally:
@@ -160,7 +160,7 @@ def info(data: Data) -> Info:
     check_data(data)
     arrays = [("X", data.X), *((f"layer {name}", x) for name, x in data.layers.items())]
     arrays += [] if data.raw is None else [("raw", data.raw.X)]
-    base = (data.uns.get("log1p") or {}).get("base")
+    base = log_base_of(data.uns)
     matrices = [_matrix(name, _of_array(x), base) for name, x in arrays if x is not None]
     return _about(data.obs, data.var, matrices, None, None)
 
@@ -198,19 +198,18 @@ def _about(
     )
 
 
-def _frame(file: Any, name: str) -> pd.DataFrame:
-    """Return a frame of the file, also of one that anndata before 0.7 wrote."""
+def _frames(file: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return obs and var of the file, also of one that anndata before 0.7 wrote."""
     import anndata as ad
 
     if not h5ad.is_legacy(file):
-        return h5ad.read_frame(file, name)
+        return h5ad.read_frame(file, "obs"), h5ad.read_frame(file, "var")
     h5ad.check_legacy(file)
     old = ad.read_h5ad(file.filename, backed="r")
     try:
-        frame: pd.DataFrame = old.obs if name == "obs" else old.var
+        return old.obs, old.var
     finally:
         old.file.close()
-    return frame
 
 
 def _places(file: Any) -> list[tuple[str, str]]:
@@ -278,7 +277,7 @@ def _filters(dataset: Any) -> list[str]:
 def _values(data: Any, name: str, log_base: float | None, *, zeros: bool) -> Facts | None:
     """Return what the first values look like; None where they are none or no real numbers.
 
-    `zeros` says that there are more, which are not stored.
+    `zeros` is True if the matrix also has zeros that are not stored.
     """
     if not data.size or data.dtype.kind not in "biuf" or data.dtype.itemsize > 8:
         return None
@@ -398,9 +397,7 @@ def _sentences(targets: Facts) -> list[str]:
         line += " groups, none of which looks like controls."
     else:
         labels = [reference] if isinstance(reference, str) else reference
-        more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
-        shown = ", ".join(map(repr, labels[:2])) + more
-        line += f", and {targets['reference_cells']:,} control cells ({shown})."
+        line += f", and {targets['reference_cells']:,} control cells ({listed(labels, 2)})."
     if targets["least"] == targets["most"]:
         cells = f"Each target has {targets['least']:,} cells"
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 import time
 from typing import Any
@@ -64,4 +65,4 @@ class Progress:
 
 def _in_notebook() -> bool:
     """Whether a Jupyter kernel runs this; its stderr is not a terminal."""
-    return hasattr(sys.modules.get("builtins"), "__IPYTHON__") and "ipykernel" in sys.modules
+    return hasattr(builtins, "__IPYTHON__") and "ipykernel" in sys.modules

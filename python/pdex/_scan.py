@@ -129,10 +129,11 @@ def scan_anndata(
         if within is not None:
             column = pl.Series("stratum", within.labels, dtype=pl.Enum(within.labels))
             labels["stratum"], schema["stratum"] = column, column.dtype
+        # A file that was opened here is opened anew whenever the frame is collected.
+        path = None if source.file is None else source.path
         blocks = _Blocks(
-            # A file is opened anew whenever the frame is collected.
-            data if source.path is None or source.file is None else source.path,
-            None if source.file is not None else source,
+            data if path is None else path,
+            source if path is None else None,
             (layer, use_raw),
             codes,
             n_strata,
@@ -140,7 +141,7 @@ def scan_anndata(
             schema,
             selected,
             zeros == "rows",
-            None if source.file is None else _version(source.path),
+            None if path is None else _version(path),
         )
     scan = register_io_source(blocks, schema=schema, validate_schema=False, is_pure=True)
     return scan.set_sorted("gene")

@@ -16,7 +16,7 @@ import numpy as np
 from pdex import _pdex
 from pdex._engine import Comparison, Finish, Question, job_of, run
 from pdex._io.source import SKIP, Source, open_source, read_groups
-from pdex._resources import Resources, n_threads
+from pdex._resources import Resources, resources_of
 from pdex._scale import Values
 from pdex._validate import as_names, check_choice, flag, options_of
 from pdex._warn import warn
@@ -213,7 +213,7 @@ def rank_genes_groups(
     labels = _categorical(adata, groupby)
     comparison = _compare(found_groups, labels, groups, reference)
     _check_sizes(comparison, method)
-    work = _Work(source, genes, comparison, Resources(n_threads(None)))
+    work = _Work(source, genes, comparison, resources_of(None))
     _warn_of_counts(work)
     columns = work.run(method, tie_correct)
     found = _found(columns, method, source.log_base)

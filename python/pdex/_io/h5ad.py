@@ -78,10 +78,10 @@ def open_file(path: str) -> Any:
     # Python's own errors name the path and are FileNotFoundError, PermissionError, ...
     with open(path, "rb"):
         pass
-    if path.endswith(".gz") and not h5py.is_hdf5(path):
-        msg = f"{path!r} is compressed as a whole; decompress it first, with gunzip"
-        raise ValueError(msg)
     if not h5py.is_hdf5(path):
+        if path.endswith(".gz"):
+            msg = f"{path!r} is compressed as a whole; decompress it first, with gunzip"
+            raise ValueError(msg)
         msg = (
             f"{path!r} is not an HDF5 file, or it is damaged. Expected an .h5ad file; load other "
             "files first, for example with anndata.io"
@@ -90,7 +90,8 @@ def open_file(path: str) -> Any:
     file = h5py.File(path, "r")
     try:
         check_heaps(file)
-    except OSError:
+        _check_kind(file)
+    except (OSError, ValueError):
         file.close()
         raise
     return file
@@ -177,7 +178,7 @@ def check_legacy(file: Any) -> None:
             check_claims(file["raw"][name])
 
 
-def check_kind(file: Any) -> None:
+def _check_kind(file: Any) -> None:
     """Raise ValueError for a MuData file, which holds several AnnData."""
     if "mod" in file and not ("X" in file and "obs" in file):
         found = members(file, "mod")

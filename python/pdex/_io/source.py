@@ -14,6 +14,7 @@ from pdex import _pdex
 from pdex._io import backed, h5ad, memory
 from pdex._io.h5ad import error_context
 from pdex._stages import stage
+from pdex._text import listed
 from pdex._validate import as_names, did_you_mean, flag
 from pdex._warn import warn
 from pdex.exceptions import NotFoundError
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
 
 #: The code of a cell that takes no part.
 SKIP = np.uint32(2**32 - 1)
-
-
-def some(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(str(name)) for name in names[:most]) + more
 
 
 @dataclass
@@ -100,13 +96,7 @@ class Source:
     @property
     def log_base(self) -> float | None:
         """The base of the logarithm that scanpy notes in uns; None where it is e, or not noted."""
-        noted = self.adata.uns.get("log1p")
-        base = noted.get("base") if isinstance(noted, Mapping) else None
-        try:
-            number = float(base)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            return None
-        return number if math.isfinite(number) and number > 1 else None
+        return log_base_of(self.adata.uns)
 
     def pieces(
         self,
@@ -140,8 +130,8 @@ class Source:
         unknown = sorted(wanted.difference(self.var_names))
         if unknown:
             msg = (
-                f"{self.names} has no gene {some(unknown)}. "
-                f"Its {len(self.var_names)} names: {some(self.var_names, 5)}"
+                f"{self.names} has no gene {listed(unknown)}. "
+                f"Its {len(self.var_names)} names: {listed(self.var_names, 5)}"
             )
             raise ValueError(msg)
         places = [i for i, name in enumerate(self.var_names) if name in wanted]
@@ -168,7 +158,6 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
         with error_context(path):
             file = h5ad.open_file(path)
             try:
-                h5ad.check_kind(file)
                 source = _of_file(file, path, layer, use_raw)
                 _check_shape(source)
             except BaseException:
@@ -180,6 +169,17 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
     source = _of_adata(data, layer, use_raw)
     _check_shape(source)
     return source
+
+
+def log_base_of(uns: Mapping[str, Any]) -> float | None:
+    """Return the base of the logarithm that uns notes; None where it is e, or not noted."""
+    noted = uns.get("log1p")
+    base = noted.get("base") if isinstance(noted, Mapping) else None
+    try:
+        number = float(base)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 1 else None
 
 
 def path_of(data: str | os.PathLike[str]) -> str:
@@ -201,7 +201,7 @@ def check_data(data: object) -> None:
     modalities = getattr(data, "mod", None)
     if isinstance(modalities, Mapping) and modalities:
         names = [str(name) for name in modalities]
-        hint = f"; it has {some(names)}: give one of them, such as data[{names[0]!r}]"
+        hint = f"; it has {listed(names)}: give one of them, such as data[{names[0]!r}]"
     msg = f"data is a {what}: expected an AnnData object or a path to .h5ad{hint}"
     raise TypeError(msg)
 
@@ -271,14 +271,14 @@ def _without_x(what: str, layers: list[str]) -> ValueError:
     """Return the error for data that have no X."""
     if not layers:
         return ValueError(f"this {what} has neither X nor a layer, so there is nothing to test")
-    return ValueError(f"this {what} has no X: choose a layer, one of {some(layers)}")
+    return ValueError(f"this {what} has no X: choose a layer, one of {listed(layers)}")
 
 
 def _check_layer(layer: object, layers: list[str]) -> None:
     """Raise KeyError unless there is such a layer."""
     if layer not in layers:
         meant = did_you_mean(layer, layers)
-        msg = f"there is no layer {layer!r}{meant or '.'} Layers: {some(layers) or 'none'}"
+        msg = f"there is no layer {layer!r}{meant or '.'} Layers: {listed(layers) or 'none'}"
         raise NotFoundError(msg)
 
 
@@ -317,7 +317,7 @@ class Groups:
             order = _pdex.by_resemblance(str(label), self.labels)
             msg = (
                 f"{what} {str(label)!r} is not a group of obs[{self.column!r}]. "
-                f"Groups: {some([self.labels[i] for i in order])}"
+                f"Groups: {listed([self.labels[i] for i in order])}"
             )
             raise ValueError(msg)
         return place
@@ -360,8 +360,8 @@ class Groups:
             wanted = {self.require(label, "group") for label in as_names("groups", groups)}
         wanted.difference_update(background, left_out)
         if not wanted:
-            besides = some([self.labels[i] for i in background]) if background else "'rest'"
-            without = f" without {some([self.labels[i] for i in sorted(left_out)])}"
+            besides = listed([self.labels[i] for i in background]) if background else "'rest'"
+            without = f" without {listed([self.labels[i] for i in sorted(left_out)])}"
             msg = f"obs[{self.column!r}] has no group to test other than {besides}"
             raise ValueError(msg + without * bool(left_out))
         if rest and len(self.labels) - len(left_out) < 2:
@@ -408,7 +408,7 @@ class Groups:
                 f"the largest, {self.labels[largest]!r}, has {sizes[largest]}"
             )
             raise ValueError(msg)
-        names = some([self.labels[place] for place in small])
+        names = listed([self.labels[place] for place in small])
         warn(
             f"left out {len(small)} groups of obs[{self.column!r}] with fewer than {min_cells} "
             f"cells: {names}"
@@ -449,7 +449,7 @@ def read_groups(adata: Any, groupby: str) -> Groups:
     if not isinstance(groupby, str) or groupby not in adata.obs:
         columns = [str(column) for column in adata.obs.columns]
         meant = did_you_mean(groupby, columns)
-        msg = f"obs has no column {groupby!r}{meant or '.'} Columns: {some(columns) or 'none'}"
+        msg = f"obs has no column {groupby!r}{meant or '.'} Columns: {listed(columns) or 'none'}"
         raise NotFoundError(msg)
     column = adata.obs[groupby]
     if isinstance(column.dtype, pd.CategoricalDtype):
