@@ -1,7 +1,7 @@
 //! What every source offers of a pair of samples, and every test consumes.
 
 use crate::stats::moments::Moments;
-use crate::stats::runs::PairRuns;
+use crate::stats::runs::{FewRuns, PairRuns};
 use crate::stats::wilcoxon::RankSum;
 
 /// The views of a target and what it is compared with, in one gene.  Each is exact, whatever the source.
@@ -16,10 +16,9 @@ pub trait Pair {
     /// The runs of equal values, ascending; made on demand.
     fn runs(&mut self) -> PairRuns<'_>;
 
-    /// Of a pair against the rest, the same runs one after the other: cells of the target and of the
-    /// other sample.  `None` where there may be more than `most`, or the source has no shorter way to
-    /// them.
-    fn few_runs(&mut self, most: usize) -> Option<impl Iterator<Item = (u64, u64)>>;
+    /// Writes the same runs into `runs`; false if they may not fit, or if the source finds them no
+    /// faster than [`Pair::runs`] does.
+    fn few_runs(&mut self, runs: &mut FewRuns) -> bool;
 
     /// Mean and spread of both samples.
     fn moments(&mut self) -> (Moments, Moments);

@@ -15,7 +15,7 @@ use super::pair::Pair;
 use crate::error::{ErrorKind, Result};
 use crate::stats::anderson::{self, AndersonSum};
 use crate::stats::exact::{self, NullTables};
-use crate::stats::runs::SharedRuns;
+use crate::stats::runs::{FewRuns, SharedRuns};
 use crate::stats::special::Tail;
 use crate::stats::special::normal::two_sided_all;
 use crate::stats::wilcoxon::{Method, Wilcoxon};
@@ -50,6 +50,7 @@ pub struct Prepared {
 pub struct Scratch {
     anderson: anderson::Scratch,
     ks: ks::Scratch,
+    few: FewRuns,
 }
 
 impl Test {
@@ -219,11 +220,8 @@ fn anderson_sum<P: Pair>(
     midrank: bool,
     (prepared, scratch): (&Prepared, &mut Scratch),
 ) -> AndersonSum {
-    let (n_target, n_reference) = pair.sizes();
-    if let Some(runs) = pair.few_runs(anderson::FEW) {
-        let mut sum = AndersonSum::new(n_target, n_reference, midrank);
-        runs.for_each(|(target, other)| sum.push(target, other));
-        return sum;
+    if pair.few_runs(&mut scratch.few) {
+        return anderson::few_sum(&scratch.few, pair.sizes(), midrank);
     }
     anderson::sum(&pair.runs(), &prepared.anderson, &mut scratch.anderson, midrank)
 }

@@ -84,6 +84,47 @@ impl SharedRuns {
     }
 }
 
+/// The runs of a pair that has at most [`FewRuns::MOST`], ascending; some may have no cells.
+#[derive(Debug, Clone)]
+pub struct FewRuns {
+    len: usize,
+    target: [u32; Self::MOST],
+    both: [u32; Self::MOST],
+}
+
+impl Default for FewRuns {
+    fn default() -> Self {
+        Self { len: 0, target: [0; Self::MOST], both: [0; Self::MOST] }
+    }
+}
+
+impl FewRuns {
+    /// The largest number of runs.
+    pub const MOST: usize = 64;
+
+    /// Removes all runs.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Adds the run of the next larger value: cells of the target and of both samples.
+    #[inline]
+    pub fn push(&mut self, target: u32, both: u32) {
+        debug_assert!(target <= both && self.len < Self::MOST);
+        let at = self.len % Self::MOST;
+        (self.target[at], self.both[at]) = (target, both);
+        self.len = at + 1;
+    }
+
+    /// Cells of the target and of both samples in each run.
+    #[inline]
+    #[must_use]
+    pub fn get(&self) -> (&[u32], &[u32]) {
+        (&self.target[..self.len], &self.both[..self.len])
+    }
+}
+
 /// The target's cells of one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OwnRun {

@@ -27,7 +27,7 @@ use crate::engine::test::Prepared;
 use crate::matrix::Value;
 use crate::stats::double_double::DoubleDouble;
 use crate::stats::moments::{GroupMoments, Moments, PowerSums};
-use crate::stats::runs::{OwnRun, PairRuns};
+use crate::stats::runs::{FewRuns, OwnRun, PairRuns};
 use crate::stats::wilcoxon::{RankSum, RankSumState, tie_growth, tie_term};
 use multiversion::multiversion;
 use std::iter;
@@ -317,14 +317,19 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
     }
 
     #[inline]
-    fn few_runs(&mut self, most: usize) -> Option<impl Iterator<Item = (u64, u64)>> {
+    fn few_runs(&mut self, runs: &mut FewRuns) -> bool {
         let Shared { bins: shared, pooled, gene, .. } = self.shared;
         let binned = self.overflow.is_empty() && gene.overflow.is_empty();
-        (pooled && binned && self.bins.len() <= most).then(|| {
-            let zeros = self.sizes.0 - self.binned().0;
-            let own = iter::once(zeros).chain(self.bins.iter().skip(1).map(|c| c.get().into()));
-            own.zip(shared).map(|(own, &shared)| (own, u64::from(shared) - own))
-        })
+        if !binned || shared.len() > FewRuns::MOST {
+            return false;
+        }
+        let zeros = narrow_cells(self.sizes.0 - self.binned().0);
+        runs.clear();
+        let own = iter::once(zeros).chain(self.bins.iter().skip(1).map(|c| c.get()));
+        own.zip(shared).for_each(|(own, &shared)| {
+            runs.push(own, if pooled { shared } else { own + shared });
+        });
+        true
     }
 
     fn moments(&mut self) -> (Moments, Moments) {

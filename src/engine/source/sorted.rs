@@ -29,10 +29,10 @@ use crate::engine::test::Needs;
 use crate::matrix::{Entry, Value};
 use crate::stats::moments::{GroupMoments, Moments};
 use crate::stats::radix::{Scratch, sort_entries};
-use crate::stats::runs::{PairRuns, SharedRuns};
+use crate::stats::runs::{FewRuns, PairRuns, SharedRuns};
 use crate::stats::wilcoxon::{RankSum, tie_growth, tie_term};
 use multiversion::multiversion;
-use std::{iter, mem};
+use std::mem;
 
 /// 2 U1 and the ties of every group of one gene.
 #[derive(Debug, Default)]
@@ -355,8 +355,8 @@ impl Pair for SortedPair<'_> {
         self.request.pair(self.t)
     }
 
-    fn few_runs(&mut self, _most: usize) -> Option<impl Iterator<Item = (u64, u64)>> {
-        None::<iter::Empty<_>>
+    fn few_runs(&mut self, _: &mut FewRuns) -> bool {
+        false
     }
 
     fn runs(&mut self) -> PairRuns<'_> {

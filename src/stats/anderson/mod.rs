@@ -36,7 +36,7 @@
 
 mod runs;
 
-pub use runs::{FEW, Scratch, Shared, sum};
+pub use runs::{Scratch, Shared, few_sum, sum};
 
 use super::special::{Tail, anderson_darling};
 use super::unknown;

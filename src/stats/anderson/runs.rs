@@ -26,11 +26,11 @@ use super::{AndersonSum, spread};
 use crate::cast::{real, wide};
 use crate::stats::MAX_CELLS;
 use crate::stats::double_double::DoubleDouble;
-use crate::stats::runs::{PairRuns, SharedRuns};
+use crate::stats::runs::{FewRuns, PairRuns, SharedRuns};
 use multiversion::multiversion;
 
 /// Up to this number of shared runs all are added run by run: the same bits as [`AndersonSum::push`].
-pub const FEW: usize = 64;
+const FEW: usize = FewRuns::MOST;
 /// Shorter stretches of runs without target cells are added run by run.
 const STRETCH: usize = 6;
 /// Up to this number of cells every whole number in a term is exact in f64.
@@ -193,6 +193,55 @@ pub fn sum(pair: &PairRuns, shared: &Shared, scratch: &mut Scratch, midrank: boo
     sum
 }
 
+/// The sum of a pair of few runs, with the bits of [`AndersonSum::push`]; `sizes` are those of the target
+/// and of the other sample.
+#[must_use]
+pub fn few_sum(runs: &FewRuns, sizes: (u64, u64), midrank: bool) -> AndersonSum {
+    let mut sum = AndersonSum::new(sizes.0, sizes.1, midrank);
+    let (target, both) = runs.get();
+    if sum.n() > EXACT_IN_F64 {
+        let runs = target.iter().zip(both);
+        runs.for_each(|(&own, &all)| sum.push(u64::from(own), u64::from(all - own)));
+        return sum;
+    }
+    let (present, total) = few_terms(target, both, (real(sum.n()), real(sum.n_target())), midrank);
+    sum.add_terms(present, total);
+    sum
+}
+
+/// The number of runs with cells, and the sum of their terms.
+#[multiversion(targets = "simd")]
+fn few_terms(target: &[u32], both: &[u32], (n, n1): (f64, f64), midrank: bool) -> (u64, f64) {
+    let mut twice = [(0.0, 0.0); FEW];
+    let (mut below, mut all_below, mut present) = (0, 0, 0);
+    for (out, (&own, &all)) in twice.iter_mut().zip(target.iter().zip(both)) {
+        // With midranks the run's own cells count half.  At most 2^26 cells: doubled, they fit.
+        let before = (2 * below, 2 * all_below);
+        (below, all_below) = (below + own, all_below + all);
+        let (m, b) =
+            if midrank { (before.0 + own, before.1 + all) } else { (2 * below, 2 * all_below) };
+        *out = (f64::from(m), f64::from(b));
+        present += u64::from(all > 0);
+    }
+    let half = if midrank { n } else { 0.0 };
+    let mut terms = [0.0; FEW];
+    for ((out, &(twice_m, twice_b)), &all) in terms.iter_mut().zip(&twice).zip(both) {
+        *out = one_term((f64::from(all), twice_m, twice_b), (n, n1, half));
+    }
+    (present, terms[..both.len()].iter().fold(0.0, |sum, term| sum + term))
+}
+
+/// l (2 N M - 2 n1 B)² / (4 B (N - B) - N l) of a run, from l, 2 M and 2 B; `half` is N, or 0 for the
+/// right-continuous version, which has no such term.
+#[inline]
+fn one_term((run, twice_m, twice_b): (f64, f64, f64), (n, n1, half): (f64, f64, f64)) -> f64 {
+    let spread = twice_b * (2.0 * n - twice_b) - half * run;
+    let distance = n * twice_m - n1 * twice_b;
+    let term = run * (distance * distance / spread);
+    // 0 / 0 in the last run of the right-continuous version, and in runs without cells at both ends.
+    if spread > 0.0 { term } else { 0.0 }
+}
+
 fn against_reference(
     pair: &PairRuns,
     shared: &Shared,
@@ -288,19 +337,13 @@ struct Runs<'a> {
     own: &'a [f64],
 }
 
-/// l (2 N M - 2 n1 B)² / (4 B (N - B) - N l) of a reference's runs; `half` is N, or 0 for the
-/// right-continuous version, which has no such term.
+/// [`one_term`] of each of a reference's runs.
 #[multiversion(targets = "simd")]
 fn all_terms(runs: &Runs, twice_m: &[f64], (n, n1, half): (f64, f64, f64), out: &mut [f64]) {
     let cells = runs.cells.iter().zip(runs.own);
     let places = runs.twice_b.iter().zip(twice_m);
     for ((out, (cells, own)), (twice_b, twice_m)) in out.iter_mut().zip(cells).zip(places) {
-        let (twice_b, run) = (twice_b + twice_m, cells + own);
-        let spread = twice_b * (2.0 * n - twice_b) - half * run;
-        let distance = n * twice_m - n1 * twice_b;
-        let term = run * (distance * distance / spread);
-        // 0 / 0 in the last run of the right-continuous version.
-        *out = if spread > 0.0 { term } else { 0.0 };
+        *out = one_term((cells + own, *twice_m, twice_b + twice_m), (n, n1, half));
     }
 }
 
@@ -358,6 +401,19 @@ mod tests {
                 let (slow, fast) = (pushed(runs, midrank), fast(runs, pooled, midrank, &mut scratch));
                 let (got, want) = (fast.a_squared(), slow.a_squared());
                 let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
+                if runs.len() <= FEW {
+                    let (mut few, empty) = (FewRuns::default(), FewRuns::MOST - runs.len());
+                    for (i, &(target, other)) in runs.iter().enumerate() {
+                        // A run without cells changes nothing.
+                        if i < empty {
+                            few.push(0, 0);
+                        }
+                        few.push(target as u32, (target + other) as u32);
+                    }
+                    let few = few_sum(&few, naive::sizes(runs), midrank);
+                    prop_assert_eq!(few.sum.to_bits(), slow.sum.to_bits());
+                    prop_assert_eq!(few.runs, slow.runs);
+                }
                 // Against the rest: measured 2e-14; allow 1e-12.
                 let near = pooled && runs.len() > FEW && (got / want - 1.0).abs() < 1e-12;
                 prop_assert!(same || near, "{got} {want}");
