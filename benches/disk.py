@@ -77,10 +77,10 @@ def bounded(bench: Bench) -> Iterator[Any]:
     shape = LARGE_TINY if bench.tiny else LARGE
     path = shape.path(bench.folder)
     size = Path(path).stat().st_size
-    yield from header("file", "in a cgroup of", "against", "time", "largest resident")
+    yield from header("file", "memory limit", "against", "time", "peak resident")
     for against in ("reference", "rest"):
         job = bench.job("base", "counts", against, "wilcoxon", mode="bounded", path=str(path))
         (line,) = once({**job, "limit": 10**9})
-        limit = "1.0 GB" if line["limited"] else "no cgroup to be had"
+        limit = "1.0 GB" if line["limited"] else "none (no cgroup)"
         peak = f"{line['peak'] / 1e6:,.0f} MB"
         yield row(f"{size / 1e9:.2f} GB, CSR", limit, against, f"{line['seconds']:.1f} s", peak)

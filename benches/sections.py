@@ -242,7 +242,7 @@ def anderson(bench: Bench) -> Lines:
 
 def memory(bench: Bench) -> Lines:
     """Take the peak of de beyond the loaded data, in a fresh process for each."""
-    columns = ("what", "loaded", "result", "peak beyond the loaded", "less the result", "bar", "")
+    columns = ("what", "loaded", "result", "peak beyond loaded data", "minus the result", "bar", "")
     yield from header(*columns)
     questions = [("base", *q) for q in itertools.product(KINDS, TESTS, REFERENCES)]
     questions += [(shape, kind, "wilcoxon", "reference") for shape in OTHERS for kind in KINDS]
@@ -289,8 +289,8 @@ def linear(bench: Bench) -> Lines:
     of_cells = [Shape(cells, 40, cells // 100, molecules=60) for cells in (300, 1_200)]
     grown = of_cells if bench.tiny else [of_non_zeros(n) for n in (1, 3, 10, 30, 100, 300)]
     paths = [str(shape.path(bench.folder)) for shape in grown]
-    columns = ("non-zeros", "cells", "targets", "counts", "a non-zero", "log values", "a non-zero")
-    yield from header(*columns)
+    times = ("counts", "per non-zero", "log values", "per non-zero")
+    yield from header("non-zeros", "cells", "targets", *times)
     points = once({"mode": "growth", "paths": paths, "calls": bench.rounds})
     for shape, point in zip(grown, points, strict=True):
         cells = [f"{point['nonzeros'] / 1e6:.1f} million", f"{shape.cells:,}", shape.targets]
@@ -303,9 +303,9 @@ def linear(bench: Bench) -> Lines:
         x, y = (np.log([point[of] for point in large]) for of in ("nonzeros", kind))
         slope = float(np.polyfit(x, y, 1)[0])
         verdict = report.at_most(slope, 1.1)
-        yield f"- {kind}: slope {slope:.2f} of the points above 5 million, bar 1.1: {verdict}"
+        yield f"- {kind}: slope {slope:.2f} above 5 million non-zeros, bar 1.1: {verdict}"
     yield ""
-    yield "![Seconds of pdex.de over millions of non-zeros, with lines of slope 1](benchmarks.png)"
+    yield "![Time of pdex.de against millions of non-zeros, with lines of slope 1](benchmarks.png)"
     report.plot(points, bench.plot or bench.folder / "benchmarks.png")
 
 
@@ -321,15 +321,15 @@ def start(bench: Bench) -> Lines:
     for kind, found in lines.items():
         first = statistics.median(line["first"] for line in found)
         warm = statistics.median(line["warm"] for line in found)
-        name = f"first call, {kind}: {first:.3f} s, beyond a warm one ({warm:.3f} s)"
+        name = f"first call, {kind}: {first:.3f} s, minus a warm one ({warm:.3f} s)"
         beyond = max(first - warm, 0.0)
         yield row(name, f"{beyond:.3f} s", "0.2 s", report.at_most(beyond, 0.2))
 
 
 def k562(bench: Bench) -> Lines:
     """Time the size of K562-essential and take its peak of memory."""
-    columns = ("what", "non-zeros", "time", "loaded", "result", "peak beyond the loaded")
-    yield from header(*columns, "less the result", "bar", "")
+    columns = ("what", "non-zeros", "time", "loaded", "result", "peak beyond loaded data")
+    yield from header(*columns, "minus the result", "bar", "")
     calls = 0 if not bench.peers else 2
     for kind, against in itertools.product(KINDS, REFERENCES):
         name = f"{kind}, {against}"

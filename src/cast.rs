@@ -1,12 +1,12 @@
-//! Conversions between number types that `From` does not offer, each with its bound.
+//! Named conversions between number types that `From` does not offer.
 //!
-//! `as` never says what it relies on; a name does.  Every helper states the numbers that it takes and
-//! what becomes of others.  The kernels' own tricks with bits (radix digits, float layouts) stay with
-//! `as`, beside the comment that explains them.
+//! A bare `as` does not say what it assumes. Each function here states its valid inputs and what
+//! happens to all others. Kernels that work on bits (radix digits, float layouts) still use `as`,
+//! next to a comment that explains it.
 //!
 //! IMPORTS std only.
 
-/// A count of cells or of bins as f64: exact up to 2^53, beyond that the nearest f64.
+/// A count of cells or bins as f64: exact up to 2^53, beyond that rounded to nearest.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
@@ -14,8 +14,7 @@ pub const fn real(count: u64) -> f64 {
     count as f64
 }
 
-/// As [`real`], of a count below 2^63, which callers promise: one instruction where [`real`] takes
-/// five.
+/// [`real`] for a count below 2^63, which the caller guarantees: one instruction instead of five.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
@@ -24,7 +23,7 @@ pub const fn real_below(count: u64) -> f64 {
     count.cast_signed() as f64
 }
 
-/// A sum of cubes of counts as f64: exact up to 2^53, beyond that the nearest f64.
+/// A sum of cubes of counts as f64: exact up to 2^53, beyond that rounded to nearest.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
@@ -32,7 +31,7 @@ pub const fn widest(sum: u128) -> f64 {
     sum as f64
 }
 
-/// A length as f64: exact up to 2^53, beyond that the nearest f64.
+/// A length as f64: exact up to 2^53, beyond that rounded to nearest.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
@@ -40,7 +39,7 @@ pub const fn real_length(length: usize) -> f64 {
     length as f64
 }
 
-/// A signed whole number as f64: exact up to 2^53 in size, beyond that the nearest f64.
+/// A signed integer as f64: exact up to ±2^53, beyond that rounded to nearest.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
@@ -48,22 +47,22 @@ pub const fn real_signed(number: i64) -> f64 {
     number as f64
 }
 
-/// A length or place as u64: `usize` has at most 64 bits.
+/// A length or index as u64; `usize` has at most 64 bits.
 #[inline]
 #[must_use]
 pub const fn wide(length: usize) -> u64 {
     length as u64
 }
 
-/// A place in an array: a code, a gene or a cell; `usize` has at least 32 bits.
+/// An array index from a code, a gene or a cell; `usize` has at least 32 bits.
 #[inline]
 #[must_use]
 pub const fn place(code: u32) -> usize {
     code as usize
 }
 
-/// A number of things in memory as a length.  Callers promise that it fits: on a machine of 64 bits
-/// every number does, elsewhere what is in memory.
+/// A count of items in memory as a length. The caller guarantees that it fits in `usize`: on 64-bit
+/// machines any count does, elsewhere any count of items that are in memory.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_possible_truncation)]
@@ -72,8 +71,8 @@ pub const fn length(count: u64) -> usize {
     count as usize
 }
 
-/// A place or length below 2^32, which callers promise: codes, genes and the cells of one test
-/// ([`crate::stats::MAX_CELLS`]).
+/// An index or length below 2^32, which the caller guarantees: codes, genes, and the cells of one
+/// test ([`crate::stats::MAX_CELLS`]).
 #[inline]
 #[must_use]
 #[allow(clippy::cast_possible_truncation)]
@@ -82,8 +81,8 @@ pub const fn narrow(length: usize) -> u32 {
     length as u32
 }
 
-/// A number of cells below 2^32, which callers promise: at most [`crate::stats::MAX_CELLS`] take part
-/// in one test.
+/// A number of cells below 2^32, which the caller guarantees: one test has at most
+/// [`crate::stats::MAX_CELLS`].
 #[inline]
 #[must_use]
 #[allow(clippy::cast_possible_truncation)]
@@ -92,7 +91,7 @@ pub const fn cells(count: u64) -> u32 {
     count as u32
 }
 
-/// The lower 32 bits, on purpose: an entry's payload.
+/// The lower 32 bits of an entry: its payload.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_possible_truncation)]
@@ -100,14 +99,15 @@ pub const fn low_half(entry: u64) -> u32 {
     entry as u32
 }
 
-/// The lower half of an entry as a place.
+/// The lower 32 bits of an entry as an index.
 #[inline]
 #[must_use]
 pub const fn low_place(entry: u64) -> usize {
     place(low_half(entry))
 }
 
-/// A whole number from 0 to 2^64, given as f64, without its fraction; NaN and negative ones are 0.
+/// The integer part of a number from 0 up to 2^64; larger numbers saturate, NaN and negative
+/// numbers give 0.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

@@ -1,25 +1,29 @@
-//! Differential expression for perturbation screens: the Wilcoxon rank-sum, the k-sample
-//! Anderson-Darling and the t-test of every target and gene against the control cells.
+//! Differential expression for perturbation screens.
 //!
-//! # The rooms, and which way the arrows point
+//! For every target and every gene, the cells of the target are compared with the reference cells
+//! by one of four two-sample tests: Wilcoxon rank-sum, k-sample Anderson-Darling, t-test or
+//! Kolmogorov-Smirnov.
+//!
+//! # Modules and their imports
 //! ```text
-//! cast     number types converted by name              imports nothing
-//! error    the one error                               imports nothing
-//! suggest  which labels an error shows first           imports nothing
-//! stats    the numbers: slices in, numbers out         imports cast, error
+//! cast     named conversions between number types      imports nothing
+//! error    the error type                              imports nothing
+//! suggest  which labels an error lists first           imports nothing
+//! stats    statistics: slices in, numbers out          imports cast, error
 //! matrix   borrowed views of dense, CSR and CSC data   imports cast, error
-//! readers  arrays of an HDF5 file, by all cores        imports matrix
-//! engine   sources, tests, workers, the table          imports stats, matrix
+//! readers  parallel reading of HDF5 datasets           imports matrix
+//! engine   sources, tests, workers, the result table   imports stats, matrix
 //! expr     Polars expressions (feature `python`)       imports stats, engine, matrix
 //! python   the Python module (feature `python`)        imports all but expr
 //! ```
-//! `tests/architecture.rs` fails on an arrow that points another way.
+//! Every module may also import `cast`, `error` and `suggest`. `tests/architecture.rs` fails on any
+//! other import.
 //!
-//! The crate has no public interface: what users call is the Python package.  With the feature
-//! `testing` all rooms are public, for benches and the documentation's examples; without it the compiler
-//! names code that nothing uses.
+//! The crate has no public interface: users call the Python package. With the feature `testing`,
+//! all modules but `expr` and `python` are public, for benchmarks and doc examples. Without it they
+//! are private, so that the compiler reports unused code.
 
-// Tests make their numbers as they like.
+// Tests convert small, known numbers with `as`.
 #![cfg_attr(
     test,
     allow(
@@ -29,7 +33,7 @@
         clippy::cast_sign_loss
     )
 )]
-// The numbers alone, without Python: nothing is used then.
+// Without `python` and `testing`, nothing calls the crate's code.
 #![cfg_attr(not(any(feature = "python", feature = "testing")), allow(dead_code))]
 
 #[cfg(feature = "testing")]

@@ -1,9 +1,9 @@
-//! Which labels are likely meant: those that resemble another, and those of control cells.
+//! Which labels to suggest in an error: those similar to the one given, and those of control cells.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-/// What control cells are called, in small letters and digits alone, the surest first.
+/// Names of control cells, lower case and without punctuation, the most certain first.
 const CONTROLS: [&str; 24] = [
     "nontarget",
     "notarget",
@@ -30,12 +30,12 @@ const CONTROLS: [&str; 24] = [
     "neg",
     "unt",
 ];
-/// What else their names say.
+/// Words that may accompany such a name.
 const BESIDE: [&str; 12] =
     ["ing", "control", "ctrl", "neg", "ative", "guide", "sgrna", "grna", "cell", "only", "d", "s"];
 
-/// The places of `labels`: those that resemble `wanted` first, then likely controls, then the others;
-/// equals stay in order.
+/// Indices of `labels`: first those similar to `wanted`, then likely controls, then the rest. Ties
+/// keep their order.
 #[must_use]
 pub fn order(wanted: &str, labels: &[String]) -> Vec<usize> {
     let wanted = plain(wanted);
@@ -43,35 +43,35 @@ pub fn order(wanted: &str, labels: &[String]) -> Vec<usize> {
     places.sort_by_cached_key(|&place| {
         let label = plain(&labels[place]);
         let shared = resemblance(&wanted, &label);
-        // At least half of the pairs of letters.
+        // Similar: a Dice coefficient of at least 50 %.
         let near = if shared >= 50 { shared } else { 0 };
         (Reverse(near), control_rank(&label).is_none())
     });
     places
 }
 
-/// A text without case and marks: "Non-Targeting" and "non_targeting" are one.
+/// The text in lower case, letters and digits only: "Non-Targeting" equals "non_targeting".
 fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// How sure it is that a label is that of control cells, the smaller the surer; `None` where nothing
-/// says so.  Labels that say no more than that ("NTC", "Non-targeting controls", "ctrl+ctrl") come
-/// before those with a number or a name ("non-targeting_00012", "DMSO_TF").
+/// Rank of a label as a name of control cells: the smaller, the more certain; `None` if the label
+/// does not look like one. Labels that only name controls ("NTC", "Non-targeting controls",
+/// "ctrl+ctrl") rank before those with a number or another word ("non-targeting_00012", "DMSO_TF").
 #[must_use]
 pub fn control_rank(label: &str) -> Option<usize> {
     let label = plain(label);
     let whole = CONTROLS.iter().position(|name| says_no_more(&label, name));
-    // Short names must be the whole label: "nt" is in "SENTRIN".
+    // A short name must be the whole label: "SENTRIN" contains "nt".
     let inside = || CONTROLS.iter().position(|name| name.len() > 3 && label.contains(name));
     whole.or_else(|| inside().map(|rank| CONTROLS.len() + rank))
 }
 
-/// True if the label is the name of controls, and words that go with it.
+/// True if the label is `name`, alone or with words that may accompany it.
 fn says_no_more(label: &str, name: &str) -> bool {
     let Some((before, after)) = label.split_once(name) else { return false };
     if name.len() <= 3 {
-        // "NTS" is a gene.
+        // Only three-letter names may take a plural s: "NTS" is a gene.
         return before.is_empty() && (after.is_empty() || (name.len() == 3 && after == "s"));
     }
     let mut rest = format!("{before}{after}");
@@ -81,7 +81,7 @@ fn says_no_more(label: &str, name: &str) -> bool {
     rest.is_empty()
 }
 
-/// Pairs of neighbouring letters that two texts share, in percent of all (Dice); 100 for equal texts.
+/// Dice coefficient of the texts' pairs of adjacent letters, in percent; 100 for equal texts.
 fn resemblance(a: &str, b: &str) -> usize {
     if a == b {
         return 100;

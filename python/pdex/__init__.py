@@ -1,14 +1,15 @@
 """Differential expression for perturbation screens, exact and fast.
 
-Four tests of every target and gene against the control cells: the Wilcoxon rank-sum, the t-test,
-the two-sample Anderson-Darling and the two-sample Kolmogorov-Smirnov test.
+pdex compares every gene of every target with the control cells. It offers four tests: Wilcoxon
+rank-sum, t-test, two-sample Anderson-Darling and two-sample Kolmogorov-Smirnov.
 
-- Polars expressions: :func:`wilcoxon`, :func:`ttest`, :func:`anderson`, :func:`ks`.
-- AnnData to a lazy frame for them: :func:`scan_anndata`.
-- The whole job in one call: :func:`de`; into a file: :func:`sink_de`.
-- What a screen is, and what to ask of it: :func:`info`; how a result was made: :func:`describe`.
-- Controls against controls, where nothing should be found: :func:`calibrate`.
-- Pictures of a result, and a page of it: :mod:`pdex.pl`, :func:`report`.
+- The tests as Polars expressions: :func:`wilcoxon`, :func:`ttest`, :func:`anderson`, :func:`ks`.
+- An AnnData object as a lazy frame for these expressions: :func:`scan_anndata`.
+- The whole analysis in one call: :func:`de`, or :func:`sink_de` to write the result to a file.
+- What a screen contains and how to test it: :func:`info`.
+- How a result was made: :func:`describe`.
+- Tests of controls against controls, which should find nothing: :func:`calibrate`.
+- Charts of a result: :mod:`pdex.pl`. The result as an HTML page: :func:`report`.
 - The interfaces of pdex 0.1 and 0.3: :func:`parallel_differential_expression`, :func:`pdex`.
 - The interface of scanpy: :func:`pdex.tl.rank_genes_groups`.
 """
@@ -54,5 +55,5 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    """Show what is public."""
+    """List the public names."""
     return list(__all__)

@@ -1,23 +1,24 @@
-"""Are the p-values of null comparisons uniform? Controls against controls.
+"""Are the p-values of null comparisons uniform? Controls are tested against controls.
 
-Symbols: alpha a level; n p-values that are judged, k of them at most alpha; F = k / n.
+Symbols: alpha is a level; n is the number of judged p-values, of which k are at most alpha;
+F = k / n.
 
-- Limits of independent tests: Clopper and Pearson (1934), 95 %, from quantiles of the beta
-  distribution. Genes of one comparison are correlated (a deeper sample is higher in all of them),
-  so F strays further than these limits say.
-- Limits of splits, beyond which a verdict goes, too: F +- t s, t the 99.5 % quantile of Student's
-  distribution, s the standard error of F when cells are split at random. Where m splits are the
-  comparisons, they are independent draws, split i with n_i p-values, k_i of them at most alpha, and
-  s is that of a ratio: s^2 = m / (m - 1) sum((k_i - F n_i)^2) / n^2 (Cochran 1977, Sampling
-  Techniques, section 2.11). Where guides are compared, s is the standard deviation of F over m
-  random permutations of the guides among the same cells, so that genes stay as correlated as they
-  are.
+- Limits for independent tests: the 95 % limits of Clopper and Pearson (1934), from quantiles of the
+  beta distribution. The genes of one comparison are correlated (in cells that are sequenced more
+  deeply, all genes have higher counts), so F varies more than these limits suggest.
+- Limits from random splits, which the verdict also uses: F +- t s. Here t is the 99.5 % quantile of
+  Student's distribution with m - 1 degrees of freedom, and s is the standard error of F when cells
+  are split at random. Without guides, the comparisons are m splits, which are independent draws.
+  Split i has n_i p-values, k_i of them at most alpha, and s is the standard error of a ratio:
+  s^2 = m / (m - 1) sum((k_i - F n_i)^2) / n^2 (Cochran 1977, Sampling Techniques, section 2.11).
+  With guides, s is the standard deviation of F over m random permutations of the guides among the
+  same cells, which keeps the correlation between genes.
 
-Discrete p-values: a gene with few non-zero cells has few possible p-values, many of them 1, which
-are far from uniform though nothing is wrong. Cochran's rule for tables of counts (1954, Biometrics
-10, 417-451) asks for five expected in each entry; so a gene is judged where `min_expected`
-non-zero cells are expected in the target. That is taken from all control cells, so that choosing
-genes by it favours no p-value.
+Discrete p-values: a gene with few non-zero cells has few possible p-values, many of them 1. They
+are far from uniform even if nothing differs. Cochran's rule for contingency tables (1954,
+Biometrics 10, 417-451) requires an expected count of five in each entry. Likewise, a gene is judged
+only if at least `min_expected` non-zero cells are expected in the target. The expectation is
+computed from all control cells, so selecting genes by it does not favour any p-value.
 """
 
 from __future__ import annotations
@@ -61,38 +62,46 @@ if TYPE_CHECKING:
 
 Verdict = Literal["calibrated", "too many small p-values", "too few small p-values"]
 
-#: Confidence of the limits of independent tests, and of those of splits.
+#: Confidence levels of the limits for independent tests and of the limits from splits.
 _CONFIDENCE, _SURE = 0.95, 0.99
-#: From which multiple of alpha a fraction is too large, and up to which it is too small.
+#: Multiples of alpha at which a fraction becomes too large or too small.
 _FACTORS = (1.5, 0.5)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Calibration:
-    """What :func:`calibrate` finds.
+    """The result of :func:`calibrate`.
 
     Attributes
     ----------
     table
-        All null comparisons in the columns of :func:`pdex.de`; ``target`` is the control guide, or
-        ``split 1`` and so on. The last column, ``judged``, says which rows the rest is about.
+        All null comparisons, one row per comparison and gene, in the columns of :func:`pdex.de`.
+        ``target`` is the control guide, or ``split 1``, ``split 2`` and so on. The last column,
+        ``judged``, marks the rows on which everything else is based.
     summary
-        A row for each level: ``alpha``; ``n`` judged p-values; ``observed`` and ``expected`` number
-        of them at most alpha; ``fraction``; ``lower`` and ``upper``, its 95 % limits (Clopper and
-        Pearson) if tests were independent, which genes of one comparison are not; ``split_lower``
-        and ``split_upper``, 99 % limits from the spread among random splits of the same cells,
-        which allow for that.
+        One row per level: ``alpha``; ``n``, the number of judged p-values; ``observed`` and
+        ``expected``, the number of them that are at most alpha; ``fraction``; ``lower`` and
+        ``upper``, its 95 % limits (Clopper and Pearson) if tests were independent, which the genes
+        of one comparison are not; ``split_lower`` and ``split_upper``, its 99 % limits from the
+        variation among random splits of the same cells, which allow for the dependence.
     comparisons
-        A row for each comparison: ``target``, ``n_target``, ``n_reference``, ``n`` judged p-values,
-        and the fractions ``at_0.05`` and ``at_0.01``. It shows which guide stands out.
+        One row per comparison: ``target``, ``n_target``, ``n_reference``, the number ``n`` of
+        judged p-values, and the fractions of them that are at most 0.05 and 0.01, ``at_0.05`` and
+        ``at_0.01``. It shows which guide stands out.
     ks_statistic, ks_p_value
-        Kolmogorov-Smirnov distance of the judged p-values from uniform, and its p-value if they
-        were independent: for thousands of correlated genes it is small too easily.
+        Kolmogorov-Smirnov distance of the judged p-values from the uniform distribution, and its
+        p-value if they were independent. With thousands of correlated genes this p-value is often
+        too small.
     verdict
-        ``"too many small p-values"``: at any level the fraction is at least 1.5 alpha, and both
-        ``lower`` and ``split_lower`` are above alpha. ``"too few small p-values"``: at all levels
-        it is at most half of alpha, and both ``upper`` and ``split_upper`` are below alpha.
-        Otherwise ``"calibrated"``.
+        ``"too many small p-values"`` if, at any level, the fraction is at least 1.5 alpha, and both
+        ``lower`` and ``split_lower`` are above alpha. ``"too few small p-values"`` if, at all
+        levels, the fraction is at most 0.5 alpha, and both ``upper`` and ``split_upper`` are below
+        alpha. Otherwise ``"calibrated"``.
+
+    See Also
+    --------
+    calibrate : Make a calibration.
+    report : Show a calibration beside a result.
     """
 
     table: pl.DataFrame
@@ -103,34 +112,34 @@ class Calibration:
     verdict: Verdict
 
     def judged_rows(self) -> pl.DataFrame:
-        """Return the rows of the table that the verdict is about; :func:`pdex.report` shows them.
+        """Return the rows of ``table`` on which the verdict is based, for :func:`pdex.report`.
 
         Returns
         -------
         polars.DataFrame
-            Rows of ``table``.
+            The rows of ``table`` that are marked as ``judged``.
         """
         return self.table.filter("judged")
 
     def plot(self, **options: Unpack[PvaluesOptions]) -> alt.HConcatChart:
-        """Draw the judged p-values: a histogram, and quantiles against the uniform distribution's.
+        """Draw the judged p-values: a histogram and a quantile-quantile plot.
 
         Parameters
         ----------
         **options
-            Those of :func:`pdex.pl.pvalues`.
+            Options of :func:`pdex.pl.pvalues`.
 
         Returns
         -------
         altair.HConcatChart
-            Histogram and quantiles, side by side.
+            The two charts side by side.
         """
         from pdex._plotting.pvalues import pvalues
 
         return pvalues(self.judged_rows(), **options)
 
     def __eq__(self, other: object) -> bool:
-        """Whether all tables and numbers are the same."""
+        """Return whether all tables and numbers are equal."""
         if not isinstance(other, Calibration):
             return NotImplemented
         frames = ("table", "summary", "comparisons")
@@ -139,11 +148,11 @@ class Calibration:
             getattr(self, name) == getattr(other, name) for name in numbers
         )
 
-    #: Frames have no hash.
+    #: Data frames cannot be hashed.
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def _repr_html_(self) -> str:
-        """Return the verdict and the fractions, as notebooks show them."""
+        """Return the verdict and the summary as HTML for notebooks."""
         lines = repr(self).splitlines()
         told = "<br>".join(html.escape(line.strip()) for line in lines[1:])
         table = self.summary._repr_html_()
@@ -169,7 +178,7 @@ class Calibration:
         )
         name = f"at_{ALPHAS[0]:g}"
         top = shown.sort(name, descending=True, nulls_last=True).row(0, named=True)
-        lines.append(f"  most of them: {top['target']}, {100 * top[name]:.3g} % <= {ALPHAS[0]:g}")
+        lines.append(f"  largest share: {top['target']}, {100 * top[name]:.3g} % <= {ALPHAS[0]:g}")
         return "\n".join(lines)
 
 
@@ -201,13 +210,15 @@ def calibrate(
     memory_limit: int | str | None = None,
     progress: bool | None = None,
 ) -> Calibration:
-    """Test controls against controls, where nothing should be found.
+    """Test controls against controls, where the test should find nothing.
 
-    Without `by`, random samples of the control cells, of the sizes of the real groups, are tested
-    against the other control cells: does the test hold its level on these data? With
-    ``by="guide"``, the cells of each control guide are tested against those of all others: are
-    control guides alike? A guide with an effect of its own, or guides that lie in different
-    batches, give too many small p-values, though the test is right; random splits cannot see that.
+    Without `by`, random samples of the control cells, as large as the real groups, are tested
+    against the other control cells. This shows whether the test holds its level on these data.
+
+    With ``by="guide"``, the cells of each control guide are tested against those of all other
+    control guides. This shows whether the control guides are alike. A guide with an effect of its
+    own, or guides that lie in different batches, give too many small p-values even though the test
+    is correct. Random splits cannot detect this.
 
     Parameters
     ----------
@@ -216,32 +227,35 @@ def calibrate(
     alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
         The test's options, as in :func:`pdex.de`.
     by
-        Column of ``obs`` with the guide of each control cell; control cells without one are left
-        out. None: random splits.
+        Column of ``obs`` with the guide of each control cell. Control cells without a guide are
+        left out. None: use random splits.
     reference
-        The control group, or several, whose cells are pooled.
+        The control group, or several groups, whose cells are pooled.
     strata
-        Test within the strata of this column of ``obs``, as :func:`pdex.de` does. Splits then have
-        as many cells in each as a real group has, and guides are permuted within them.
+        Compare cells within the strata of this column of ``obs``, as :func:`pdex.de` does. A split
+        then has as many cells in each stratum as a real group has, and guides are permuted within
+        strata.
     n_splits
-        Number of random splits. With `by` they only tell how far fractions stray: the guides are
-        so many times permuted among the control cells.
+        Number of random splits. With `by`, the number of random permutations of the guides among
+        the control cells, which serve only to measure how much the fractions vary.
     seed
-        Seed of the random generator.
+        Seed of the random number generator.
     min_cells
-        Guides with fewer cells are not tested (a warning names them), but belong to the
-        others; groups with fewer cells give no size of splits.
+        Guides with fewer cells are not tested, and a warning names them; their cells still count
+        among the other controls. Groups with fewer cells do not set the size of a split.
     min_expected
-        Judge a gene where at least so many of the target's cells are expected to be non-zero, by
-        the gene's share of all control cells. Genes below have few possible p-values, far from
-        uniform even where nothing differs. 0 judges all.
+        Judge a gene only if at least this many non-zero cells are expected in the target, given the
+        gene's share of non-zero cells among all control cells. Genes below this have few possible
+        p-values, which are far from uniform even if nothing differs. 0 judges all genes.
     progress
-        Show a bar for work longer than a second; None: on a terminal and in notebooks.
+        Show a progress bar if the work takes longer than a second. None: only on a terminal and in
+        notebooks.
 
     Returns
     -------
     Calibration
-        Tables, summary and verdict; ``plot()`` draws it, and :func:`pdex.report` takes it.
+        Tables, summary and verdict. Its method ``plot`` draws the p-values, and
+        :func:`pdex.report` accepts it as ``calibration``.
 
     Raises
     ------
@@ -249,15 +263,22 @@ def calibrate(
         Unknown column or layer.
     ValueError
         Unknown reference, gene or option; ``reference="rest"``; fewer than two guides; too few
-        control cells; no group that gives a size; no gene to judge; NaN in the matrix.
+        control cells; no group that can set the size of a split; no gene to judge; NaN in the
+        matrix.
     TypeError
-        A matrix that does not hold real numbers, or an option that the test does not have.
+        The matrix does not hold real numbers, or an option does not belong to the test.
 
     Warns
     -----
     PdexWarning
-        Guides of fewer than `min_cells` cells; values that are in doubt, as in :func:`pdex.de`;
-        guides that share no stratum with another: their tests are NaN, and not judged.
+        Guides with fewer than `min_cells` cells; values of doubtful scale, as in :func:`pdex.de`;
+        guides that share no stratum with another guide: their tests are NaN and are not judged.
+
+    See Also
+    --------
+    de : Test the real targets.
+    report : Show the calibration beside a result.
+    pl.pvalues : Draw the p-values of any result.
 
     Notes
     -----
@@ -327,7 +348,7 @@ def calibrate(
 
 
 def _check_expected(value: object) -> None:
-    """Raise ValueError unless `min_expected` is a number of at least 0."""
+    """Raise ValueError unless `value`, for `min_expected`, is a finite number of at least 0."""
     number = isinstance(value, (int, float, np.integer, np.floating))
     if not number or isinstance(value, bool) or not 0 <= float(value) < np.inf:  # type: ignore[arg-type]
         msg = f"min_expected must be a number >= 0; got {value!r}"
@@ -340,7 +361,7 @@ def _check_expected(value: object) -> None:
 def _judge(
     table: pl.DataFrame, plan: Plan, nonzero: Counts, shuffled: Counts, min_expected: float
 ) -> Calibration:
-    """Return what the null comparisons say; `shuffled` are the counts of permuted guides."""
+    """Return the calibration; `shuffled` holds the counts for permuted guides, if any."""
     from scipy.stats import kstest
 
     shape = (len(plan.names), len(nonzero))
@@ -369,7 +390,7 @@ def _judge(
 
 
 def _errors_of_splits(each: Counts) -> Floats:
-    """Return the standard error of each fraction, a ratio of sums over independent splits."""
+    """Return the standard error of each fraction, which is a ratio of sums over splits."""
     n, m = each[:, :1], len(each)
     off = each[:, 1:] - each[:, 1:].sum(axis=0) / n.sum() * n
     error: Floats = np.sqrt(m / (m - 1) * (off**2).sum(axis=0)) / n.sum()
@@ -383,7 +404,7 @@ def _errors_of_guides(shuffled: Counts) -> Floats:
 
 
 def _summary(total: Counts, errors: Floats, freedom: int) -> pl.DataFrame:
-    """Return a row for each alpha."""
+    """Return one row per alpha."""
     from scipy.special import betaincinv, stdtrit
 
     n, below, alpha = int(total[0]), total[1:].astype(np.float64), np.array(ALPHAS)
@@ -408,7 +429,7 @@ def _summary(total: Counts, errors: Floats, freedom: int) -> pl.DataFrame:
 
 
 def _comparisons(table: pl.DataFrame, each: Counts, n_genes: int) -> pl.DataFrame:
-    """Return a row for each comparison; a fraction of no p-values is null."""
+    """Return one row per comparison; without judged p-values its fractions are null."""
     first = table.select("target", "n_target", "n_reference").gather_every(n_genes)
     n = pl.Series("n", each[:, 0])
     fractions = [
@@ -419,10 +440,10 @@ def _comparisons(table: pl.DataFrame, each: Counts, n_genes: int) -> pl.DataFram
 
 
 def _verdict(summary: pl.DataFrame) -> Verdict:
-    """Return the verdict by the rule that :class:`Calibration` states."""
+    """Return the verdict by the rule given in :class:`Calibration`."""
     alpha, fraction = summary["alpha"], summary["fraction"]
     many, few = _FACTORS
-    # Few p-values can have no spread at all, and then no split limits to speak of.
+    # If few p-values are judged, all splits may agree, and the limits from splits have no width.
     above = (summary["split_lower"] > alpha) & (summary["lower"] > alpha)
     below = (summary["split_upper"] < alpha) & (summary["upper"] < alpha)
     if ((fraction >= many * alpha) & above).any():

@@ -1,7 +1,7 @@
-"""Controls against controls: who is compared with whom, and the engine's part of it.
+"""Controls against controls: the comparisons, and how the engine runs them.
 
-A part of the control cells is a target whose rest is all other control cells: codes are all that is
-made of it, and a matrix in a file is read once for all jobs.
+Each target is a part of the control cells, compared with all other control cells. Only the codes of
+the cells differ between comparisons, so a matrix in a file is read once for all of them.
 """
 
 from __future__ import annotations
@@ -33,29 +33,30 @@ if TYPE_CHECKING:
     Floats: TypeAlias = npt.NDArray[np.float64]
     Counts: TypeAlias = npt.NDArray[np.int64]
 
-#: The levels that p-values are counted at.
+#: The levels at which p-values are counted.
 ALPHAS = (0.05, 0.01)
-#: Bytes of the columns of one target and gene, at most.
+#: Upper bound of the bytes per target and gene in the columns.
 _BYTES = 100
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Parts of the control cells; each is compared with all other control cells.
+    """Comparisons of parts of the control cells with all other control cells.
 
     Parameters
     ----------
     codes
-        One array for each job, whose targets are comparisons of the table: a code for each cell, 0
-        for the others, SKIP for cells that are no controls.
+        One array per job, with a code for each cell: targets from 1, 0 for other control cells,
+        SKIP for cells that are not controls. The targets are the comparisons of the table.
     shuffled
-        The same of guides permuted among the control cells, which only tell how fractions stray.
+        Such arrays with the guides permuted among the control cells. They serve only to measure how
+        much fractions vary.
     names
-        The comparisons in order.
+        Names of the comparisons, in order.
     sizes
-        The number of each comparison's target cells.
+        Number of target cells of each comparison.
     strata
-        A stratum for each cell, and their number, where cells are compared within strata.
+        A stratum for each cell, and the number of strata; None: cells are compared without strata.
     """
 
     codes: list[Codes]
@@ -76,7 +77,7 @@ class Plan:
 
     @property
     def n_jobs(self) -> int:
-        """How many times each gene is looked at."""
+        """The number of times that each gene is tested."""
         return len(self.codes) + len(self.shuffled)
 
 
@@ -88,10 +89,10 @@ def splits(
     rng: np.random.Generator,
     strata: Strata | None = None,
 ) -> Plan:
-    """Return independent random samples of the control cells, of the sizes of the real groups.
+    """Return independent random samples of the control cells, as large as the real groups.
 
-    A sample has at most half of the control cells; with strata, as many cells in each stratum as a
-    real group has, and at most half of those there.
+    A sample has at most half of the control cells. With strata, it has as many cells in each
+    stratum as a real group has, and at most half of the control cells there.
     """
     cells = np.flatnonzero(is_control)
     if cells.size < 2 * min_cells:
@@ -108,7 +109,7 @@ def splits(
     if not len(sizes):
         msg = (
             f"obs[{found.column!r}] has no group of min_cells={min_cells} besides the reference "
-            "that gives a split its size: lower min_cells, or name a column of guides with by="
+            "to set the size of a split: lower min_cells, or name a column of guides with by="
         )
         raise ValueError(msg)
     drawn = sizes[rng.choice(len(sizes), n_splits)]
@@ -126,7 +127,7 @@ def splits(
 def _sizes(
     found: Groups, is_control: npt.NDArray[np.bool_], of_cell: Codes, n_strata: int
 ) -> Counts:
-    """Return, groups without control cells x strata, how many cells there are."""
+    """Return the numbers of cells, groups without control cells x strata."""
     labelled = (found.places >= 0) & (of_cell != SKIP)
     places = found.places[labelled] * n_strata + of_cell[labelled]
     shape = (len(found.labels), n_strata)
@@ -157,7 +158,7 @@ def guides_of(
     if small.size:
         shown = listed([guides.labels[i] for i in small])
         warn(f"left out {small.size} control guides with fewer than {min_cells} cells: {shown}")
-    # One entry more than labels: places of -1 read the last.
+    # One entry more than there are labels: index -1 (no label) reads the last.
     table = np.zeros(len(guides.labels) + 1, dtype=np.uint32)
     table[wanted] = np.arange(1, wanted.size + 1, dtype=np.uint32)
     table[-1] = SKIP
@@ -175,12 +176,12 @@ def guides_of(
     return Plan([codes], shuffled, names, sizes[wanted], strata)
 
 
-# --- the engine's part --------------------------------------------------------------------------
+# --- running the comparisons --------------------------------------------------------------------
 
 
 @dataclass
 class Run:
-    """A matrix, its genes and the question: each piece is read once, whatever is asked of it."""
+    """A matrix, its genes and the test; each piece is read once for all comparisons."""
 
     source: Source
     genes: Codes
@@ -191,9 +192,10 @@ class Run:
     def all(
         self, plan: Plan, min_expected: float, bar: Progress
     ) -> tuple[list[pl.Series], Counts, Counts]:
-        """Return the table's columns, each gene's non-zero control cells, and the shuffles' counts.
+        """Return the table's columns, each gene's number of non-zero control cells, and counts.
 
-        Counts are shuffles x (p-values that are judged, those at most each alpha).
+        The counts have one row per shuffle: the number of judged p-values, then the number of those
+        that are at most each alpha.
         """
         jobs = [self._job(codes, plan.n_targets, len(self.genes)) for codes in plan.codes]
         counts = np.zeros((len(plan.shuffled), 1 + len(ALPHAS)), dtype=np.int64)
@@ -209,7 +211,7 @@ class Run:
     def _count(
         self, piece: Piece, codes: Codes, bounds: tuple[Plan, float], bar: Progress
     ) -> Counts:
-        """Return how many p-values of a piece are judged, and at most each alpha."""
+        """Return the number of judged p-values of a piece, and of those at most each alpha."""
         (first, matrix, local), (plan, min_expected) = piece, bounds
         n_targets = len(plan.sizes)
         step = max(1, self.resources.for_numbers // (_BYTES * n_targets))
@@ -230,7 +232,7 @@ class Run:
 
 
 def _nonzero(columns: list[pl.Series], n_genes: int) -> Counts:
-    """Return how many control cells are non-zero, for each gene of a job against the rest."""
+    """Return each gene's number of non-zero control cells, from a job against the rest."""
     found = {column.name: column.head(n_genes).to_numpy() for column in columns}
     target = found["n_target"] * found["target_fraction"]
     both = target + found["n_reference"] * found["reference_fraction"]
@@ -239,12 +241,12 @@ def _nonzero(columns: list[pl.Series], n_genes: int) -> Counts:
 
 
 def is_judged(plan: Plan, nonzero: Counts, min_expected: float) -> npt.NDArray[np.bool_]:
-    """Return, comparisons x genes, whether enough of the target's cells should be non-zero."""
+    """Return whether enough non-zero cells are expected in the target, comparisons x genes."""
     judged: npt.NDArray[np.bool_] = np.outer(plan.sizes, nonzero) >= min_expected * plan.n_control
     return judged
 
 
 def tally(p: Floats) -> Counts:
-    """Return how many p-values are known, and how many are at most each alpha."""
+    """Return the number of p-values that are not NaN, and of those at most each alpha."""
     known = np.count_nonzero(~np.isnan(p))
     return np.array([known, *(np.count_nonzero(p <= alpha) for alpha in ALPHAS)], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The whole job in one call."""
+"""The whole analysis in one call."""
 
 from __future__ import annotations
 
@@ -81,109 +81,117 @@ def de(
     Parameters
     ----------
     data
-        AnnData in memory or backed, or the path of an ``.h5ad`` file. It is never changed.
+        AnnData object, cells x genes, in memory or backed, or the path of an ``.h5ad`` file. It is
+        never changed.
     groupby
-        Column of ``obs`` with each cell's group. Cells without a label (missing or empty) are left
-        out.
+        Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
+        left out.
     reference
-        The group that all others are compared with; or several, whose cells are pooled; or
-        ``"rest"``: each group with all other labelled cells.
+        The group that all others are compared with; or several groups, whose cells are pooled; or
+        ``"rest"``, which compares each group with all other labelled cells.
     test
         ``"wilcoxon"``, ``"ttest"``, ``"anderson"`` or ``"ks"`` (see their notes on sparse counts).
     groups, genes
-        Test only these; all where None. Groups that are not asked for still belong to the rest.
+        Test only these groups and genes. None: all. Other groups still belong to the rest.
     exclude
-        Groups that take no part, neither as targets nor in the rest: with ``reference="rest"`` and
-        ``exclude=["non-targeting"]`` each target is compared with all other perturbed cells.
+        Groups to leave out, both as targets and from the rest. With ``reference="rest"`` and
+        ``exclude=["non-targeting"]``, each target is compared with all other perturbed cells.
     min_cells
-        Leave out targets with fewer labelled cells (with `strata`, that have a stratum, too), which
-        a warning names; they still belong to the rest.
+        Skip targets with fewer labelled cells, and name them in a warning. Their cells still belong
+        to the rest. With `strata`, only cells that have a stratum are counted.
     strata
-        Column of ``obs`` with each cell's batch or replicate: wilcoxon then compares cells within
-        each and adds the comparisons up (van Elteren's test), so that differences between batches
-        are not taken for effects; see :func:`pdex.wilcoxon`. Cells without a value are left out.
-        Means are of all cells, whatever their stratum.
+        Column of ``obs`` with the batch or replicate of each cell. wilcoxon then compares cells
+        within each stratum and adds up the comparisons (van Elteren's test), so that differences
+        between batches are not mistaken for effects; see :func:`pdex.wilcoxon`. Cells without a
+        stratum are left out. Means are over all remaining cells, whatever their stratum.
     layer
         Layer to read instead of ``X``.
     use_raw
-        Read ``raw.X`` with the genes of ``raw.var_names`` instead.
+        Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
     is_log1p
-        Whether values are log1p-transformed: means and fold changes are then taken on the natural
-        scale. None looks at the values (of a file, the first four million stored): whole numbers
-        are counts, fractions up to 20 logarithms. Fractions beyond 20 are taken as they are, and
-        values below 0 have no fold changes; both are warned about. The base of the logarithm is
-        that of ``uns["log1p"]``, e where none is noted. Statistic and p-value do not depend on it.
+        Whether values are log1p-transformed; if so, means and fold changes are computed on the
+        natural scale. None: guess from the values (for a file, from the first four million stored
+        values). Integers are taken as counts, and fractions up to 20 as logarithms. Fractions above
+        20 are used as they are, and values below 0 give no fold changes; both cause a warning. The
+        base of the logarithm is that of ``uns["log1p"]``, or e if none is recorded there. Statistic
+        and p-value do not depend on this option.
     mean
-        ``"arithmetic"`` - mean(x), or mean(expm1(x)) for log1p data - or ``"geometric"`` -
-        expm1(mean(log1p(x))), or expm1(mean(x)).
+        ``"arithmetic"``: mean(x), or mean(expm1(x)) for log1p data. ``"geometric"``:
+        expm1(mean(log1p(x))), or expm1(mean(x)) for log1p data.
     pseudocount
         Added to both means in the log2 fold change.
     fdr
-        ``"target"``: Benjamini-Hochberg over the genes of each target; ``"all"``: over everything.
+        ``"target"``: apply Benjamini-Hochberg over the genes of each target. ``"all"``: apply it
+        over all targets and genes.
     auroc
-        Add a column ``auroc`` to the tests that have none of their own, all but wilcoxon: the
-        chance that a cell of the target exceeds one of the reference, ties counted half.
+        Add the column ``auroc`` to the tests that do not have it, which are all except wilcoxon:
+        the probability that a value of the target exceeds one of the reference, where ties count
+        half.
     alternative
         ``"two-sided"``, ``"less"`` (the target's values are smaller; for ks, as in SciPy, they are
-        greater) or ``"greater"``; anderson has the first only.
+        greater) or ``"greater"``. anderson has only ``"two-sided"``.
     method
-        How p-values are found; None is the test's default: ``"asymptotic"``, ``"exact"`` or
-        ``"auto"`` for wilcoxon and ks, ``"asymptotic"`` or ``"scipy"`` for anderson. See
+        How to compute p-values: ``"asymptotic"``, ``"exact"`` or ``"auto"`` for wilcoxon and ks,
+        ``"asymptotic"`` or ``"scipy"`` for anderson. None: the default of the test. See
         :func:`pdex.wilcoxon`, :func:`pdex.ks`, :func:`pdex.anderson`.
     continuity, tie_correct
-        Of wilcoxon: the corrections for continuity and for ties.
+        Options of wilcoxon: apply the corrections for continuity and for ties.
     midrank
-        Of anderson: the midrank version, or the right-continuous one.
+        Option of anderson: use the midrank version. False: the right-continuous version.
     equal_var
-        Of ttest: Student's test, or Welch's.
+        Option of ttest: Student's test. False: Welch's test.
     overestim_var
-        Of ttest with ``equal_var=False``: the reference's variance is divided by the target's
-        number of cells, as in scanpy's ``t-test_overestim_var``.
+        Option of ttest with ``equal_var=False``: divide the reference's variance by the target's
+        number of cells, as scanpy's ``t-test_overestim_var`` does.
     threads
-        Number of threads, at most the cores; all cores where None. It never changes a number.
+        Number of threads, at most the number of cores. None: all cores. It does not affect the
+        result.
     memory_limit
-        For data in a file, what the work may take beyond the result: bytes, or a size such as
-        ``"2GB"``. A matrix that needs more is read in several passes over its genes. 1 GB where
-        None. It never changes a number.
+        For data in a file, the memory that the call may use beyond the result: a number of bytes,
+        or a size such as ``"2GB"``. A matrix that needs more is read in several passes over its
+        genes. None: 1 GB. It does not affect the result.
     progress
-        Show a bar for work longer than a second; None: on a terminal and in notebooks.
+        Show a progress bar if the work takes longer than a second. None: only on a terminal and in
+        notebooks.
 
     Returns
     -------
     polars.DataFrame
-        A row for each target and gene, targets in order, genes in the order of ``var``:
+        One row per target and gene, targets in order, genes in the order of ``var``. Columns:
         ``target`` and ``feature`` (Categorical), ``log2_fold_change``, ``p_value``,
-        ``neg_log10_p``, ``statistic``, the test's own (``z_score`` and ``auroc``, or ``df``;
-        ``auroc`` where asked for), ``percent_change`` (of the reference, as a fraction),
-        ``target_fraction`` and ``reference_fraction`` (the shares of cells with a value other than
-        0), ``n_reference``, ``n_target``, ``target_mean``, ``reference_mean``, ``fdr``.
+        ``neg_log10_p``, ``statistic``, columns of the test (``z_score`` and ``auroc`` for wilcoxon,
+        ``df`` for ttest; ``auroc`` for other tests if requested), ``percent_change`` (relative to
+        the reference, as a fraction), ``target_fraction`` and ``reference_fraction`` (the shares of
+        cells with a non-zero value), ``n_reference``, ``n_target``, ``target_mean``,
+        ``reference_mean``, ``fdr``.
 
     Raises
     ------
     KeyError
         Unknown column or layer.
     ValueError
-        Unknown reference, group, gene or option; a group with two roles; no target that has
-        `min_cells`; strata of another test, too many, or that no target shares with its reference;
-        NaN in the matrix (with the first cell and gene); broken sparse arrays; no cells; no raw.
+        Unknown reference, group, gene or option; a group with two roles; no target with at least
+        `min_cells` cells; strata with a test other than wilcoxon, too many strata, or strata that
+        no target shares with its reference; NaN in the matrix (the error names the first cell and
+        gene); broken sparse arrays; no cells; no raw.
     TypeError
-        A matrix that does not hold real numbers; an option that the test does not have; several
-        columns of strata.
+        The matrix does not hold real numbers; an option does not belong to the test; `strata` names
+        several columns.
     OSError
-        A file that cannot be read, or whose bytes are not what it says of them: every error of a
-        file names its path.
+        The file cannot be read, or its bytes contradict its metadata. Every error about a file
+        names its path.
 
     Warns
     -----
     PdexWarning
-        Targets left out by `min_cells`; values that are in doubt (see `is_log1p`); targets that
-        share no stratum with the reference: their tests are NaN.
+        Targets left out by `min_cells`; values of doubtful scale (see `is_log1p`); targets that
+        share no stratum with the reference, whose tests are NaN.
 
     See Also
     --------
-    sink_de : The same into a file, for results larger than memory.
-    describe : How a result was made.
-    scan_anndata : The cells as a lazy frame, for expressions of your own.
+    sink_de : Write the result to a file; it may be larger than memory.
+    describe : Show how a result was made.
+    scan_anndata : Read the cells as a lazy frame, for your own expressions.
 
     Examples
     --------
@@ -256,9 +264,10 @@ def sink_de(
 ) -> pl.LazyFrame:
     """Test every gene of every target and write the result to a file.
 
-    The result need not fit in memory. Numbers wait in a nameless file beside it that takes up to 72
-    bytes a row; with ``fdr="all"`` all p-values are in memory at once, some 32 bytes a row. The
-    file appears when it is whole: after an error or an interrupt there is none, or the older one.
+    The result need not fit in memory. Its numbers are first stored in an unnamed temporary file
+    beside it, which takes up to 72 bytes per row. With ``fdr="all"``, all p-values are in memory at
+    once, about 32 bytes per row. The result file appears only when it is complete: an error or an
+    interrupt leaves no partial file, and leaves an older file unchanged.
 
     Parameters
     ----------
@@ -279,17 +288,17 @@ def sink_de(
     Raises
     ------
     ValueError
-        A name with another ending, and whatever :func:`pdex.de` raises.
+        The file name has another extension. :func:`pdex.de` lists further errors.
     FileNotFoundError
-        No such folder.
+        The folder does not exist.
     IsADirectoryError
         The path is a folder.
     OSError
-        A result that cannot be written: nothing is left of it.
+        The result cannot be written; no partial file is left.
 
     See Also
     --------
-    de : The same in memory.
+    de : Return the result in memory.
 
     Examples
     --------
@@ -335,7 +344,7 @@ def sink_de(
 
 @dataclass(frozen=True)
 class _Asked:
-    """The arguments of a call, checked as far as they can be without the data."""
+    """The arguments of a call, checked as far as possible without the data."""
 
     reference: str | Iterable[str]
     test: Test
@@ -372,7 +381,7 @@ class _Asked:
             raise ValueError(msg)
 
     def options(self) -> dict[str, object]:
-        """Return the test's options."""
+        """Return the options of the test."""
         full = options_of(self.test, {name: getattr(self, name) for name in OPTIONS})
         if self.strata is not None:
             check_stratified(self.test, full)
@@ -381,7 +390,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Job:
-    """Work that is ready to run, its targets, its bar, and what its result says of itself."""
+    """Work that is ready to run, with its targets, its progress bar and its description."""
 
     work: Work
     targets: list[str]
@@ -391,7 +400,7 @@ class _Job:
 
 @contextmanager
 def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
-    """Open the data, find what is asked for, and close all of it at the end."""
+    """Open the data, prepare the requested work, and close everything at the end."""
     options, resources = asked.options(), resources_of(asked.threads, asked.memory_limit)
     auroc, rest = flag("auroc", asked.auroc), is_rest(asked.reference)
     progress = None if asked.progress is None else flag("progress", asked.progress)
@@ -423,7 +432,7 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
 
 
 def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Description:
-    """Return what the result of some work says of itself."""
+    """Return the description of the result of `work`."""
     source, comparison, question = work.source, work.comparison, work.question
     reference: object = asked.reference
     several = isinstance(reference, Iterable) and not isinstance(reference, str)
@@ -449,12 +458,12 @@ def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Descrip
 
 
 def is_rest(reference: object) -> bool:
-    """Whether targets are compared with all other cells."""
+    """Return whether targets are compared with all other cells."""
     return isinstance(reference, str) and reference == "rest"
 
 
 def _codes(found: Groups, asked: _Asked) -> tuple[npt.NDArray[np.uint32], list[str]]:
-    """Return a code for each cell and the targets; no group has two roles."""
+    """Return a code for each cell, and the targets; raise ValueError if a group has two roles."""
     reference: object = asked.reference
     rest = is_rest(reference)
     if isinstance(reference, Iterable) and not isinstance(reference, str):

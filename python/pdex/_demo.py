@@ -23,14 +23,14 @@ FDR = 0.05
 def main(
     path: str | os.PathLike[str] = "demo.parquet", screen_path: str | os.PathLike[str] | None = None
 ) -> None:
-    """Simulate a screen, test it lazily and in one call, print what is found, write `path`.
+    """Simulate a screen, test it lazily and in one call, print a summary and write the result.
 
     Parameters
     ----------
     path
-        Where the result goes, as the ``output`` of :func:`pdex.de`.
+        Path of the result, as in :func:`pdex.sink_de`.
     screen_path
-        Where the screen goes (.h5ad); nowhere where None.
+        Path of the screen (.h5ad). None: the screen is not written.
     """
     output = check_output(path)
     screen = pdex.datasets.simulate_screen()
@@ -47,13 +47,13 @@ def main(
 
 
 def _write_screen(screen: AnnData, path: Path) -> None:
-    """Write the screen; there is never half of it."""
+    """Write the screen; the file appears only when it is complete."""
     with replacing(path) as part:
         screen.write_h5ad(part, compression="gzip")
 
 
 def _both_ways(screen: AnnData) -> pl.DataFrame:
-    """Return the result of :func:`pdex.de`, and print what it and the lazy pipeline take."""
+    """Return the result of :func:`pdex.de`; print the times of this call and the lazy pipeline."""
     start = time.perf_counter()
     lazy = (
         pdex.scan_anndata(screen, "target")
@@ -76,7 +76,7 @@ def _both_ways(screen: AnnData) -> pl.DataFrame:
 
 
 def _tell(table: pl.DataFrame) -> None:
-    """Print the first rows, and how many of the planted effects are found."""
+    """Print the first rows, and the number of planted effects found."""
     columns = ["target", "feature", "log2_fold_change", "auroc", "p_value", "fdr", "planted"]
     with pl.Config(tbl_rows=10, tbl_cols=len(columns), tbl_hide_dataframe_shape=True):
         print(table.sort("p_value").select(columns).head(10))

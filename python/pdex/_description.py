@@ -1,7 +1,8 @@
-"""What a result says of itself: the test, its options, the data, the version.
+"""How a result was made: the test, its options, the data, the version.
 
-It travels in the metadata of Parquet and Arrow IPC files, under the key ``pdex``, and with the very
-frame that a call returned. A frame made of that one, by a filter or a join, has no room for it.
+The description is stored in the metadata of Parquet and Arrow IPC files, under the key ``pdex``. In
+memory it is known only for the frame that a call returned, not for frames derived from it, for
+example by a filter or a join.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pdex._text import listed
 if TYPE_CHECKING:
     Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
-#: The key of a file's metadata.
+#: Key in the metadata of a file.
 KEY = "pdex"
-#: What each frame's call asked, as long as the frame lives; by its id.
+#: Descriptions by the id of the frame, for as long as the frame lives.
 _KNOWN: dict[int, Description] = {}
 
 
@@ -36,27 +37,28 @@ class Description:
     test, options
         The test, and its options with their values.
     groupby, reference
-        The column of ``obs`` with the groups, and what they were compared with: a label, several,
-        or ``"rest"``.
+        The column of ``obs`` with the groups, and what they were compared with: one label, several
+        labels, or ``"rest"``.
     strata, exclude, min_cells
-        What else chose the cells; None or empty where nothing did.
+        Other options that select cells; None or empty if they were not used.
     source, matrix
-        The path of a file, or ``"AnnData in memory"``; ``"X"``, a layer or ``"raw.X"``.
+        The path of the file, or ``"AnnData in memory"``; and the name of the matrix: ``"X"``, a
+        layer or ``"raw.X"``.
     is_log1p, log_base
         Whether values were taken as logarithms, and to which base (None: e).
     mean, pseudocount
-        What means are, and what was added to both in a fold change; None where fold changes are
-        NaN, as of residuals.
+        The kind of mean, and the number added to both means in a fold change; None if fold changes
+        are NaN, as for residuals.
     fdr
-        What p-values were adjusted over: ``"target"`` or ``"all"``.
+        The scope of the adjustment of p-values: ``"target"`` or ``"all"``.
     n_cells, n_targets, n_genes
-        How many cells took part, and how many targets and genes were tested.
+        The number of cells that took part, and the numbers of targets and genes that were tested.
     version
         The version of pdex.
 
     See Also
     --------
-    describe : Return that of a result.
+    describe : Return the description of a result.
     """
 
     test: str
@@ -79,15 +81,15 @@ class Description:
     version: str = _pdex.__version__
 
     def metadata(self) -> dict[str, str]:
-        """Return it as the metadata of a file: ``frame.write_parquet(path, metadata=...)``."""
+        """Return it as metadata for a file, as in ``frame.write_parquet(path, metadata=...)``."""
         return {KEY: json.dumps(asdict(self))}
 
     def __str__(self) -> str:
-        """Return it in four lines."""
+        """Return the description in four lines."""
         return "\n".join(f"{name + ':':10}{text}" for name, text in self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return it as lines for people: a heading and a text each."""
+        """Return the description as lines of text, each with a heading."""
         options = ", ".join(f"{name}={value}" for name, value in self.options.items())
         labels = [self.reference] if isinstance(self.reference, str) else self.reference
         compared = f"obs[{self.groupby!r}] against {_listed(labels)}"
@@ -117,7 +119,7 @@ def _listed(labels: list[str]) -> str:
 
 
 def remember(frame: Frame, description: Description) -> Frame:
-    """Let a frame know its description, as long as it lives."""
+    """Store the description of a frame for as long as the frame lives."""
     number = id(frame)
     _KNOWN[number] = description
     weakref.finalize(frame, _KNOWN.pop, number, None)
@@ -130,23 +132,23 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
     Parameters
     ----------
     result
-        The very frame that :func:`pdex.de` or :func:`pdex.sink_de` returned, or the path of a
-        Parquet or Arrow IPC file that :func:`pdex.sink_de` or ``pdex de`` wrote.
+        The frame that :func:`pdex.de` or :func:`pdex.sink_de` returned (not one derived from it),
+        or the path of a Parquet or Arrow IPC file that :func:`pdex.sink_de` or ``pdex de`` wrote.
 
     Returns
     -------
     Description
-        It prints as four lines.
+        The description, which prints as four lines.
 
     Raises
     ------
     ValueError
-        A frame that was made from a result, such as by a filter or a join: it has no room for a
-        description; or a file without one, as CSV is.
+        The frame was derived from a result, for example by a filter or a join, and so has no
+        description; or the file has none, which is always so for CSV and TSV.
     TypeError
-        Neither a frame nor a path.
+        `result` is neither a Polars frame nor a path.
     FileNotFoundError
-        No such file.
+        The file does not exist.
 
     Examples
     --------
@@ -175,7 +177,7 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
 
 
 def known_of(result: object) -> Description | None:
-    """Return the description of a frame or a file; None where it has none."""
+    """Return the description of a frame or a file, or None if it has none."""
     try:
         return describe(result)  # type: ignore[arg-type]
     except (ValueError, TypeError, OSError):

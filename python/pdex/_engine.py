@@ -1,4 +1,4 @@
-"""The one call into Rust: what is asked as typed records, pieces of a matrix in, a table out."""
+"""Run the engine in Rust: typed records and pieces of a matrix go in, and a table comes out."""
 
 from __future__ import annotations
 
@@ -30,40 +30,40 @@ if TYPE_CHECKING:
 class Comparison(NamedTuple):
     """Which cells are compared with which."""
 
-    #: One a cell: 0 the reference (or no target's, against the rest), 1 up to `n_targets` the
-    #: targets, 2**32 - 1 left out.
+    #: One code per cell: 0 for the reference (or, against the rest, for no target), 1 to
+    #: `n_targets` for the targets, 2**32 - 1 for cells that are left out.
     codes: Codes
     n_targets: int
     rest: bool
-    #: A stratum for each cell, 2**32 - 1 where it has none, and their number.
+    #: A stratum for each cell (2**32 - 1 if it has none), and the number of strata.
     strata: tuple[Codes, int] | None = None
 
 
 class Question(NamedTuple):
-    """What is asked of each pair of samples."""
+    """The test of each pair of samples, and how means are computed."""
 
     test: str
     options: dict[str, Any]
-    #: How means are taken, in the engine's words, and the base of the logarithm (None: e).
+    #: How means are computed (a name that the engine knows), and the logarithm's base (None: e).
     scale: str = "plain"
     log_base: float | None = None
-    #: Whether a test that does not rank has AUROCs, too.
+    #: Whether to add AUROCs to a test that is not based on ranks.
     auroc: bool = False
 
     @classmethod
     def of(
         cls, test: str, options: dict[str, Any], scale: Scale, mean: str, auroc: bool = False
     ) -> Question:
-        """Return the question, its means on the natural scale of the values."""
+        """Return the question, with means on the natural scale of the values."""
         return cls(test, options, scale.of(mean), scale.log_base, auroc)
 
 
 class Finish(NamedTuple):
-    """How the table is finished."""
+    """How to finish the table."""
 
-    #: Added to both means of a fold change; None where means have no ratio.
+    #: Added to both means in a fold change; None if the means have no meaningful ratio.
     pseudocount: float | None = 0.0
-    #: What p-values are adjusted over: the genes of each target, or all.
+    #: Scope of the adjustment of p-values: the genes of each target, or all targets and genes.
     fdr: str = "target"
 
 
@@ -74,14 +74,14 @@ def job_of(comparison: Comparison, question: Question, n_genes: int, threads: in
 
 @dataclass
 class Work:
-    """What one call asks of a matrix.
+    """The work of one call.
 
     Parameters
     ----------
     source, genes
-        The matrix, and the places of the genes that are tested, ascending.
+        The matrix, and the indices of the genes to test, ascending.
     comparison, question, finish
-        Who is compared with whom, by what test, and how the table is finished.
+        Which cells are compared, by which test, and how the table is finished.
     resources
         The threads, and the memory beyond the result.
     """
@@ -101,7 +101,7 @@ class Work:
         with stage("finish"):
             if self.resources.threads == 1:
                 return self.table(targets, job.finish(self.finish))
-            # The columns of the labels are made while those of numbers are.
+            # Make the columns of labels while the engine makes those of numbers.
             with ThreadPoolExecutor(2) as others:
                 labels = [others.submit(label) for label in self._labels(targets)]
                 numbers = job.finish(self.finish)
@@ -151,13 +151,14 @@ class Work:
         return self.table([], columns).schema
 
     def table(self, targets: list[str], columns: list[pl.Series]) -> pl.DataFrame:
-        """Return columns with those of the labels before them."""
+        """Return the columns, preceded by those of the labels."""
         return pl.DataFrame([*(label() for label in self._labels(targets)), *columns])
 
     def _labels(self, targets: list[str]) -> list[Callable[[], pl.Series]]:
-        """Return what makes the columns of the labels: each target with every gene.
+        """Return functions that make the columns of labels, which pair each target with every gene.
 
-        Categorical, so that tables stack and their labels compare with each other and with text.
+        The columns are Categorical, so that tables can be stacked, and labels can be compared with
+        each other and with text.
         """
         target = pl.Series("target", targets, dtype=pl.Categorical)
         feature = pl.Series("feature", self.source.var_names, dtype=pl.Categorical)
@@ -182,7 +183,7 @@ def run(
     progress: bool | None,
     finish: Finish,
 ) -> list[pl.Series]:
-    """Feed a job with pieces and return its columns; `progress` is that of :func:`pdex.de`."""
+    """Feed a job with pieces and return its columns; `progress` is as in :func:`pdex.de`."""
     bar = Progress(n_genes, progress)
     try:
         return feed(job, source, pieces, bar).finish(finish)
@@ -191,7 +192,7 @@ def run(
 
 
 def feed(job: _pdex.Job, source: Source, pieces: Iterable[Piece], bar: Progress) -> _pdex.Job:
-    """Feed a new job with pieces; a NaN is an error that names the cell and the gene."""
+    """Feed a job with pieces; for a NaN, raise ValueError that names the cell and the gene."""
     before = bar.genes
     for first, matrix, local in pieces:
         try:

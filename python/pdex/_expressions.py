@@ -39,68 +39,70 @@ def wilcoxon(
 ) -> pl.Expr:
     """Wilcoxon rank-sum (Mann-Whitney U) test of every target against a reference.
 
-    Not the signed-rank test of paired samples.
+    This is not the signed-rank test, which is for paired samples.
 
     Parameters
     ----------
     value
-        Values of any integer or float dtype, a cell a row. Nulls are left out; a NaN makes every
-        comparison it enters NaN. Several columns (``pl.col("^g.*$")``, a selector) give a result
-        each.
+        Values of any integer or float dtype, one row per cell. Nulls are left out; a NaN makes
+        every comparison that includes it NaN. Several columns (``pl.col("^g.*$")``, a selector)
+        give one result each.
     target
-        Each row's group: String, Categorical, Enum, Boolean or integer. Nulls are left out.
+        The group of each row: String, Categorical, Enum, Boolean or integer. Nulls are left out.
     reference
-        The label of the group that all others are compared with, or ``"rest"``: each group
-        against all other rows.
+        The label of the group that all others are compared with, or ``"rest"``, which compares each
+        group with all other rows.
     count
-        How many cells a row stands for, a non-negative integer; 1 where absent.
+        Number of cells that each row stands for, a non-negative integer. None: 1.
     strata
-        Each row's batch or replicate, in the dtypes of `target`: samples are compared within each
-        and the comparisons added up, which is van Elteren's test (see Notes). Nulls are left out.
+        The batch or replicate of each row, in any dtype that `target` may have. Samples are
+        compared within each stratum and the comparisons are added up, which is van Elteren's test
+        (see Notes). Nulls are left out.
     alternative
         ``"two-sided"``, ``"less"`` (the target's values are smaller) or ``"greater"``.
     method
-        ``"asymptotic"``, ``"exact"`` (NaN where values are tied), or ``"auto"``: exact where a
-        sample has 8 or fewer values and nothing is tied.
+        ``"asymptotic"``, ``"exact"`` (NaN if values are tied), or ``"auto"``: exact if a sample has
+        8 or fewer values and nothing is tied.
     continuity
-        Subtract 1/2 from the distance between U and its mean; without meaning where there are
-        strata, whose sum has no equal steps.
+        Subtract 1/2 from the distance between U and its mean. Ignored with strata, because the sum
+        over strata does not change in equal steps.
     tie_correct
-        Reduce the variance by the tied runs (of each stratum).
+        Reduce the variance for tied values (within each stratum).
 
     Returns
     -------
     polars.Expr
         A struct for each target, named ``wilcoxon``: ``target``, ``n_target``, ``n_reference``,
         ``target_mean``, ``reference_mean``, ``statistic`` (U of the target), ``p_value``,
-        ``neg_log10_p``, ``z_score``, ``auroc``. In ``group_by(...).agg(...)`` a list of them. The
-        results of several columns of values have the names of these.
+        ``neg_log10_p``, ``z_score``, ``auroc``. In ``group_by(...).agg(...)``, a list of structs.
+        With several columns of values, each result has the name of its column.
 
     Raises
     ------
     ValueError
-        An option that is not known, or another method than ``"asymptotic"`` with strata.
+        An unknown option, or a method other than ``"asymptotic"`` with strata.
     polars.exceptions.ComputeError
-        When the query runs: an unknown or empty reference, a dtype that has no meaning, a null or
-        negative count, rows of which none has both a value and a label. A frame without rows has a
-        result without rows. In ``group_by(...).agg(...)`` a group without a cell of the reference,
-        such as a cell line without controls, has null results; so has every group where `reference`
-        is misspelt, unless `target` is an Enum, whose labels are known.
+        When the query runs: an unknown or empty reference, an unsupported dtype, a null or negative
+        count, or no row with both a value and a label. A frame without rows gives a result without
+        rows. In ``group_by(...).agg(...)``, a group without cells of the reference, such as a cell
+        line without controls, gives null results. So does every group if `reference` is misspelt,
+        unless `target` is an Enum, whose labels are known.
 
     Notes
     -----
-    With strata h of N_h cells (target and reference together), ``statistic`` is the sum of
-    U_h / (N_h + 1), ``z_score`` its distance from the mean in standard deviations, and ``auroc``
-    the chance that a value of the target exceeds one of the reference of the same stratum, weighted
-    likewise. A stratum without either sample takes no part but in means; where all are such the
-    test is null. One stratum is the plain test with ``continuity=False``. Where all values are
-    equal within each stratum p is 1.
+    If stratum h has N_h cells (target and reference together), ``statistic`` is the sum of
+    U_h / (N_h + 1) over the strata, and ``z_score`` is its distance from its mean in standard
+    deviations. ``auroc`` is the probability that a value of the target exceeds one of the reference
+    in the same stratum; strata have the same weights as in ``statistic``. A stratum that lacks
+    either sample counts only in the means, and if all strata do, the test is null. A single stratum
+    gives the plain test with ``continuity=False``. If all values within each stratum are equal, p
+    is 1.
 
     References
     ----------
     Mann and Whitney (1947), Ann. Math. Stat. 18, 50. Variance with ties: Lehmann (1975),
-    *Nonparametrics*, eq. 1.34. The same numbers as :func:`scipy.stats.mannwhitneyu`. Strata: van
-    Elteren (1960), Bull. Inst. Int. Stat. 37, 351; Lehmann (1975), section 3.3.
+    *Nonparametrics*, eq. 1.34. The numbers equal those of :func:`scipy.stats.mannwhitneyu`. Strata:
+    van Elteren (1960), Bull. Inst. Int. Stat. 37, 351; Lehmann (1975), section 3.3.
 
     Examples
     --------
@@ -138,46 +140,47 @@ def anderson(
 ) -> pl.Expr:
     """Two-sample Anderson-Darling test of every target against a reference.
 
-    The k-sample test for k = 2: it sees any difference of the distributions, not of location
-    alone. Not the one-sample test of normality.
+    This is the k-sample test for k = 2. It detects any difference between the distributions, not
+    only one of location. It is not the one-sample test of normality.
 
     Parameters
     ----------
     value, target, reference, count
         As for :func:`wilcoxon`.
     midrank
-        Half of a tied run counts as below it; ``False`` is the right-continuous version.
+        Use the midrank version, in which half of a tied run counts as below it. False: the
+        right-continuous version.
     method
-        ``"asymptotic"``: p-values from the limiting distribution, accurate however small.
-        ``"scipy"``: SciPy's interpolation, capped to [0.001, 0.25].
+        ``"asymptotic"``: p-values from the limiting distribution, accurate even if very small.
+        ``"scipy"``: SciPy's interpolation, limited to [0.001, 0.25].
     auroc
-        Add the field ``auroc``: the chance that a value of the target exceeds one of the reference,
-        ties counted half.
+        Add the field ``auroc``: the probability that a value of the target exceeds one of the
+        reference, where ties count half.
 
     Returns
     -------
     polars.Expr
         A struct for each target, named ``anderson``: ``target``, ``n_target``, ``n_reference``,
         ``target_mean``, ``reference_mean``, ``statistic`` (normalised), ``p_value``,
-        ``neg_log10_p``, and ``auroc`` where asked for.
+        ``neg_log10_p``, and ``auroc`` if requested.
 
     Raises
     ------
     ValueError
-        An option that is not known.
+        An unknown option.
     polars.exceptions.ComputeError
         When the query runs, as for :func:`wilcoxon`.
 
     Notes
     -----
-    The p-value is the limit for samples without ties, as SciPy's is. Sparse counts are mostly
-    ties: there p-values are too small under the null (about 4 % below 0.01), so check them against
-    shuffled labels, or prefer :func:`wilcoxon`, which corrects for ties.
+    Like SciPy's, the p-value is the limit for samples without ties. Sparse counts are mostly ties,
+    and their p-values are too small under the null hypothesis (about 4 % are below 0.01). Check
+    them against shuffled labels, or use :func:`wilcoxon`, which corrects for ties.
 
     References
     ----------
     Scholz and Stephens (1987), J. Am. Stat. Assoc. 82, 918, eq. 6 and 7. Limiting distribution:
-    Marsaglia and Marsaglia (2004), J. Stat. Softw. 9(2). The statistic is that of
+    Marsaglia and Marsaglia (2004), J. Stat. Softw. 9(2). The statistic equals that of
     :func:`scipy.stats.anderson_ksamp`.
 
     Examples
@@ -212,7 +215,7 @@ def ttest(
     alternative
         ``"two-sided"``, ``"less"`` (the target's mean is smaller) or ``"greater"``.
     equal_var
-        Student's test with a pooled variance; ``False`` is Welch's.
+        Use Student's test, with a pooled variance. False: Welch's test.
     auroc
         Add the field ``auroc``, as for :func:`anderson`.
 
@@ -221,18 +224,18 @@ def ttest(
     polars.Expr
         A struct for each target, named ``ttest``: ``target``, ``n_target``, ``n_reference``,
         ``target_mean``, ``reference_mean``, ``statistic`` (t), ``p_value``, ``neg_log10_p``,
-        ``df``, and ``auroc`` where asked for. NaN where a sample has fewer than two values.
+        ``df``, and ``auroc`` if requested. The test is NaN if a sample has fewer than two values.
 
     Raises
     ------
     ValueError
-        An option that is not known.
+        An unknown option.
     polars.exceptions.ComputeError
         When the query runs, as for :func:`wilcoxon`.
 
     References
     ----------
-    Student (1908), Biometrika 6, 1; Welch (1947), Biometrika 34, 28. The same numbers as
+    Student (1908), Biometrika 6, 1; Welch (1947), Biometrika 34, 28. The numbers equal those of
     :func:`scipy.stats.ttest_ind`.
 
     Examples
@@ -260,20 +263,19 @@ def ks(
 ) -> pl.Expr:
     """Two-sample Kolmogorov-Smirnov test of every target against a reference.
 
-    It sees any difference of the distributions by the largest distance D between the two empirical
-    distribution functions. Not the one-sample test against a named distribution.
+    It detects any difference between the distributions, by the largest distance D between the two
+    empirical distribution functions. It is not the one-sample test against a given distribution.
 
     Parameters
     ----------
     value, target, reference, count
         As for :func:`wilcoxon`.
     alternative
-        About the distribution functions, as in SciPy, and so the other way round than in
-        :func:`wilcoxon` and :func:`ttest`: ``"greater"`` says that the target's distribution
-        function is greater somewhere, so its *values* are smaller; ``"less"`` that its values are
-        greater.
+        Refers to the distribution functions, as in SciPy, and is therefore the opposite of that in
+        :func:`wilcoxon` and :func:`ttest`. ``"greater"``: the target's distribution function is
+        greater somewhere, so its *values* are smaller. ``"less"``: its values are greater.
     method
-        ``"exact"``, ``"asymptotic"``, or ``"auto"``: exact for samples of equal sizes and where the
+        ``"exact"``, ``"asymptotic"``, or ``"auto"``: exact for samples of equal sizes, and if the
         product of the sizes is at most 65,536.
     auroc
         Add the field ``auroc``, as for :func:`anderson`.
@@ -283,30 +285,30 @@ def ks(
     polars.Expr
         A struct for each target, named ``ks``: ``target``, ``n_target``, ``n_reference``,
         ``target_mean``, ``reference_mean``, ``statistic`` (D, or its one-sided part), ``p_value``,
-        ``neg_log10_p``, and ``auroc`` where asked for.
+        ``neg_log10_p``, and ``auroc`` if requested.
 
     Raises
     ------
     ValueError
-        An option that is not known.
+        An unknown option.
     polars.exceptions.ComputeError
         When the query runs, as for :func:`wilcoxon`.
 
     See Also
     --------
-    anderson : Also sees any difference, with more weight on the tails of the distributions.
+    anderson : Also detects any difference, with more weight on the tails of the distributions.
 
     Notes
     -----
-    P-values are those of samples without ties. With ties the test is conservative: p-values are too
-    large. Sparse counts are mostly ties, and D can hardly exceed the share of cells with a count:
-    prefer :func:`wilcoxon` there.
+    P-values are valid for samples without ties. With ties the test is conservative: p-values are
+    too large. Sparse counts are mostly ties, and D can hardly exceed the share of cells with a
+    count. Use :func:`wilcoxon` for them.
 
     References
     ----------
     Hodges (1958), Ark. Mat. 3, 469: the exact distribution, and eq. 5.3 for one-sided p-values.
     Two-sided ones: Simard and L'Ecuyer (2011), J. Stat. Softw. 39(11). Ties: Noether (1963),
-    Metrika 7, 115. The same statistic and methods as :func:`scipy.stats.ks_2samp`.
+    Metrika 7, 115. Statistic and methods are those of :func:`scipy.stats.ks_2samp`.
 
     Examples
     --------
@@ -321,7 +323,7 @@ def ks(
     return _expression("ks", inputs, reference, options)
 
 
-#: The columns that may be left out.
+#: The columns that may be omitted.
 _OPTIONAL = ("count", "strata")
 
 
@@ -340,10 +342,10 @@ def _expression(
     keywords = {"request": request, **options}
     value = columns["value"]
     if value.meta.has_multiple_outputs():
-        # Polars makes an expression of each, with its name.
+        # Polars expands this into one expression for each column, with the column's name.
         del columns["value"]
         return register(test, [value, _struct(columns)], keywords)
-    # One struct: Polars runs the groups of a group_by in parallel for functions of one column only.
+    # One struct, because Polars runs the groups of a group_by in parallel only for one column.
     return register(test, [_struct(columns)], keywords).alias(test)
 
 
@@ -352,15 +354,15 @@ def _struct(columns: dict[str, pl.Expr]) -> pl.Expr:
 
 
 def _column(expression: IntoExpr) -> pl.Expr:
-    """Return what Polars takes as an expression as one; a string names a column."""
+    """Return an input as an expression; a string is the name of a column."""
     if isinstance(expression, str):
-        # A pattern, too: "^g.*$".
+        # It may also be a pattern, such as "^g.*$".
         return pl.col(expression)
     return expression if isinstance(expression, pl.Expr) else pl.lit(expression)
 
 
 def _label(reference: object) -> dict[str, str]:
-    """Return the reference's label as text with its kind; NumPy's scalars are as good as ours."""
+    """Return the label of the reference as text, with its kind; NumPy scalars are accepted."""
     label = reference.item() if hasattr(reference, "item") else reference
     for kind, python_type in (("text", str), ("bool", bool), ("int", int)):
         if isinstance(label, python_type):
@@ -374,7 +376,7 @@ def _label(reference: object) -> dict[str, str]:
 
 
 def _name(expression: object, role: str) -> str:
-    """Return the column's name where it is known, else the argument's."""
+    """Return the name of the column if it is known, else that of the argument."""
     if isinstance(expression, str):
         return expression
     if isinstance(expression, pl.Expr):
@@ -386,7 +388,7 @@ def _name(expression: object, role: str) -> str:
 class PdexNamespace:
     """The tests as methods of the value column: ``pl.col("value").pdex.wilcoxon("target", ...)``.
 
-    Type checkers that do not see registered namespaces can write ``PdexNamespace(expr)``.
+    For type checkers, which do not know registered namespaces, write ``PdexNamespace(expr)``.
     """
 
     def __init__(self, expr: pl.Expr) -> None:

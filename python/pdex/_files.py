@@ -1,4 +1,4 @@
-"""Files that appear when they are whole: tables, pages, screens."""
+"""Files that appear only when they are complete: tables, pages, screens."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the path of an empty file beside `path` to write, and rename it at the end.
+    """Yield the path of an empty temporary file beside `path`, and rename it to `path` at the end.
 
-    After an error or an interrupt nothing is left of it, and an older file stays as it was. The
-    operating system gives it the permissions of any new file.
+    After an error or an interrupt, the temporary file is removed and an older file is unchanged.
+    The operating system gives the file the permissions of any new file.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -1,6 +1,6 @@
-"""What a screen is, from its frames and some of its values: no matrix is read from a file.
+"""Describe a screen from its frames and a sample of its values, without reading a whole matrix.
 
-Everything is plain numbers, words, lists and dicts, so that ``pdex info --json`` prints it.
+Everything is plain numbers, strings, lists and dicts, so that ``pdex info --json`` can print it.
 """
 
 from __future__ import annotations
@@ -29,48 +29,56 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 
-#: Stored values that are looked at: as many as pdex.de does to tell log1p values from counts.
+#: Number of stored values to examine, as many as pdex.de uses to tell log1p values from counts.
 _SAMPLE = 1 << 22
-#: Words in the names of columns that hold targets.
+#: Words that suggest, in the name of a column, that it holds targets.
 _COLUMN = re.compile(
     "target|gene|perturb|condition|treatment|knock|guide|sgrna|drug|cytokine", re.I
 )
-#: Integer columns of more values are measurements.
+#: Integer columns with more distinct values are taken for measurements.
 _MOST_LABELS = 1000
-#: So many control groups are named in a command; one of more is guides.
+#: Largest number of control groups to name in a command; more are likely to be guides.
 _MOST_CONTROLS = 20
-#: Bytes of a row of a rank-sum test: two labels, two numbers of cells, twelve of Float64.
+#: Bytes per row of a rank-sum result: two labels, two numbers of cells, twelve Float64 values.
 _ROW = 2 * 4 + 2 * 4 + 12 * 8
 
 
 @dataclass(frozen=True)
 class Info:
-    """What a screen is; ``print`` tells it in sentences.
+    """What a screen contains; ``print`` describes it in sentences.
 
     Parameters
     ----------
     path, bytes
-        The file and its size; None for AnnData in memory.
+        The path of the file and its size; None for AnnData in memory.
     n_cells, n_genes, repeated_genes
-        Its size, and how many names of genes occur again.
+        The numbers of cells and genes, and the number of gene names that repeat an earlier one.
     matrices
-        A dict each: ``name``, ``shape``, ``layout`` (``"csr"``, ``"csc"``, ``"dense"``, or an
-        encoding that is not read), ``dtype``, ``stored`` values, ``filters``, ``bytes`` on disk,
-        ``memory`` bytes of the arrays, and ``values``: ``kind`` (``"counts"``, ``"log1p"``,
-        ``"normalised"``, ``"residuals"``), ``least``, ``most``, ``seen``, ``not_finite``.
+        One dict per matrix: ``name``, ``shape``, ``layout`` (``"csr"``, ``"csc"``, ``"dense"``, or
+        an encoding that pdex does not read), ``dtype``, ``stored`` (number of stored values),
+        ``filters``, ``bytes`` (on disk), ``memory`` (bytes of the arrays), and ``values``, a dict
+        with ``kind`` (``"counts"``, ``"log1p"``, ``"normalised"``, ``"residuals"``), ``least``,
+        ``most``, ``seen`` (number of values examined) and ``not_finite`` (NaN or infinite values
+        among them).
     obs
-        A dict for each column of ``obs``: ``name``, ``kind``, ``distinct`` and ``missing`` values,
-        ``controls``: labels that look like control cells, the surest first.
+        One dict per column of ``obs``: ``name``, ``kind``, the numbers of ``distinct`` and
+        ``missing`` values, and ``controls``, the labels that look like control cells, most likely
+        ones first.
     targets
-        The column that looks most like the targets: ``column``, ``reference`` (a label, several, or
-        ``"rest"``), ``n_targets``, ``reference_cells``, cells of a target (``least``, ``median``,
-        ``most``), ``unlabelled`` cells. None where no column has groups.
+        The column that most likely holds the targets: ``column``, ``reference`` (one label, several
+        labels, or ``"rest"``), ``n_targets``, ``reference_cells``, the number of cells in a target
+        (``least``, ``median``, ``most``), and the number of ``unlabelled`` cells. None if no column
+        holds groups.
     result
-        ``rows`` and ``bytes`` of what :func:`pdex.de` returns, or None.
+        ``rows`` and ``bytes`` of the frame that :func:`pdex.de` would return, or None.
     command, call
-        The fitting command line (of a file) and Python call, or None.
+        A command line (for a file) and a Python call that test the screen, or None.
     notes
-        What to look at.
+        Points to check first.
+
+    See Also
+    --------
+    info : Describe a screen.
     """
 
     path: str | None
@@ -87,17 +95,17 @@ class Info:
     notes: list[str]
 
     def to_dict(self) -> Facts:
-        """Return all of it as plain dicts, lists, words and numbers."""
+        """Return everything as plain dicts, lists, strings and numbers."""
         return asdict(self)
 
     def sentences(self) -> list[str]:
-        """Return what is told of the targets."""
+        """Return sentences about the targets."""
         if self.targets is None:
             return ["No column of obs looks like groups of cells: pdex.de needs one."]
         return _sentences(self.targets)
 
     def __str__(self) -> str:
-        """Return it in lines for people."""
+        """Return the description as lines of text."""
         where = "AnnData in memory" if self.path is None else self.path
         lines = [f"{where}: {self.n_cells:,} cells x {self.n_genes:,} genes"]
         for matrix in self.matrices:
@@ -113,26 +121,30 @@ class Info:
 
 
 def info(data: Data) -> Info:
-    """Return what a screen is, and what to ask of it: what ``pdex info`` prints.
+    """Describe a screen and suggest how to test it, as ``pdex info`` does.
 
-    No matrix is read from a file: of each the first four million stored values are looked at.
+    No matrix is read in full: only the first four million stored values of each are examined.
 
     Parameters
     ----------
     data
-        AnnData, or the path of an ``.h5ad`` file.
+        AnnData object, cells x genes, or the path of an ``.h5ad`` file.
 
     Returns
     -------
     Info
-        Sizes, matrices, columns, likely targets and controls; it prints as sentences.
+        Sizes, matrices, columns, and likely targets and controls; it prints as sentences.
 
     Raises
     ------
     TypeError
-        Neither AnnData nor a path.
+        `data` is neither AnnData nor a path.
     OSError
-        A file that cannot be read. Every error of a file names its path.
+        The file cannot be read. Every error about a file names its path.
+
+    See Also
+    --------
+    de : Test the screen.
 
     Examples
     --------
@@ -142,7 +154,7 @@ def info(data: Data) -> Info:
     AnnData in memory: 400 cells x 20 genes
       X: csr, counts, 0 to 51
     Column 'target' looks like the targets: 3, and 100 control cells ('non-targeting').
-    A target has 92 to 116 cells, 92 in the middle.
+    A target has 92 to 116 cells (median 92).
     pdex.de(adata, 'target', reference='non-targeting')
     """
     if isinstance(data, (str, os.PathLike)):
@@ -199,7 +211,7 @@ def _about(
 
 
 def _frames(file: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return obs and var of the file, also of one that anndata before 0.7 wrote."""
+    """Return obs and var of the file, which may be one that anndata before 0.7 wrote."""
     import anndata as ad
 
     if not h5ad.is_legacy(file):
@@ -213,7 +225,7 @@ def _frames(file: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _places(file: Any) -> list[tuple[str, str]]:
-    """Return the matrices' names, as users call them, and their places in the file."""
+    """Return the names of the matrices, as users know them, and their paths in the file."""
     found = [("X", "X")]
     if "layers" in file:
         found += [(f"layer {name}", f"layers/{name}") for name in file["layers"]]
@@ -221,20 +233,19 @@ def _places(file: Any) -> list[tuple[str, str]]:
 
 
 def _of_node(node: Any) -> Facts:
-    """Return layout, shape and parts of a matrix in a file."""
+    """Return the layout, shape and parts of a matrix in a file."""
     import h5py
 
     if isinstance(node, h5py.Dataset):
         return {"layout": "dense", "shape": node.shape, "parts": [node]}
-    encoding = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "unknown"))
     shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape", ()))
-    layout = str(encoding).removesuffix("_matrix")
+    layout = str(h5ad.encoding_of(node) or "unknown").removesuffix("_matrix")
     parts = ("data", "indices", "indptr") if layout in ("csr", "csc") else ()
     return {"layout": layout, "shape": shape, "parts": [node[part] for part in parts]}
 
 
 def _of_array(x: Any) -> Facts:
-    """Return layout, shape and parts of a matrix that AnnData holds."""
+    """Return the layout, shape and parts of a matrix of an AnnData object."""
     if hasattr(x, "group"):
         return _of_node(x.group)
     layout = getattr(x, "format", None)
@@ -246,7 +257,7 @@ def _of_array(x: Any) -> Facts:
 
 
 def _matrix(name: str, found: Facts, log_base: float | None) -> Facts:
-    """Return what a matrix is, as :class:`Info` tells it."""
+    """Return the facts about a matrix that :class:`Info` lists."""
     layout, shape, parts = found["layout"], found["shape"], found["parts"]
     if not parts:
         return {"name": name, "layout": layout, "values": None}
@@ -266,7 +277,7 @@ def _matrix(name: str, found: Facts, log_base: float | None) -> Facts:
 
 
 def _filters(dataset: Any) -> list[str]:
-    """Return the names of the filters that a dataset's chunks went through."""
+    """Return the names of the filters that were applied to a dataset's chunks."""
     known = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf", 32001: "blosc"}
     known |= {32004: "lz4", 32015: "zstd", 32026: "blosc2"}
     plist = dataset.id.get_create_plist()
@@ -275,7 +286,7 @@ def _filters(dataset: Any) -> list[str]:
 
 
 def _values(data: Any, name: str, log_base: float | None, *, zeros: bool) -> Facts | None:
-    """Return what the first values look like; None where they are none or no real numbers.
+    """Return the facts about the first values; None if there are no finite real numbers.
 
     `zeros` is True if the matrix also has zeros that are not stored.
     """
@@ -297,7 +308,7 @@ def _values(data: Any, name: str, log_base: float | None, *, zeros: bool) -> Fac
 
 
 def _column(column: pd.Series[Any]) -> Facts:
-    """Return what a column of obs is, as :class:`Info` tells it."""
+    """Return the facts about a column of obs that :class:`Info` lists."""
     import pandas as pd
 
     kinds = {"i": "integer", "u": "integer", "f": "float", "b": "boolean", "O": "text"}
@@ -327,7 +338,7 @@ def _column(column: pd.Series[Any]) -> Facts:
 
 
 def _groupable(column: Facts, n_cells: int) -> bool:
-    """Whether a column may hold groups of cells rather than measurements or names of cells."""
+    """Return whether a column may hold groups of cells, not measurements or names of cells."""
     if column["kind"] == "integer" and column["distinct"] > _MOST_LABELS:
         return False
     distinct: int = column["distinct"]
@@ -335,11 +346,11 @@ def _groupable(column: Facts, n_cells: int) -> bool:
 
 
 def _targets(obs: pd.DataFrame, columns: list[Facts]) -> Facts | None:
-    """Return the column that looks most like the targets; None where no column has groups."""
+    """Return the column that most likely holds the targets; None if no column holds groups."""
     able = [column for column in columns if _groupable(column, len(obs))]
 
     def fitness(column: Facts) -> tuple[float, bool, int]:
-        # Of guides and targets with the same controls, targets are the fewer.
+        # If guides and targets have the same controls, the targets have fewer labels.
         (rank,) = _pdex.control_ranks(column["controls"][:1]) or (None,)
         return (
             1000 if rank is None else rank,
@@ -359,7 +370,7 @@ def _targets(obs: pd.DataFrame, columns: list[Facts]) -> Facts | None:
 
 
 def _described(obs: pd.DataFrame, best: Facts) -> Facts | None:
-    """Return what :func:`_targets` does of one column; None where it has no groups to compare."""
+    """Return the facts about one column of targets; None if it has no groups to compare."""
     groups = read_groups(SimpleNamespace(obs=obs), best["name"])
     cells, reference_cells = groups.sizes(), None
     controls = _reference(best["controls"])
@@ -382,7 +393,7 @@ def _described(obs: pd.DataFrame, best: Facts) -> Facts | None:
 
 
 def _reference(controls: list[str]) -> list[str]:
-    """Return the surest controls: one that says no more, or all that are as sure as the first."""
+    """Return the most likely control, or all of the same rank if they differ only in numbers."""
     ranks = _pdex.control_ranks(controls)
     alike = [label for label, rank in zip(controls, ranks, strict=True) if rank == ranks[0]]
     plain = len({re.sub(r"[\W\d_]", "", label).lower() for label in alike}) == 1
@@ -390,7 +401,7 @@ def _reference(controls: list[str]) -> list[str]:
 
 
 def _sentences(targets: Facts) -> list[str]:
-    """Return what is told of the targets, in whole sentences."""
+    """Return sentences that describe the targets."""
     name, reference = targets["column"], targets["reference"]
     line = f"Column {name!r} looks like the targets: {targets['n_targets']:,}"
     if targets["reference_cells"] is None:
@@ -401,15 +412,15 @@ def _sentences(targets: Facts) -> list[str]:
     if targets["least"] == targets["most"]:
         cells = f"Each target has {targets['least']:,} cells"
     else:
-        cells = f"A target has {targets['least']:,} to {targets['most']:,} cells, "
-        cells += f"{targets['median']:,.0f} in the middle"
+        cells = f"A target has {targets['least']:,} to {targets['most']:,} cells"
+        cells += f" (median {targets['median']:,.0f})"
     if targets["unlabelled"]:
         cells += f"; {targets['unlabelled']:,} cells have no label"
     return [line, f"{cells}."]
 
 
 def _choose(matrices: list[Facts]) -> tuple[list[str], list[str]]:
-    """Return the options by which pdex.de reads the matrix that fits best, and notes."""
+    """Return the options with which pdex.de reads the most suitable matrix, and notes."""
     fit = ("counts", "log1p", "normalised")
     usable = [m for m in matrices if m["name"] != "raw" and (m["values"] or {}).get("kind") in fit]
     first = next((m for m in matrices if m["name"] == "X"), None)
@@ -438,7 +449,7 @@ def _choose(matrices: list[Facts]) -> tuple[list[str], list[str]]:
 
 
 def _command(path: str, targets: Facts, options: list[str]) -> str:
-    """Return the fitting command, quoted for a shell."""
+    """Return the suggested command, quoted for a shell."""
     reference = targets["reference"]
     words = ["pdex", "de", path, "--groupby", targets["column"]]
     for label in [reference] if isinstance(reference, str) else reference:
@@ -448,7 +459,7 @@ def _command(path: str, targets: Facts, options: list[str]) -> str:
 
 
 def _call(targets: Facts, options: list[str], path: str | None) -> str:
-    """Return the fitting call."""
+    """Return the suggested Python call."""
     words = ["adata" if path is None else repr(path), repr(targets["column"])]
     words.append(f"reference={targets['reference']!r}")
     if "--layer" in options:

@@ -1,8 +1,8 @@
-"""Results that go to a file: they may be larger than memory, and are never half there.
+"""Write results to a file: they may be larger than memory, and are never half-written.
 
-The numbers of one range of genes after the other go to a nameless file beside the result, which
-vanishes with the process. When all are there, some targets at a time are read back, completed and
-written as a row group of a temporary file, which is renamed at the end.
+The numbers of each range of genes are first stored in an unnamed file beside the result, which the
+operating system deletes with the process. When all are there, a few targets at a time are read
+back, completed, and written as a row group of a temporary file, which is renamed at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-#: Rows of one row group: about 25 MB of numbers.
+#: Rows per row group: about 25 MB of numbers.
 ROWS = 1 << 18
 
 
@@ -48,7 +48,7 @@ def _tsv(frame: pl.LazyFrame, path: Path, rows: int, metadata: dict[str, str]) -
     frame.sink_csv(path, batch_size=rows, separator="\t")
 
 
-#: How each kind of file is written; text has no place for metadata.
+#: How each type of file is written; text files cannot hold metadata.
 _SINKS: dict[str, Callable[[pl.LazyFrame, Path, int, dict[str, str]], None]] = {
     ".parquet": _parquet,
     ".ipc": _ipc,
@@ -60,7 +60,7 @@ _SINKS: dict[str, Callable[[pl.LazyFrame, Path, int, dict[str, str]], None]] = {
 
 
 def check_output(output: object) -> Path:
-    """Return the path of a result; a clear error where no result can be written there."""
+    """Return the path of a result; raise an error if no result can be written there."""
     if not isinstance(output, (str, os.PathLike)):
         msg = f"path must be the path of a file; got {output!r}"
         raise TypeError(msg)
@@ -78,7 +78,7 @@ def check_output(output: object) -> Path:
 
 
 def scan(path: Path, schema: pl.Schema) -> pl.LazyFrame:
-    """Return a lazy frame of a result; labels in text stay labels, whatever they look like."""
+    """Return a lazy frame of a result; in text files, labels that look like numbers stay text."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return pl.scan_parquet(path)
@@ -89,20 +89,20 @@ def scan(path: Path, schema: pl.Schema) -> pl.LazyFrame:
 
 @dataclass
 class Spill:
-    """Columns of targets x genes on disk, one range of genes after the other.
+    """Columns of targets x genes on disk, one range of genes after another.
 
     Parameters
     ----------
     folder
-        Where the nameless file lies.
+        Folder of the unnamed file.
     n_targets
-        Rows of genes in each column.
+        Number of targets in each column.
     """
 
     folder: Path
     n_targets: int
     _file: Any = None
-    #: Genes, place in the file and number of columns of each range.
+    #: For each range: number of genes, offset in the file, and number of columns.
     _ranges: list[tuple[int, int, int]] = field(default_factory=list)
     _end: int = 0
 
@@ -114,19 +114,19 @@ class Spill:
         self._file.close()
 
     def add(self, columns: Sequence[npt.NDArray[np.float64]]) -> None:
-        """Append the next range of genes: columns of its targets x genes."""
+        """Append the columns of the next range of genes, each targets x genes, flattened."""
         self._ranges.append((len(columns[0]) // self.n_targets, self._end, len(columns)))
         for column in columns:
             self._file.write(column.data)
             self._end += column.nbytes
 
     def column(self, number: int) -> npt.NDArray[np.float64]:
-        """Return one column, range after range."""
+        """Return one column, with one range of genes after another."""
         parts = [self._read(r, number, 0, self.n_targets) for r in self._ranges]
         return np.concatenate([part.reshape(-1) for part in parts])
 
     def rows(self, first: int, last: int) -> list[npt.NDArray[np.float64]]:
-        """Return the columns of targets `first..last`, each with all genes."""
+        """Return the columns for the targets from `first` to before `last`, with all genes."""
         columns = self._ranges[0][2]
         return [
             np.hstack([self._read(r, number, first, last) for r in self._ranges]).reshape(-1)
@@ -136,7 +136,7 @@ class Spill:
     def arranged(
         self, column: npt.NDArray[np.float64], first: int, last: int
     ) -> npt.NDArray[np.float64]:
-        """Return targets `first..last` of a column that is ordered as those of the file."""
+        """Return the targets from `first` to before `last` of a column in the file's order."""
         parts, start = [], 0
         for genes, *_ in self._ranges:
             end = start + genes * self.n_targets
@@ -159,7 +159,7 @@ class Spill:
 
 
 def save(frame: pl.DataFrame, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a frame that is in memory, as :func:`write` does."""
+    """Write one frame, as :func:`write` does."""
     write(path, frame.schema, iter([frame]), ROWS, metadata or {})
 
 
@@ -170,20 +170,21 @@ def write(
     rows: int,
     metadata: Mapping[str, str],
 ) -> None:
-    """Write frames to a temporary file beside `path`, each a row group, and rename it.
+    """Write frames to a temporary file beside `path`, one row group each, and rename it.
 
     Raises
     ------
     OSError
-        No room, or no permission; nothing is left behind, and an older file stays as it was.
+        The disk is full, or writing is not permitted. Nothing is left behind, and an older file is
+        unchanged.
     """
     stopped = threading.Event()
 
     def source(
         with_columns: list[str] | None,
         predicate: pl.Expr | None,
-        n_rows: int | None,  # noqa: ARG001 - a sink takes all of them
-        batch_size: int | None,  # noqa: ARG001 - as many as a row group has
+        n_rows: int | None,  # noqa: ARG001 - a sink reads all rows
+        batch_size: int | None,  # noqa: ARG001 - the frames are row groups already
     ) -> Iterator[pl.DataFrame]:
         for frame in frames:
             if stopped.is_set():
@@ -192,7 +193,7 @@ def write(
             yield some if with_columns is None else some.select(with_columns)
 
     sink, frame = _SINKS[path.suffix.lower()], register_io_source(source, schema=schema)
-    # On a thread of its own, so that Ctrl-C reaches this one.
+    # Write on another thread, so that Ctrl-C reaches this one.
     with replacing(path) as partial, ThreadPoolExecutor(1) as pool:
         written = pool.submit(sink, frame, partial, rows, dict(metadata))
         try:

@@ -1,4 +1,4 @@
-"""Where the compiled plugin is, and the one way its functions are registered."""
+"""The path of the compiled plugin, and the registration of its functions with Polars."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _LIBRARY = Path(str(_pdex.__file__))
 def register(name: str, columns: list[pl.Expr], kwargs: dict[str, Any]) -> pl.Expr:
     """Return the plugin function `name` of a struct, or of values and a struct, as an expression.
 
-    Of a library below ``sys.prefix`` the expression has the path from there, so that it finds that
-    of another environment when it is unpickled there.
+    If the library is below ``sys.prefix``, Polars stores its path relative to that folder, so an
+    expression that is unpickled in another environment finds the library there.
     """
     return register_plugin_function(
         plugin_path=_LIBRARY,

@@ -1,4 +1,4 @@
-"""A progress bar for work that turns out to take longer than a second."""
+"""A progress bar that appears if the work takes longer than a second."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 
 class Progress:
-    """Counts genes tested, and tells of bytes read; draws nothing before a second is over.
+    """Shows the genes tested and the bytes read; draws nothing within the first second.
 
     Parameters
     ----------
     total
-        The number of genes.
+        The number of genes to test.
     show
-        True, False, or None: only where stderr is a terminal, or in a notebook.
+        True, False, or None: only if stderr is a terminal, or in a notebook.
     """
 
     def __init__(self, total: int, show: bool | None) -> None:
@@ -24,7 +24,7 @@ class Progress:
         self._show = sys.stderr.isatty() or _in_notebook() if show is None else show
         self._start = time.monotonic()
         self._bar: Any = None
-        #: Those that are done, in whole pieces.
+        #: Number of genes in the pieces that are done.
         self.genes: int = 0
         self._read = self._before = 0
 
@@ -34,12 +34,12 @@ class Progress:
             self._bar.update(done - self._bar.n)
 
     def advance(self, genes: int) -> None:
-        """Count a piece of so many genes as done."""
+        """Count a piece of `genes` genes as done."""
         self.genes += genes
         self(self.genes)
 
     def read(self, done: int) -> None:
-        """Draw the bytes of the file read so far by one reader, and by those before it."""
+        """Draw the bytes read so far by the current reader and by those before it."""
         if done < self._read:
             self._before += self._read
         self._read = done
@@ -49,7 +49,7 @@ class Progress:
             self._bar.refresh()
 
     def close(self) -> None:
-        """Finish the bar where there is one."""
+        """Finish the bar, if there is one."""
         if self._bar is not None:
             self._bar.close()
 
@@ -64,5 +64,5 @@ class Progress:
 
 
 def _in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this; its stderr is not a terminal."""
+    """Return whether the process is a Jupyter kernel, whose stderr is not a terminal."""
     return hasattr(builtins, "__IPYTHON__") and "ipykernel" in sys.modules

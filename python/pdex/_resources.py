@@ -1,4 +1,4 @@
-"""How many threads a call takes, and how its memory is shared out."""
+"""The number of threads of a call, and how its memory is divided."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 
 from pdex._validate import parse_size
 
-#: The limit where none is given, and the least that reading a file takes, in bytes.
+#: The default limit, and the smallest limit with which a file can be read, in bytes.
 _MEMORY, _LEAST_MEMORY = 1_000_000_000, 100_000_000
 
 
 class Resources(NamedTuple):
-    """The threads of a call, and the bytes that it may take beyond its result.
+    """The threads of a call, and the bytes that it may use beyond its result.
 
-    Three fifths are for the pieces of a file's matrix, one for numbers that wait to be written; the
-    rest is for the kernels: the entries of a block of genes, or the tables of all groups.
+    Three fifths of the bytes are for the pieces of a matrix in a file, one fifth is for numbers
+    that wait to be written, and the rest is for the kernels: the entries of a block of genes, or
+    the tables of all groups.
     """
 
     threads: int
@@ -25,7 +26,7 @@ class Resources(NamedTuple):
 
     @property
     def for_pieces(self) -> int:
-        """Bytes of a file's matrix that may be in memory at once."""
+        """Bytes of a matrix in a file that may be in memory at once."""
         return self.memory * 3 // 5
 
     @property
@@ -40,9 +41,9 @@ def resources_of(threads: int | None, memory_limit: int | str | None = None) -> 
 
 
 def n_threads(threads: int | None, name: str = "threads") -> int:
-    """Return the number of threads asked for, at most the cores that this process may use.
+    """Return the requested number of threads, at most the cores that this process may use.
 
-    All of those where None; `name` is the option's name in errors.
+    None means all of these cores. `name` is the name of the option in errors.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = max(1, len(os.sched_getaffinity(0)))
@@ -57,7 +58,7 @@ def n_threads(threads: int | None, name: str = "threads") -> int:
 
 
 def parse_memory_limit(memory_limit: int | str | None) -> int:
-    """Return the bytes that a call may take beyond its result; raise ValueError if too few."""
+    """Return the bytes that a call may use beyond its result; raise ValueError if too few."""
     limit: object = _MEMORY if memory_limit is None else memory_limit
     if isinstance(limit, str):
         limit = parse_size(limit)

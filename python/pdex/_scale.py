@@ -1,19 +1,19 @@
-"""What a matrix holds - counts, logarithms, or neither - and how its means are taken.
+"""What a matrix holds - counts, logarithms, or neither - and how its means are computed.
 
-The test does not depend on it; means and fold changes do. One rule for every interface:
+Means and fold changes depend on it; the test does not. All interfaces use the same rule:
 
 ========== =================================================== ===========================
-kind       values                                              taken as
+kind       values                                              used as
 ========== =================================================== ===========================
-counts     whole numbers from 0                                they are
-log1p      fractions, from 0 to 20 (in natural logarithms)     ln(1 + x), or another base
-normalised fractions, beyond 20: no log1p of a count is larger they are, with a warning
-residuals  any below 0, as z-scores and residuals have         they are, without fold
+counts     integers, none below 0                              counts
+log1p      fractions from 0 to 20 (in natural logarithms)      ln(1 + x), or another base
+normalised fractions above 20, too large for log1p of counts   they are, with a warning
+residuals  some below 0, such as z-scores and residuals        they are, without fold
                                                                changes, with a warning
 ========== =================================================== ===========================
 
-e^20 is half a billion. The base of the logarithm is that of ``uns["log1p"]["base"]``, where scanpy
-notes it.
+A log1p value of 20 is a count of half a billion. The base of the logarithm is
+``uns["log1p"]["base"]``, where scanpy records it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ logger: logging.Logger = logging.getLogger("pdex")
 
 Kind = Literal["counts", "log1p", "normalised", "residuals"]
 
-#: The largest natural logarithm that a count may have.
+#: The largest plausible natural logarithm of a count.
 _LARGEST_LOG = 20.0
 
-#: (mean, is_log1p) to the engine's scale.
+#: The engine's scale for each pair (mean, is_log1p).
 _SCALES = {
     ("arithmetic", False): "plain",
     ("arithmetic", True): "mean_of_expm1",
@@ -46,16 +46,16 @@ _SCALES = {
 
 
 class Values(NamedTuple):
-    """What the values of a matrix have in common."""
+    """A summary of the values of a matrix."""
 
-    #: The least, at most 0, and the largest, at least 0.
+    #: The smallest value (at most 0) and the largest (at least 0).
     least: float
     most: float
-    #: Whether any has a fractional part above 1e-3.
+    #: Whether any value has a fractional part above 1e-3.
     fractional: bool
 
     def kind(self, log_base: float | None = None) -> Kind:
-        """Return what the values are, where logarithms would be to `log_base` (e where None)."""
+        """Return what the values are, if logarithms are to the base `log_base` (None: e)."""
         if self.least < 0:
             return "residuals"
         if not self.fractional:
@@ -65,30 +65,31 @@ class Values(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """How means are taken, so that they are on the natural scale."""
+    """How means are computed, so that they are on the natural scale."""
 
     is_log1p: bool
-    #: The base of the logarithm; e where None.
+    #: The base of the logarithm; None: e.
     log_base: float | None = None
-    #: Whether means have a ratio: not those of residuals.
+    #: Whether a ratio of means is meaningful, which it is not for residuals.
     has_ratio: bool = True
 
     def of(self, mean: str) -> str:
-        """Return the engine's word for arithmetic or geometric means of such values."""
+        """Return the engine's name for arithmetic or geometric means of such values."""
         return _SCALES[mean, self.is_log1p]
 
 
 def scale_of(source: Source, is_log1p: bool | None, threads: int) -> Scale:
-    """Return the scale that was asked for, or that the values look like, with a warning in doubt.
+    """Return the requested scale, or guess it from the values and warn if it is in doubt.
 
     Parameters
     ----------
     source
         The matrix.
     is_log1p
-        What the caller says; None: look at the values (of a file, the first four million stored).
+        The caller's choice. None: guess from the values (for a file, the first four million stored
+        values).
     threads
-        How many threads look.
+        Number of threads that examine the values.
     """
     if is_log1p is not None:
         return Scale(flag("is_log1p", is_log1p), source.log_base)
@@ -99,13 +100,13 @@ def scale_of(source: Source, is_log1p: bool | None, threads: int) -> Scale:
     if kind == "normalised":
         warn(
             f"{source.where} has fractional values up to {values.most:,.0f}, too large for log1p "
-            "of counts: means and fold changes are taken of the values as they are; say "
+            "of counts: means and fold changes are computed from the values as they are; pass "
             "is_log1p=False if that is right, is_log1p=True if not"
         )
     if kind == "residuals":
         warn(
             f"{source.where} has values below 0 (down to {values.least:.3g}), as z-scores and "
-            "residuals have: fold changes are NaN, for such means have no ratio; choose counts or "
-            "log1p values by layer or use_raw, or say is_log1p"
+            "residuals have: fold changes are NaN, because such means have no meaningful ratio; "
+            "choose counts or log1p values with layer or use_raw, or pass is_log1p"
         )
     return Scale(kind == "log1p", source.log_base, kind != "residuals")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pdex._io.source import Data, Source
 
-#: Rows of one block, about.
+#: Approximate number of rows per block.
 _ROWS = 2_000_000
 
 
@@ -41,39 +41,41 @@ def scan_anndata(
     strata: str | None = None,
     zeros: Zeros = "counted",
 ) -> pl.LazyFrame:
-    """Scan an AnnData matrix as a long lazy frame, one gene after the other.
+    """Scan an AnnData matrix as a lazy frame in long format, one gene after another.
 
-    Each non-zero is a row with count 1; the zeros of a gene in a group are one row with their
-    number. The frame is flagged as sorted by gene, so that ``group_by("gene")`` streams in bounded
-    memory. Projections, filters on ``gene`` and ``head`` reach the source. A file is opened
-    whenever the frame is collected, and closed at the end; the frame can be pickled.
+    Each non-zero value is a row with count 1. The zeros of a gene in a group are a single row whose
+    count is their number. The frame is marked as sorted by gene, so that ``group_by("gene")``
+    streams in bounded memory. Projections, filters on ``gene`` and ``head`` are pushed down to the
+    source. A file is opened each time the frame is collected, and then closed. The frame can be
+    pickled.
 
     Parameters
     ----------
     data
-        AnnData in memory or backed, or the path of an ``.h5ad`` file.
+        AnnData object, cells x genes, in memory or backed, or the path of an ``.h5ad`` file.
     groupby
-        Column of ``obs`` with each cell's group. Cells without a label (missing or empty) are left
-        out.
+        Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
+        left out.
     layer
         Layer to read instead of ``X``.
     use_raw
-        Read ``raw.X`` with the genes of ``raw.var_names`` instead.
+        Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
     genes, groups
-        Only these genes and groups; all where None.
+        Genes and groups to read. None: all.
     strata
-        Column of ``obs`` with each cell's batch or replicate, for ``strata="stratum"`` in
-        :func:`pdex.wilcoxon`: zeros are then counted in each group and stratum. Cells without a
-        value are left out.
+        Column of ``obs`` with the batch or replicate of each cell, for ``strata="stratum"`` in
+        :func:`pdex.wilcoxon`. Zeros are then counted in each group and stratum. Cells without a
+        stratum are left out.
     zeros
-        ``"counted"``, or ``"rows"``: a row with count 1 for every zero.
+        ``"counted"``: one row for all zeros of a gene in a group. ``"rows"``: a row with count 1
+        for every zero.
 
     Returns
     -------
     polars.LazyFrame
-        ``gene`` (Enum of the gene names, made unique with ``-1``, ``-2`` where they repeat),
-        ``target`` (Enum of the groups), ``value`` (the matrix's dtype; UInt8 for bool), ``count``
-        (UInt32); with `strata`, ``stratum`` (Enum of its values).
+        ``gene`` (Enum of the gene names; repeated names are made unique with ``-1``, ``-2``),
+        ``target`` (Enum of the groups), ``value`` (the dtype of the matrix; UInt8 for bool),
+        ``count`` (UInt32) and, with `strata`, ``stratum`` (Enum of the strata).
 
     Raises
     ------
@@ -82,10 +84,15 @@ def scan_anndata(
     ValueError
         Unknown gene, group or option; too many strata; no raw.
     TypeError
-        A matrix that does not hold real numbers, or several columns of strata.
+        The matrix does not hold real numbers, or `strata` names several columns.
     OSError
-        A file that cannot be read. Every error of a file names its path; what is found as the query
-        runs is Polars' ComputeError.
+        The file cannot be read. Every error about a file names its path. Errors that occur while
+        the query runs are ComputeErrors of Polars.
+
+    See Also
+    --------
+    wilcoxon, ttest, anderson, ks : Test the values in Polars expressions.
+    de : Test them in one call.
 
     Examples
     --------
@@ -113,13 +120,13 @@ def scan_anndata(
             dtype = _dtype(source)
         n_strata = 1
         if within is not None:
-            # Groups of groups: a code for each group and stratum.
+            # Use one code for each pair of group and stratum.
             check_number(within, len(groups_found))
             n_strata = len(within.labels)
             inside = (codes != SKIP) & (within.places >= 0)
             both = (codes.astype(np.int64) - 1) * n_strata + within.places + 1
             codes = np.where(inside, both, SKIP).astype(np.uint32)
-        # All genes and groups, whatever is asked for: frames of one screen join and stack.
+        # Enums of all genes and groups, so that frames of one screen can be joined and stacked.
         labels = {
             "gene": pl.Series("gene", names, dtype=pl.Enum(names)),
             "target": pl.Series("target", groups_found, dtype=pl.Enum(found.labels)),
@@ -129,7 +136,7 @@ def scan_anndata(
         if within is not None:
             column = pl.Series("stratum", within.labels, dtype=pl.Enum(within.labels))
             labels["stratum"], schema["stratum"] = column, column.dtype
-        # A file that was opened here is opened anew whenever the frame is collected.
+        # A file that was opened here is opened again each time the frame is collected.
         path = None if source.file is None else source.path
         blocks = _Blocks(
             data if path is None else path,
@@ -149,20 +156,20 @@ def scan_anndata(
 
 @dataclass
 class _Blocks:
-    """The I/O source: called by Polars whenever the frame is collected; it can be pickled."""
+    """The I/O source that Polars calls each time the frame is collected; it can be pickled."""
 
     data: Data
-    #: The open matrix, of data that are in memory or that the caller opened.
+    #: The open matrix, for data in memory or data that the caller opened.
     source: Source | None
     which: tuple[str | None, bool]
     codes: npt.NDArray[np.uint32]
     n_strata: int
-    #: The labels that codes stand for: gene, target and, where there are strata, stratum.
+    #: The labels that the codes stand for: gene, target and, with strata, stratum.
     labels: dict[str, pl.Series]
     schema: pl.Schema
     selected: npt.NDArray[np.uint32]
     zero_rows: bool
-    #: Size and time of the file as it was scanned.
+    #: Size and modification time of the file when it was scanned.
     version: tuple[int, int] | None
 
     def __call__(
@@ -187,7 +194,7 @@ class _Blocks:
                     return
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the open matrix, which is made again from the data."""
+        """Leave out the open matrix, which is opened again from the data."""
         return {**self.__dict__, "source": None}
 
     @contextmanager
@@ -208,7 +215,7 @@ class _Blocks:
     ) -> Iterator[pl.DataFrame]:
         gene_labels, target_labels = self.labels["gene"], self.labels["target"]
         wanted = self.selected
-        if n_rows is None:  # Polars' n_rows are rows before the predicate
+        if n_rows is None:  # n_rows of Polars counts rows before the predicate
             wanted = _pushed(predicate, gene_labels, wanted)
         n_codes = len(target_labels) * self.n_strata
         for gene, code, value, count in _long(source, self.codes, n_codes, wanted, self.zero_rows):
@@ -224,13 +231,13 @@ class _Blocks:
 
 
 def _version(path: str | None) -> tuple[int, int]:
-    """Return what tells a file from one that took its place."""
+    """Return size and modification time, which distinguish a file from one that replaced it."""
     found = os.stat(str(path))
     return found.st_size, found.st_mtime_ns
 
 
 def _narrow(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:
-    """Return the values in the matrix's dtype; ValueError where duplicate entries leave it."""
+    """Return the values in the dtype of the matrix; ValueError if summed duplicates do not fit."""
     try:
         narrow: pl.Series = value.cast(dtype)
     except pl.exceptions.InvalidOperationError as error:
@@ -243,7 +250,7 @@ def _narrow(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:
 
 
 def _unique(names: list[str]) -> list[str]:
-    """Return the names, repeated ones numbered as AnnData does, with a warning."""
+    """Return unique names; repeated ones are numbered as AnnData does it, with a warning."""
     if len(set(names)) == len(names):
         return names
     import anndata as ad
@@ -276,7 +283,7 @@ def _dtype(source: Source) -> pl.DataType:
 def _pushed(
     predicate: pl.Expr | None, names: pl.Series, selected: npt.NDArray[np.uint32]
 ) -> npt.NDArray[np.uint32]:
-    """Return the genes that a predicate on gene alone leaves; it is applied to the rows as well."""
+    """Return the genes that pass a predicate on gene alone; it is applied to the rows, too."""
     if predicate is None or set(predicate.meta.root_names()) != {"gene"}:
         return selected
     genes = names.gather(selected).to_frame().with_row_index("place")
@@ -292,7 +299,7 @@ def _long(
     genes: npt.NDArray[np.uint32],
     zero_rows: bool,
 ) -> Iterator[list[pl.Series]]:
-    """Yield the columns of one block of genes after the other."""
+    """Yield the columns of one block of genes after another."""
     resources = resources_of(None)
     for first, matrix, local in source.pieces(genes, resources):
         n_cells, n_genes = matrix.shape

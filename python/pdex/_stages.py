@@ -1,8 +1,9 @@
-"""What a call spends its time on, for the log.
+"""Log how long each stage of a call takes.
 
-At level DEBUG the logger ``pdex`` writes a line for each stage: its name, wall seconds, and the CPU
-seconds of the whole process meanwhile. With all threads busy, CPU seconds are wall seconds times
-threads; a stage whose CPU seconds equal its wall seconds ran on one.
+At level DEBUG, the logger ``pdex`` writes one line per stage: its name, its wall time, and the CPU
+time of the whole process during the stage, in seconds. If all threads are busy, CPU time is wall
+time multiplied by the number of threads. A stage whose CPU time equals its wall time ran on one
+thread.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ logger: logging.Logger = logging.getLogger("pdex")
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Log how long a block takes; nothing is measured below level DEBUG.
+    """Log how long a block takes; nothing is measured unless level DEBUG is enabled.
 
     Parameters
     ----------
     name
-        What is done in the block.
+        Name of the stage.
     """
     if not logger.isEnabledFor(logging.DEBUG):
         yield

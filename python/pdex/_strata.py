@@ -1,4 +1,4 @@
-"""Strata: the column of obs that cells are compared within."""
+"""Strata: the column of obs within whose values cells are compared."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from pdex._io.source import Groups
 
-    #: A stratum for each cell (SKIP where it has none), and their number.
+    #: A stratum for each cell (SKIP if it has none), and the number of strata.
     Strata = tuple[npt.NDArray[np.uint32], int]
 
 logger: logging.Logger = logging.getLogger("pdex")
 
-#: Strata times groups that the engine counts apart.
+#: Largest product of strata and groups that the engine counts separately.
 _MOST = 1 << 24
 
 
@@ -32,9 +32,9 @@ def read_strata(adata: Any, column: object) -> Groups:
     Raises
     ------
     KeyError
-        No such column.
+        The column does not exist.
     TypeError
-        Not the name of one column.
+        `column` is not the name of one column.
     ValueError
         No cell has a stratum.
     """
@@ -48,7 +48,7 @@ def read_strata(adata: Any, column: object) -> Groups:
 
 
 def check_number(strata: Groups, n_groups: int) -> None:
-    """Raise ValueError for strata that are too many to be counted apart in `n_groups` groups."""
+    """Raise ValueError if the strata are too many to be counted separately in each group."""
     n_strata = len(strata.labels)
     if n_strata * n_groups > _MOST:
         msg = (
@@ -64,19 +64,20 @@ def place_cells(
 ) -> Strata:
     """Return the stratum of each cell.
 
-    `design` is a code for each cell (0 the background, then the targets), the targets, and whether
-    they are compared with the rest. The log says how many cells have none to be compared with.
+    `design` holds a code for each cell (0 for the reference, then the targets), the targets, and
+    whether they are compared with the rest. The log gives the number of target cells whose stratum
+    has no cells to compare them with.
 
     Warns
     -----
     PdexWarning
-        Targets that share no stratum with what they are compared with: nothing can be said of them.
+        Targets that share no stratum with their reference and therefore cannot be tested.
 
     Raises
     ------
     ValueError
-        Too many strata; no cell of the reference has a stratum, or no target shares one with what
-        it is compared with.
+        There are too many strata, no cell of the reference has a stratum, or no target shares a
+        stratum with its reference.
     """
     codes, targets, rest = design
     check_number(strata, len(targets) + 1)
@@ -94,7 +95,7 @@ def place_cells(
     _name_lonely(strata.column, targets, shared, rest)
     if n_apart := int(apart[:, shared].sum()):
         logger.info(
-            "strata=%r: %d cells of targets are in strata without %s: only means take them in",
+            "strata=%r: %d cells of targets are in strata without %s: they count only in means",
             strata.column,
             n_apart,
             _what(rest),
@@ -103,7 +104,7 @@ def place_cells(
 
 
 def codes_of(strata: Groups) -> Strata:
-    """Return a code for each cell's stratum, and their number."""
+    """Return the code of each cell's stratum, and the number of strata."""
     places = np.where(strata.places < 0, SKIP, strata.places.astype(np.uint32))
     return places, len(strata.labels)
 
@@ -115,7 +116,7 @@ def _what(rest: bool) -> str:
 def _name_lonely(
     column: str, targets: Sequence[str], shared: npt.NDArray[np.bool_], rest: bool
 ) -> None:
-    """Warn about targets that share no stratum; raise ValueError if none shares one."""
+    """Warn about targets that share no stratum with their reference; raise if none shares one."""
     lonely = [target for target, is_shared in zip(targets, shared, strict=True) if not is_shared]
     if not lonely:
         return
@@ -132,7 +133,7 @@ def _sizes(
     n_groups: int,
     n_strata: int,
 ) -> npt.NDArray[np.int64]:
-    """Return the number of cells of each stratum and group."""
+    """Return the numbers of cells, strata x groups."""
     taking_part = (codes != SKIP) & (strata != SKIP)
     places = strata[taking_part].astype(np.int64) * n_groups + codes[taking_part]
     return np.bincount(places, minlength=n_strata * n_groups).reshape(n_strata, n_groups)

@@ -1,4 +1,4 @@
-"""Words of messages."""
+"""Text for messages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ if TYPE_CHECKING:
 
 
 def listed(names: Sequence[object], most: int = 8) -> str:
-    """Return names in quotes, the first ones where there are more than `most`."""
+    """Return names in quotes; of more than `most` names, the first ones and how many follow."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(str(name)) for name in names[:most]) + more

@@ -1,4 +1,4 @@
-"""Arguments: the names, defaults and valid values of options, stated once, and errors that help."""
+"""The names, defaults and valid values of options, defined once, and helpful errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ks": {"alternative": "two-sided", "method": "auto"},
 }
 
-#: The same options in a call that takes any test; None is the test's own default.
+#: The same options in a call that accepts any test; None is the default of the test.
 OPTIONS: dict[str, Any] = {
     "alternative": "two-sided",
     "method": None,
@@ -53,7 +53,7 @@ _METHODS: dict[str, tuple[str, ...]] = {
     "ks": get_args(Method),
 }
 
-#: What other packages call a parameter.
+#: Parameter names of other packages, and ours.
 _SYNONYMS = {
     **dict.fromkeys(("n_jobs", "num_workers", "num_threads", "n_threads", "n_cpus"), "threads"),
     **dict.fromkeys(("groupby_key", "group_by", "key", "perturbation"), "groupby"),
@@ -68,7 +68,7 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 def suggesting(function: _Function) -> _Function:
-    """Make a function's error for an unknown parameter name the one that is meant."""
+    """Make a function's error for an unknown parameter suggest the intended parameter."""
     parameters = list(inspect.signature(function).parameters)
 
     @wraps(function)
@@ -83,7 +83,7 @@ def suggesting(function: _Function) -> _Function:
 
 
 def _hint(name: str, parameters: list[str]) -> str:
-    """Return what to write in the place of an unknown parameter."""
+    """Return a suggestion of what to write instead of an unknown parameter."""
     if name == "output":
         return ". Use pdex.sink_de(data, groupby, path) to write a result to a file"
     meant = _SYNONYMS.get(name)
@@ -93,14 +93,14 @@ def _hint(name: str, parameters: list[str]) -> str:
 
 
 def closest(word: str, words: Iterable[str]) -> str | None:
-    """Return the word that is most like another, in capital letters or not; None where none is."""
+    """Return the most similar word, regardless of case, or None if none is similar."""
     by_lower = {w.lower(): w for w in words}
     found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 
 
 def did_you_mean(word: object, words: Iterable[str]) -> str:
-    """Return the question after the word that is most like another; nothing where none is."""
+    """Return a question that suggests the most similar word; empty if none is similar."""
     close = closest(str(word), words)
     return f". Did you mean {close!r}?" if close else ""
 
@@ -109,7 +109,7 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def parse_size(text: str) -> int | None:
-    """Return the bytes of a size such as 800MB, 2GB or 1.5GiB; None for any other text."""
+    """Return the number of bytes of a size such as 800MB or 1.5GiB; None for any other text."""
     form = r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?"
     match = re.fullmatch(form, text.strip().upper())
     if match is None or (match[3] and not match[2]):
@@ -119,7 +119,7 @@ def parse_size(text: str) -> int | None:
 
 
 def check_choice(name: str, got: object, valid: tuple[str, ...]) -> None:
-    """Raise ValueError unless `got` is one of the `valid` words of option `name`."""
+    """Raise ValueError unless `got` is one of the `valid` values of option `name`."""
     if not isinstance(got, str) or got not in valid:
         meant = did_you_mean(got, valid) if isinstance(got, str) else ""
         msg = f"{name} must be one of {', '.join(map(repr, valid))}; got {got!r}{meant}"
@@ -135,9 +135,9 @@ def flag(name: str, value: object) -> bool:
 
 
 def check_options(test: str, options: dict[str, Any]) -> None:
-    """Raise ValueError for an invalid word, TypeError for a flag that is not a bool.
+    """Raise ValueError for an invalid value, TypeError for a flag that is not a bool.
 
-    Flags of NumPy become Python's.
+    NumPy's bools are replaced by Python's in `options`.
     """
     for name, value in options.items():
         if name == "alternative":
@@ -149,21 +149,21 @@ def check_options(test: str, options: dict[str, Any]) -> None:
 
 
 def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:
-    """Return the options of `test` from those of a call that takes any test.
+    """Return the options of `test` from those of a call that accepts any test.
 
     Parameters
     ----------
     test
-        The test's name.
+        The name of the test.
     given
-        Some of `OPTIONS`; the others have their defaults.
+        Some of `OPTIONS`; the others take their defaults.
 
     Raises
     ------
     TypeError
-        An option that the test does not have, unless it has its default.
+        An option does not belong to the test, and does not have its default value.
     ValueError
-        A word that is not valid, or options that exclude each other.
+        An invalid value, or options that exclude each other.
     """
     check_choice("test", test, tuple(DEFAULTS))
     check_choice("alternative", given.get("alternative", "two-sided"), get_args(Alternative))
@@ -182,7 +182,7 @@ def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _foreign(test: str, name: str, value: object) -> Exception:
-    """Return the error for an option that another test has."""
+    """Return the error for an option that belongs to another test."""
     if name == "alternative":
         msg = f"alternative must be 'two-sided' for {test}; got {value!r}"
         return ValueError(msg)
@@ -193,7 +193,7 @@ def _foreign(test: str, name: str, value: object) -> Exception:
 
 
 def check_stratified(test: str, options: dict[str, Any]) -> None:
-    """Raise ValueError unless a test with these options can be taken within strata."""
+    """Raise ValueError unless a test with these options supports strata."""
     if test != "wilcoxon":
         msg = f"strata is not available for {test}; use test='wilcoxon', or leave strata out"
         raise ValueError(msg)
@@ -206,7 +206,7 @@ def check_stratified(test: str, options: dict[str, Any]) -> None:
 
 
 def at_least(name: str, value: object, least: int) -> int:
-    """Return an option that must be a whole number of at least `least`."""
+    """Return the value of an option that must be an integer of at least `least`."""
     number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not number or cast("int", value) < least:
         msg = f"{name} must be an integer >= {least}; got {value!r}"
@@ -215,7 +215,7 @@ def at_least(name: str, value: object, least: int) -> int:
 
 
 def as_names(what: str, names: object) -> list[str]:
-    """Return names, or one name, as a list of strings; raise TypeError for anything else."""
+    """Return one name or several as a list of strings; raise TypeError for anything else."""
     if isinstance(names, str):
         return [names]
     if not isinstance(names, Iterable):

@@ -24,35 +24,36 @@ def simulate_screen(
 ) -> ad.AnnData:
     """Simulate counts of a perturbation screen with planted effects.
 
-    Negative-binomial counts (dispersion 3) with log-normal gene means and sequencing depths. Each
-    target changes `n_effects` genes, half of them up and half down by `fold_change`, one of each
-    pair in turn.
+    Counts are negative-binomial (gamma shape 3: variance mu + mu^2 / 3), with log-normal gene means
+    and sequencing depths. Each target changes `n_effects` genes by `fold_change`, alternately down
+    and up.
 
     Parameters
     ----------
     n_cells, n_genes, n_targets
-        Sizes of the screen; targets are named ``T000`` and up, genes ``g0`` and up.
+        Sizes of the screen. Targets are named ``T000`` and up, genes ``g0`` and up.
     n_effects
         Number of genes that each target changes.
     fold_change
         Factor by which a changed gene's mean is multiplied or divided.
     reference, reference_fraction
-        Name of the control group and its share of the cells; the rest is shared evenly.
+        Name of the control group, and its share of the cells. The other cells are divided evenly
+        among the targets.
     umis_per_cell
-        Expected sum of a cell's counts.
+        Expected total count of a control cell at the median sequencing depth.
     seed
-        Seed of the random generator: the same arguments give the same screen.
+        Seed of the random number generator. The same arguments give the same screen.
 
     Returns
     -------
     anndata.AnnData
         ``X``: counts, CSR of float32, cells x genes. ``obs["target"]``: categorical.
-        ``uns["effects"]``: array of n_targets x n_genes, the log2 of the planted fold change.
+        ``uns["effects"]``: array of n_targets x n_genes, the log2 of the planted fold changes.
 
     Raises
     ------
     ValueError
-        Sizes that leave a group without cells, or more effects than genes.
+        The sizes leave a group without cells, or there are more effects than genes.
 
     Examples
     --------

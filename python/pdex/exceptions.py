@@ -1,7 +1,7 @@
 """The package's own errors and warnings.
 
-- :class:`NotFoundError`: an unknown column or layer, a KeyError whose text reads as it was written.
-- :class:`PdexWarning`: the class of every warning that the package gives.
+- :class:`NotFoundError`: an unknown column or layer; a KeyError with a readable message.
+- :class:`PdexWarning`: the class of every warning that the package issues.
 """
 
 __all__ = ["NotFoundError", "PdexWarning"]
@@ -10,7 +10,8 @@ __all__ = ["NotFoundError", "PdexWarning"]
 class NotFoundError(KeyError):
     """A column or a layer that does not exist.
 
-    A KeyError, so that ``except KeyError`` works; Python's own shows its text quoted and escaped.
+    It is a KeyError, so ``except KeyError`` catches it, but it shows its message as it was written.
+    Python's own KeyError shows the message quoted and escaped.
 
     Examples
     --------
@@ -20,14 +21,14 @@ class NotFoundError(KeyError):
     """
 
     def __str__(self) -> str:
-        """Return the text as it was written."""
+        """Return the message as it was written."""
         return str(self.args[0]) if self.args else ""
 
 
 class PdexWarning(UserWarning):
-    """Something that a result depends on, and that its reader should know.
+    """A warning about something that affects a result and that its reader should know.
 
-    A guess that is in doubt, targets that are left out, names that were changed.
+    Examples are a doubtful guess, targets that were left out, or names that were changed.
 
     Examples
     --------

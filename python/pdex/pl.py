@@ -1,7 +1,8 @@
-"""Pictures of a result of :func:`pdex.de`, as Altair charts: ``pip install 'pdex[plots]'``.
+"""Charts of a result of :func:`pdex.de`, made with Altair: ``pip install 'pdex[plots]'``.
 
-Altair is what Polars itself draws with. A chart shows in a notebook, combines with others
-(``a | b``) and is saved by ``chart.save("volcano.html")``, or ``.png`` and ``.svg``.
+Altair is the library that Polars itself uses for charts. A chart is displayed in a notebook, can be
+combined with others (``a | b``), and is saved with ``chart.save("volcano.html")``; ``.png`` and
+``.svg`` work, too.
 
 - :func:`volcano`, :func:`ma`, :func:`top_genes`: one target.
 - :func:`effects`: targets x genes.

@@ -1,4 +1,4 @@
-"""Tools with scanpy's interface, under scanpy's name for them: ``pdex.tl``."""
+"""Tools with scanpy's interface; like scanpy's, their module is called ``tl``."""
 
 from pdex._compat.scanpy import rank_genes_groups
 

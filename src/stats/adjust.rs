@@ -1,37 +1,37 @@
-//! Corrections for many tests.
+//! Adjustment of p-values for multiple testing.
 //!
 //! Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289: with p_(1) <= … <= p_(m), the
-//! adjusted p_(i) is min over j >= i of min(1, m p_(j) / j).  NaN p-values stay NaN and are not
-//! counted in m, as in `scipy.stats.false_discovery_control` on the rest.
+//! adjusted p_(i) is the minimum over j >= i of min(1, m p_(j) / j). NaN p-values stay NaN and do
+//! not count in m; the others are adjusted as in `scipy.stats.false_discovery_control`.
 //!
 //! # Method
-//! A family of fewer than 2^32 p-values ([`PLACES`]) is sorted as (32 leading bits of p, place).
-//! A larger one has no room for its places there, and needs none: equal p-values have equal
-//! adjusted ones, so that the *values* are sorted and each p-value looks its own up.  The same
-//! pieces, [`key`], [`bucket`], [`running_minimum`] and [`look_up`], serve a parallel caller that
-//! sorts buckets of p-values apart (`engine::fdr`).  All ways give the same bits: ranks are whole
-//! numbers, and a minimum does not depend on the order.
+//! A family of fewer than 2^32 p-values ([`PLACES`]) is sorted as pairs (leading 32 bits of p,
+//! index). In a larger family an index does not fit in 32 bits, but none is needed: equal p-values
+//! have equal adjusted p-values. There the *values* are sorted, and the adjusted value of each p is
+//! found by binary search. The functions [`key`], [`bucket`], [`running_minimum`] and [`look_up`]
+//! also serve `engine::fdr`, which sorts buckets of p-values in parallel. All methods give
+//! bit-identical results: ranks are integers, and a minimum does not depend on the order.
 //!
-//! Cost: one sort; 8 bytes a p-value beside the result, 16 where values are looked up.
+//! Cost: one sort. Memory besides the result: 8 bytes per p-value, or 16 if values are looked up.
 
 use super::radix::{self, sort_entries};
 use crate::cast::{low_place, real, real_length, wide};
 
-/// A family of so many p-values or more is adjusted by value: a place has 32 bits.
+/// Families of at least this many p-values are adjusted by value, since an index has 32 bits.
 pub const PLACES: u64 = 1 << 32;
 
 /// Buffers, reused between calls.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// (leading bits, place) of each p-value, or the keys of all.
+    /// (leading bits, index) of each p-value, or the keys of all p-values.
     order: Vec<u64>,
-    /// Adjusted p-values in the order of the keys.
+    /// Adjusted p-values, in the order of the keys.
     adjusted: Vec<f64>,
     radix: radix::Scratch,
 }
 
-/// The Benjamini-Hochberg adjusted p-values of `p` (each from 0 to 1), in their order; NaN is left
-/// out and stays.
+/// Benjamini-Hochberg adjusted p-values, in the order of `p` (each from 0 to 1). NaN stays NaN and
+/// is not counted.
 ///
 /// # Examples
 /// ```
@@ -47,8 +47,8 @@ pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// [`benjamini_hochberg`] into `out`, of the length of `p`; allocates only where `scratch` has not
-/// yet seen a family of this size.
+/// Writes Benjamini-Hochberg adjusted p-values into `out`, which has the length of `p`. Allocates
+/// only if `scratch` has not been used for a family of this size.
 ///
 /// # Examples
 /// ```
@@ -61,7 +61,7 @@ pub fn adjust_into(p: &[f64], out: &mut [f64], scratch: &mut Scratch) {
     adjust_below(PLACES, p, out, scratch);
 }
 
-/// [`adjust_into`], with places for families of fewer than `places`.
+/// [`adjust_into`], which sorts by index in families of fewer than `places` p-values.
 fn adjust_below(places: u64, p: &[f64], out: &mut [f64], scratch: &mut Scratch) {
     debug_assert_eq!(p.len(), out.len(), "a place for every p-value");
     debug_assert!(p.iter().all(|p| p.is_nan() || (0.0..=1.0).contains(p)), "p from 0 to 1");
@@ -72,6 +72,7 @@ fn adjust_below(places: u64, p: &[f64], out: &mut [f64], scratch: &mut Scratch) 
     }
 }
 
+/// Adjusts by sorting (leading bits, index); see the module header.
 fn by_place(p: &[f64], out: &mut [f64], scratch: &mut Scratch) {
     ascending(p, scratch);
     let m = real_length(scratch.order.len());
@@ -84,10 +85,10 @@ fn by_place(p: &[f64], out: &mut [f64], scratch: &mut Scratch) {
     }
 }
 
-/// The places of all p-values but NaN, in the lower halves, ascending by p-value.
+/// Fills `order` with entries sorted by p-value, without NaN; the lower 32 bits hold the index.
 fn ascending(p: &[f64], Scratch { order, radix, .. }: &mut Scratch) {
-    // The leading 32 of the 62 bits that differ in numbers from 0 to 1; those with the same leading
-    // bits are put in order afterwards.
+    // Numbers from 0 to 1 differ in 62 bits. Sort by the leading 32, then fix the order within
+    // groups of equal leading bits.
     let places = (0u64..).zip(p).filter_map(|(i, &p)| Some((i, key(p)?)));
     order.clear();
     order.extend(places.map(|(i, key)| ((key >> 30) << 32) | i));
@@ -100,6 +101,7 @@ fn ascending(p: &[f64], Scratch { order, radix, .. }: &mut Scratch) {
     }
 }
 
+/// Adjusts by sorting the values; see the module header.
 fn by_value(p: &[f64], out: &mut [f64], Scratch { order, adjusted, .. }: &mut Scratch) {
     order.clear();
     order.extend(p.iter().filter_map(|&p| key(p)));
@@ -112,18 +114,19 @@ fn by_value(p: &[f64], out: &mut [f64], Scratch { order, adjusted, .. }: &mut Sc
     }
 }
 
-/// A number that orders p-values as they are; `None` for NaN.
+/// An integer that sorts like `p`; `None` for NaN.
 #[inline]
 #[must_use]
 pub fn key(p: f64) -> Option<u64> {
     (!p.is_nan()).then(|| p.abs().to_bits())
 }
 
-/// The number of buckets of [`bucket`].
+/// The number of buckets that [`bucket`] uses.
 pub const BUCKETS: usize = 1 << 16;
 
-/// The bucket of a key: buckets ascend as keys do.  Its leading 16 of 62 bits are the exponent and
-/// six more, so that of evenly spread p-values at most 1 in 128 fall into one bucket.
+/// The bucket of a key, non-decreasing in the key: the leading 16 of its 62 bits, which are the
+/// exponent and six bits of the mantissa. Of evenly spread p-values at most 1 in 128 share a
+/// bucket.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_possible_truncation)] // 18 bits
@@ -131,9 +134,9 @@ pub fn bucket(key: u64) -> usize {
     ((key >> 46) as usize).min(BUCKETS - 1)
 }
 
-/// Adjusts the p-values of one bucket, whose `keys` ascend, as far as it decides: `before` p-values
-/// of the family of `m` are in lower buckets.  Returns the least, which is an upper bound for all
-/// lower buckets, and 1 for an empty one.
+/// Adjusts the p-values of one bucket without regard to higher buckets. `keys` ascend; `before` of
+/// the family's `m` p-values are in lower buckets. Returns the smallest adjusted p-value, an upper
+/// bound for all lower buckets, or 1 if the bucket is empty.
 pub fn running_minimum(keys: &[u64], before: u64, m: u64, out: &mut [f64]) -> f64 {
     debug_assert!(keys.is_sorted() && keys.len() == out.len());
     let mut least = 1.0f64;
@@ -144,11 +147,12 @@ pub fn running_minimum(keys: &[u64], before: u64, m: u64, out: &mut [f64]) -> f6
     least
 }
 
-/// What [`running_minimum`] has for a key; NaN for one that is not among `keys`.
+/// The adjusted p-value that [`running_minimum`] found for `key`, which must be among `keys`. NaN
+/// if it is larger than all of them.
 #[inline]
 #[must_use]
 pub fn look_up(keys: &[u64], adjusted: &[f64], key: u64) -> f64 {
-    // Of equal ones the first has the least.
+    // Among equal keys the first has the smallest adjusted p-value.
     let at = keys.partition_point(|&other| other < key);
     adjusted.get(at).copied().unwrap_or(f64::NAN)
 }
@@ -175,7 +179,7 @@ mod tests {
         assert!(benjamini_hochberg(&[f64::NAN; 3]).iter().all(|q| q.is_nan()));
     }
 
-    /// P-values with ties, zeros, neighbours in the last bit, and NaN.
+    /// P-values with ties, zeros, values that differ in the last bit, and NaN.
     fn family() -> impl Strategy<Value = Vec<f64>> {
         let half = (0u64..3).prop_map(|ulps| f64::from_bits(0.5f64.to_bits() + ulps));
         let p = prop_oneof![
@@ -189,7 +193,7 @@ mod tests {
         values.iter().map(|v| if v.is_nan() { u64::MAX } else { v.to_bits() }).collect()
     }
 
-    /// Families of one scratch, one after the other.
+    /// Several families in turn, with one scratch.
     #[test]
     fn a_scratch_forgets_the_last_family() {
         let mut scratch = Scratch::default();
@@ -209,7 +213,7 @@ mod tests {
         let mut out = vec![0.0; p.len()];
         adjust_into(&p, &mut out, &mut scratch);
         let room = |s: &Scratch| (s.order.as_ptr(), s.order.capacity(), s.radix.room());
-        // The radix passes swap two buffers an even number of times a call or an odd one.
+        // A call may swap the two buffers of the radix sort an odd number of times.
         adjust_into(&p, &mut out, &mut scratch);
         let before = room(&scratch);
         adjust_into(&p, &mut out, &mut scratch);
@@ -218,7 +222,7 @@ mod tests {
     }
 
     proptest! {
-        /// On both sides of the limit of places, which is 2^32 in earnest.
+        /// On both sides of the limit, which is 2^32 in production.
         #[test]
         fn families_of_any_size_give_the_same_bits(p in family(), off in 0u64..3) {
             let (mut got, mut want) = (vec![0.0; p.len()], vec![0.0; p.len()]);
@@ -228,7 +232,7 @@ mod tests {
             prop_assert_eq!(bits(&got), bits(&want));
         }
 
-        /// Cut anywhere between two keys, with the least of the upper part as a bound.
+        /// Cut between any two keys, with the minimum of the upper part as a bound.
         #[test]
         fn parts_of_a_family_join(p in family(), cut in 0.0f64..1.0) {
             let mut keys: Vec<u64> = p.iter().filter_map(|&p| key(p)).collect();

@@ -1,5 +1,5 @@
-//! Numbers as an unevaluated sum of two f64 (double-double): a rounded value and its rounding error.
-//! For sums whose leading digits cancel.
+//! Double-double arithmetic: a number is the unevaluated sum of two f64, a rounded value and its
+//! rounding error. Used for sums whose leading digits cancel.
 
 use crate::cast::{low_half, real};
 
@@ -12,7 +12,7 @@ pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
     (sum, (a - (sum - b_seen)) + (b - b_seen))
 }
 
-/// a b / c as a rounded quotient and the remainder over c, for whole numbers b and c.
+/// a b / c as a rounded quotient and its error, for integers b and c.
 #[must_use]
 #[inline]
 pub fn product_quotient(a: f64, b: f64, c: f64) -> (f64, f64) {
@@ -45,7 +45,7 @@ pub const fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
-/// The exponent of a finite number other than 0: 2^e <= |x| < 2^(e + 1); -1023 for subnormal ones.
+/// The exponent e of a finite nonzero number, 2^e <= |x| < 2^(e + 1); -1023 for subnormal numbers.
 #[must_use]
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // 11 bits
@@ -54,7 +54,7 @@ pub fn exponent(x: f64) -> i32 {
     ((x.to_bits() >> 52) & 0x7ff) as i32 - 1023
 }
 
-/// An unevaluated sum of two f64, some 106 bits.
+/// The unevaluated sum of two f64: about 106 bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DoubleDouble {
     high: f64,
@@ -62,29 +62,30 @@ pub struct DoubleDouble {
 }
 
 impl DoubleDouble {
-    /// The sum, rounded.
+    /// The number rounded to one f64.
     #[must_use]
     #[inline]
     pub fn value(self) -> f64 {
         self.high + self.low
     }
 
-    /// Adds a number; errors gather in the lower word, so that a long sum is read by
-    /// [`DoubleDouble::renormalized`] (Ogita, Rump and Oishi 2005, SIAM J. Sci. Comput. 26, algorithm 4.4).
+    /// Adds a number. Rounding errors accumulate in the lower word; call
+    /// [`DoubleDouble::renormalized`] before reading a long sum (Ogita, Rump and Oishi 2005, SIAM
+    /// J. Sci. Comput. 26, algorithm 4.4).
     #[inline]
     pub fn add(&mut self, number: f64) {
         let (high, error) = two_sum(self.high, number);
         (self.high, self.low) = (high, self.low + error);
     }
 
-    /// Adds another double-double, as [`DoubleDouble::add`] adds a number.
+    /// Adds another double-double, with errors accumulated as in [`DoubleDouble::add`].
     #[inline]
     pub fn add_double(&mut self, other: Self) {
         self.add(other.high);
         self.low += other.low;
     }
 
-    /// Adds `number` `times` times, as [`DoubleDouble::add`] adds it once.
+    /// Adds `number` · `times`, with errors accumulated as in [`DoubleDouble::add`].
     #[inline]
     pub fn add_times(&mut self, number: f64, times: u64) {
         if times == 1 {
@@ -96,8 +97,8 @@ impl DoubleDouble {
         }
     }
 
-    /// The same number with its upper word rounded to nearest.  Where the upper word overflowed the
-    /// lower word is 0.
+    /// The same number, with the upper word equal to the rounded sum of both. If the upper word has
+    /// overflowed, the lower word is 0.
     #[must_use]
     #[inline]
     pub fn renormalized(self) -> Self {
@@ -115,10 +116,10 @@ impl DoubleDouble {
         Self { high, low }
     }
 
-    /// self / n as a rounded quotient and its error.
+    /// self / n, as a rounded quotient and its error.
     #[must_use]
     #[inline]
-    #[allow(clippy::should_implement_trait)] // the error comes with the quotient
+    #[allow(clippy::should_implement_trait)] // returns the error, too
     pub fn div(self, n: f64) -> (f64, f64) {
         let quotient = self.high / n;
         let (back, lost) = two_product(quotient, n);
@@ -142,7 +143,7 @@ impl DoubleDouble {
         self.plus(Self { high: -other.high, low: -other.low })
     }
 
-    /// self times a number.
+    /// self · factor.
     #[must_use]
     #[inline]
     pub fn times(self, factor: f64) -> Self {
@@ -153,7 +154,7 @@ impl DoubleDouble {
 }
 
 impl From<u64> for DoubleDouble {
-    /// Exactly.
+    /// Exact for every u64.
     #[inline]
     fn from(whole: u64) -> Self {
         let [high, low] = [whole >> 32, whole].map(|half| f64::from(low_half(half)));

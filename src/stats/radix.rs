@@ -1,9 +1,11 @@
-//! Sorting of u64 entries by their upper half: keys above, a payload below.
+//! Radix sort of u64 entries by their upper 32 bits, the key; the lower 32 bits are a payload.
 //!
-//! Least significant digit first: each pass is stable and needs one table of counters that fits
-//! the first cache.  A gene's keys seldom differ in more than 26 bits, which two passes order.
+//! Least significant digit first. Each pass is stable and needs one table of counters, which fits
+//! in the L1 cache. The keys of a gene seldom differ in more than 26 bits, so that two passes
+//! suffice.
 //!
-//! Cost: one pass to count, one for each digit of 11 or 13 bits; short lists are compared.
+//! Cost: one pass to count, then one pass per digit of 11 or 13 bits. Short lists use a comparison
+//! sort.
 
 use crate::cast::place;
 use std::mem;
@@ -17,7 +19,7 @@ pub struct Scratch {
 
 #[cfg(test)]
 impl Scratch {
-    /// The capacity of the buffers.
+    /// Capacities of the buffers.
     pub(super) fn room(&self) -> (usize, usize) {
         (self.spare.capacity(), self.counters.capacity())
     }
@@ -26,8 +28,9 @@ impl Scratch {
 /// Below this length a comparison sort beats the radix passes.
 const RADIX_FROM: usize = 256;
 
-/// Sorts at most 2^32 - 1 entries by their upper half, of which only the lowest `bits` are used, and
-/// keeps the order of equal ones where the list is long enough for radix passes.
+/// Sorts at most 2^32 - 1 entries by key (their upper 32 bits), of which only the lowest `bits` may
+/// be nonzero. Entries with equal keys keep their order if the list is long enough for radix
+/// passes; otherwise they are ordered by payload.
 ///
 /// # Examples
 /// ```
@@ -45,7 +48,7 @@ pub fn sort_entries(entries: &mut Vec<u64>, scratch: &mut Scratch, bits: u32) {
     }
 }
 
-/// Stable passes over digits of log2(`SIZE`) bits, all counted in one.
+/// Stable passes over digits of log2(`SIZE`) bits; a single pass counts all digits.
 #[allow(clippy::cast_possible_truncation)] // digits are masked
 fn radix_passes<const SIZE: usize>(
     entries: &mut Vec<u64>,
@@ -73,7 +76,7 @@ fn radix_passes<const SIZE: usize>(
             }
         }
     }
-    // What is there beyond n is never read.
+    // Elements past n are never read.
     spare.resize(spare.len().max(n), 0);
     for (shift, places) in (32..).step_by(place(digit)).zip(counts) {
         let mut sum = 0;

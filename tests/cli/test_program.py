@@ -166,7 +166,7 @@ def test_an_error_of_another_kind_is_one_line(run, path, monkeypatch):
         raise RuntimeError("of two\nlines")
 
     monkeypatch.setattr(pdex, "de", fail)
-    expected = "pdex: error: RuntimeError: of two lines (--debug tells where)\n"
+    expected = "pdex: error: RuntimeError: of two lines (--debug shows where)\n"
     assert run("de", path, "-g", "target") == (1, "", expected)
 
 
@@ -300,7 +300,8 @@ def test_a_report_is_no_other_file(run, path, output):
     status, _, err = run("report", "de.parquet", "-o", output)
     assert status == 2
     assert err == (
-        f"pdex: error: {output}: expected a name that ends in .html; see pdex report --help\n"
+        f"pdex: error: {output}: expected a name that ends in .html or .htm; "
+        "see pdex report --help\n"
     )
     assert {name: Path(name).read_bytes() for name in os.listdir()} == before
 

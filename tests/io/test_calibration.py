@@ -345,7 +345,7 @@ def test_it_reads_well(data):
     assert lines[1].startswith(f"  {n:,} p-values of 6 comparisons; {1_800 - n} of genes with few")
     assert lines[2].startswith(f"  p <= 0.05: {100 * found.summary['fraction'][0]:.3g} % (indep")
     most = found.comparisons.sort("at_0.05")["target"][-1]
-    assert lines[-1].startswith(f"  most of them: {most}, ")
+    assert lines[-1].startswith(f"  largest share: {most}, ")
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.verdict = "calibrated"
 

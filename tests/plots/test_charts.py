@@ -135,7 +135,7 @@ def test_volcano_outside_the_axes(make_table, drawn):
     assert edge["g1"]["y"] == pytest.approx(7.42)
     assert edge["g0"]["log2_fold_change"] == "\N{MINUS SIGN}26.5"
     assert edge["g1"]["neg_log10_p"] == "∞"
-    assert "triangles: beyond the axes; 2 genes without a place are left out" in subtitle(chart)
+    assert "triangles: beyond the axes; 2 genes cannot be drawn" in subtitle(chart)
 
 
 def test_volcano_goes_on_where_p_values_are_0(make_table, drawn):
@@ -148,7 +148,7 @@ def test_volcano_without_a_single_place(make_table, drawn):
     table = make_table([np.nan, 1.0], [1.0, np.nan])
     chart = pdex.pl.volcano(table)
     assert drawn(chart).height == 0
-    assert "2 genes without a place are left out" in subtitle(chart)
+    assert "2 genes cannot be drawn" in subtitle(chart)
     assert "<svg" in svg(chart)
 
 
@@ -186,7 +186,7 @@ def test_ma_leaves_out_genes_without_expression(make_table, drawn):
     means = {"target_mean": [0.0, 2.0, -3.0], "reference_mean": [0.0, 1.0, 1.0]}
     chart = pdex.pl.ma(make_table([0.0, 1.0, 0.5], [0.0, 3.0, 2.0], **means), n_labels=0)
     assert drawn(chart)["feature"].to_list() == ["g1"]
-    assert "2 genes without a place are left out" in subtitle(chart)
+    assert "2 genes cannot be drawn" in subtitle(chart)
 
 
 # --- top genes ----------------------------------------------------------------------------------
@@ -419,7 +419,7 @@ def test_missing_numbers_of_pandas(make_table, drawn):
     assert pandas["neg_log10_p"].dtype == "Int64"
     chart = pdex.pl.volcano(pandas)
     assert sorted(drawn(chart)["feature"]) == ["g0", "g2"]
-    assert "1 gene without a place is left out" in subtitle(chart)
+    assert "1 gene cannot be drawn" in subtitle(chart)
 
 
 def test_the_frame_of_pdex_01(drawn):
@@ -531,7 +531,7 @@ BAD = {
         "confidence must be a number between 0 and 1; got 1",
     ),
     "gene": (lambda r: pdex.pl.effects(r, genes=["nope"]), "genes: 'nope'"),
-    "genes": (lambda r: pdex.pl.effects(r, genes=[]), "feature: none is asked for"),
+    "genes": (lambda r: pdex.pl.effects(r, genes=[]), "genes: the list is empty"),
     "targets": (lambda r: pdex.pl.effects(r, targets="nope"), "targets: 'nope'"),
     "missing": (
         lambda r: pdex.pl.volcano(r.with_columns(target=pl.lit(None, pl.String))),

@@ -264,7 +264,7 @@ def test_a_gene_is_found(page, big):
     assert said.startswith("GENE21: ")
     assert float(number) == pytest.approx(gene["log2_fold_change"].item(), abs=0.01)
     page.locator("#gene").fill("nope")
-    assert page.locator("#said").inner_text() == "No gene has a name that begins so."
+    assert page.locator("#said").inner_text() == "No gene has a name that starts like that."
 
 
 def test_the_pointer_shows_the_nearest_gene(page):

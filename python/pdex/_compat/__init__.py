@@ -1,1 +1,1 @@
-"""Interfaces of other tools: thin translations, no numbers of their own."""
+"""Interfaces of other tools: thin translations that compute no numbers of their own."""

@@ -1,4 +1,4 @@
-"""Groups' labels as ``obs`` holds them, which pdex 0.1 and 0.3 return."""
+"""Labels of groups as ``obs`` stores them, for the interfaces of pdex 0.1 and 0.3."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def labels_of(source: Source, column: str, names: Sequence[str]) -> pl.Series:
-    """Return the labels that read `names`: text, whole numbers, or what else they are.
+    """Return the labels whose text is `names`, in the type of the column, such as integers.
 
-    Labels of several types are text.
+    Labels of mixed types become text.
     """
     import pandas as pd
 

@@ -1,7 +1,7 @@
-"""scanpy's interface to the tests: :func:`rank_genes_groups`, exported as ``pdex.tl``.
+"""scanpy's interface to the tests: :func:`rank_genes_groups`, which ``pdex.tl`` exports.
 
-The numbers are those of the engine, translated here to scanpy's conventions. scanpy itself is never
-imported.
+The engine computes the numbers, and this module translates them to scanpy's conventions. scanpy
+itself is never imported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger: logging.Logger = logging.getLogger("pdex")
 Method = Literal["wilcoxon", "t-test", "t-test_overestim_var", "anderson"]
 Correction = Literal["benjamini-hochberg", "bonferroni"]
 
-#: method to (the engine's test, its options, the column that is scanpy's score).
+#: For each method: the engine's test, its options, and the column that is scanpy's score.
 _TESTS: dict[str, tuple[str, dict[str, bool], str]] = {
     "wilcoxon": ("wilcoxon", {"continuity": False}, "z_score"),
     "t-test": ("ttest", {"equal_var": False}, "statistic"),
@@ -44,9 +44,9 @@ _TESTS: dict[str, tuple[str, dict[str, bool], str]] = {
 }
 #: Added to both means of a fold change.
 _PSEUDOCOUNT = 1e-9
-#: Groups of so many cells or fewer are mentioned: the normal approximation is rough there.
+#: For groups of at most this many cells the normal approximation is rough, which is logged.
 _FEW_CELLS = 25
-#: What scanpy keeps the columns as, in its order.
+#: The dtypes of scanpy's columns, in scanpy's order.
 _TYPES = {"names": "O", "scores": "f4", "pvals": "f8", "pvals_adj": "f8", "logfoldchanges": "f4"}
 
 
@@ -127,67 +127,73 @@ def rank_genes_groups(
 ) -> AnnData | None:
     """Rank the genes of each group, as ``scanpy.tl.rank_genes_groups`` does.
 
-    Takes log1p-transformed data. What it writes is what ``scanpy.get.rank_genes_groups_df`` and
-    ``scanpy.pl.rank_genes_groups*`` read. A `groupby` column of text becomes categorical, which
-    these plots need. Nothing else is changed. docs/compatibility.md lists what differs.
+    The data should be log1p-transformed. The result can be read with
+    ``scanpy.get.rank_genes_groups_df`` and plotted with ``scanpy.pl.rank_genes_groups*``. A
+    `groupby` column of text becomes categorical, because these plots require it. Nothing else is
+    changed. docs/compatibility.md lists the differences from scanpy.
 
     Parameters
     ----------
     adata
-        Cells x genes, in memory or backed.
+        AnnData object, cells x genes, in memory or backed.
     groupby
-        Column of ``obs`` with each cell's group. Cells without a label belong to the rest.
+        Column of ``obs`` with the group of each cell. Cells without a label belong to the rest.
     groups
-        Groups to test, in the order of the result, or ``"all"``. Against the rest, groups that
-        are not asked for belong to it.
+        Groups to test, in the order of the result, or ``"all"``. With ``reference="rest"``, all
+        other groups belong to the rest.
     reference
-        ``"rest"``: each group with all other cells; or the group that the others are compared
-        with.
+        ``"rest"``: compare each group with all other cells. Otherwise the group that the others are
+        compared with.
     method
-        ``"wilcoxon"``: the rank-sum test without continuity correction, score z.
-        ``"t-test"``: Welch's, score t. ``"t-test_overestim_var"``: Welch's with the reference as
-        small as the group. ``"anderson"``, which scanpy does not have: the two-sample
-        Anderson-Darling test, score its normalised statistic, large for a difference of any kind
-        in either direction; NaN, and last, where all values are equal.
+        ``"wilcoxon"``: the rank-sum test without continuity correction; the score is z.
+        ``"t-test"``: Welch's test; the score is t. ``"t-test_overestim_var"``: Welch's test as if
+        the reference had only as many cells as the group. ``"anderson"``, which scanpy does not
+        have: the two-sample Anderson-Darling test; the score is its normalised statistic, which is
+        large for any kind of difference in either direction. It is NaN, and ranked last, if all
+        values are equal.
     n_genes
-        How many genes of each group are kept; all where None.
+        Number of genes to keep for each group. None: all.
     rankby_abs
-        Rank by the absolute score. The scores that are kept have their sign.
+        Rank by the absolute score. The stored scores keep their sign.
     pts
-        Add the fraction of cells that express each gene, in each group and, against the rest, in
-        the rest.
+        Add the fraction of cells that express each gene in each group and, with
+        ``reference="rest"``, in the rest.
     tie_correct
-        Reduce the rank-sum's variance by the ties. Other methods have no such option.
+        Reduce the variance of the rank-sum test for ties. Other methods ignore this option.
     corr_method
         ``"benjamini-hochberg"`` or ``"bonferroni"``, over the genes of each group.
     layer
         Layer to read instead of ``X``.
     use_raw
-        Read ``adata.raw``; where None, if there is one and no layer is asked for.
+        Read ``adata.raw``. None: read it if it exists and no layer is given.
     key_added
-        The entry of ``uns`` that is written; ``"rank_genes_groups"`` where None.
+        Key of ``uns`` under which the result is stored. None: ``"rank_genes_groups"``.
     mask_var
-        Genes to test: a boolean array, or a boolean column of ``var``.
+        Genes to test: a boolean array, or the name of a boolean column of ``var``.
     copy
-        Leave `adata` alone and return a copy with the result.
+        Return a copy with the result, and leave `adata` unchanged.
 
     Returns
     -------
     anndata.AnnData or None
-        None, or the copy. Its ``uns[key_added]`` holds ``params`` and, as structured arrays with a
-        field for each group, best gene first: ``names``, ``scores``, ``logfoldchanges``,
-        ``pvals``, ``pvals_adj``; with `pts` the frames ``pts`` and, against the rest,
-        ``pts_rest``.
+        The copy if `copy`, else None. ``uns[key_added]`` holds ``params`` and structured arrays
+        with one field per group, best gene first: ``names``, ``scores``, ``logfoldchanges``,
+        ``pvals``, ``pvals_adj``. With `pts`, it also holds the frames ``pts`` and, against the
+        rest, ``pts_rest``, genes x groups.
 
     Raises
     ------
     KeyError
-        No such column of ``obs``, or no such layer.
+        ``obs`` does not have the column, or the layer does not exist.
     ValueError
-        Unknown group, reference, method or correction; a group of one cell; a mask that does not
-        fit, or no such column of ``var``; no ``raw``; NaN in the matrix.
+        Unknown group, reference, method or correction; a group of one cell; a mask of the wrong
+        length or dtype, or an unknown column of ``var``; no ``raw``; NaN in the matrix.
     TypeError
-        `adata` is no AnnData, or a flag is no bool.
+        `adata` is not an AnnData object, or a flag is not a bool.
+
+    See Also
+    --------
+    de : The interface of pdex itself.
 
     Examples
     --------
@@ -240,11 +246,11 @@ def rank_genes_groups(
     return adata if copy else None
 
 
-# --- what is asked for --------------------------------------------------------------------------
+# --- the request --------------------------------------------------------------------------------
 
 
 def _key(key_added: str | None) -> str:
-    """Return the entry of uns to write."""
+    """Return the key of uns for the result."""
     if key_added is None:
         return "rank_genes_groups"
     if not isinstance(key_added, str):
@@ -254,7 +260,7 @@ def _key(key_added: str | None) -> str:
 
 
 def _check_writable(adata: AnnData, copy: bool) -> None:
-    """Raise ValueError where the result would need a copy of what is in a file."""
+    """Raise ValueError if the result would require a copy of data in a file."""
     if adata.isbacked and (copy or adata.is_view):
         what = "copy=True" if copy else "writing to a view"
         msg = f"{what} needs data in memory: use adata.to_memory() first"
@@ -262,7 +268,7 @@ def _check_writable(adata: AnnData, copy: bool) -> None:
 
 
 def _top(n_genes: int | None, available: int) -> int:
-    """Return how many genes of each group are kept."""
+    """Return the number of genes to keep for each group."""
     if n_genes is None:
         return available
     if isinstance(n_genes, bool) or not isinstance(n_genes, (int, np.integer)) or n_genes < 1:
@@ -274,7 +280,7 @@ def _top(n_genes: int | None, available: int) -> int:
 def _open(
     adata: AnnData, layer: str | None, use_raw: bool | None
 ) -> tuple[Source, pd.Index[str], bool]:
-    """Return the matrix that is tested, the names of its genes and whether it is raw."""
+    """Return the matrix to test, the names of its genes, and whether it is raw."""
     import anndata as ad
 
     if not isinstance(adata, ad.AnnData):
@@ -286,7 +292,7 @@ def _open(
 
 
 def _masked(adata: AnnData, mask_var: object, n_genes: int, where: str) -> npt.NDArray[np.uint32]:
-    """Return the places of the genes to test, ascending."""
+    """Return the indices of the genes to test, ascending."""
     if mask_var is None:
         return np.arange(n_genes, dtype=np.uint32)
     name = "mask_var"
@@ -299,7 +305,7 @@ def _masked(adata: AnnData, mask_var: object, n_genes: int, where: str) -> npt.N
         mask_var = adata.var[mask_var]
     mask = np.asarray(mask_var)
     if mask.dtype != np.bool_ or mask.ndim != 1:
-        msg = f"{name} has dtype {mask.dtype} and shape {mask.shape}: expected one bool a gene"
+        msg = f"{name} has dtype {mask.dtype} and shape {mask.shape}: expected one bool per gene"
         raise ValueError(msg)
     if len(mask) != n_genes:
         msg = (
@@ -317,27 +323,27 @@ def _masked(adata: AnnData, mask_var: object, n_genes: int, where: str) -> npt.N
 class _Comparison:
     """Which cells are compared with which."""
 
-    #: One a cell: 0 the reference (against the rest, cells of no target), targets from 1.
+    #: One code per cell: 0 for the reference (or, against the rest, for no target), targets from 1.
     codes: npt.NDArray[np.uint32]
-    #: The groups that are tested, in the order of the result.
+    #: The groups to test, in the order of the result.
     targets: list[str]
-    #: These and the reference, where that is a group.
+    #: The targets, and the reference if it is a group.
     groups: list[str]
     rest: bool
-    #: Cells of each target and of what it is compared with: targets x 1.
+    #: Numbers of cells in each target and in its reference, targets x 1.
     n_target: Table
     n_reference: Table
 
 
 def _categorical(adata: AnnData, groupby: str) -> pd.Series[Any]:
-    """Return the column of labels, text made categorical as AnnData does: T2 before T10."""
+    """Return the column of labels; text becomes categorical as in AnnData, T2 before T10."""
     frame = adata.obs[[groupby]].copy()
     adata.strings_to_categoricals(frame)
     return frame[groupby]
 
 
 def _compare(found: Groups, labels: pd.Series[Any], groups: object, reference: str) -> _Comparison:
-    """Return the comparison that is asked for; ValueError where there is none."""
+    """Return the requested comparison; raise ValueError if there is no group to test."""
     rest = isinstance(reference, str) and reference == "rest"
     background = None if rest else found.labels[found.require(reference, "reference")]
     order = _order(found, labels, groups)
@@ -350,7 +356,7 @@ def _compare(found: Groups, labels: pd.Series[Any], groups: object, reference: s
             "name some in groups"
         )
         raise ValueError(msg)
-    # One entry more than labels: places of -1, cells without a label, read the last.
+    # One entry more than there are labels: index -1 (no label) reads the last.
     table = np.full(len(found.labels) + 1, 0 if rest else SKIP, dtype=np.uint32)
     if background is not None:
         table[found.require(background, "reference")] = 0
@@ -364,7 +370,7 @@ def _compare(found: Groups, labels: pd.Series[Any], groups: object, reference: s
 
 
 def _order(found: Groups, labels: pd.Series[Any], groups: object) -> list[str]:
-    """Return the groups asked for, each once; all in the order of categories."""
+    """Return the requested groups without repeats; for "all", in the order of the categories."""
     import pandas as pd
 
     if isinstance(groups, str) and groups == "all":
@@ -379,7 +385,7 @@ def _order(found: Groups, labels: pd.Series[Any], groups: object) -> list[str]:
 
 
 def _check_sizes(comparison: _Comparison, method: str) -> None:
-    """Raise ValueError where a group, or for a t-test the rest, has no variance."""
+    """Raise ValueError if a group has one cell, or if the rest has too few for the method."""
     n_target, n_reference = comparison.n_target[:, 0], comparison.n_reference[:, 0]
     small = [label for label, n in zip(comparison.targets, n_target, strict=True) if n < 2]
     if not comparison.rest and n_reference[0] < 2:
@@ -406,7 +412,7 @@ def _check_sizes(comparison: _Comparison, method: str) -> None:
 
 @dataclass(frozen=True)
 class _Work:
-    """A matrix, its genes that are tested and the comparison."""
+    """A matrix, its genes to test, and the comparison."""
 
     source: Source
     genes: npt.NDArray[np.uint32]
@@ -414,7 +420,7 @@ class _Work:
     resources: Resources
 
     def run(self, method: str, tie_correct: bool) -> dict[str, Table]:
-        """Return the engine's columns, each as targets x genes."""
+        """Return the engine's columns, each of shape targets x genes."""
         comparison, n_genes = self.comparison, len(self.genes)
         n_targets = len(comparison.targets)
         test, options, _ = _TESTS[method]
@@ -429,7 +435,7 @@ class _Work:
 
 
 def _found(columns: dict[str, Table], method: str, base: float | None) -> dict[str, Table]:
-    """Return scores, p-values (1 where undefined) and fold changes, of logarithms to `base`."""
+    """Return scores, p-values (1 if undefined) and fold changes of logarithms to `base`."""
     scores, pvals = columns[_TESTS[method][2]], columns["p_value"]
     if method != "anderson":
         scores = np.where(np.isnan(scores), 0.0, scores)
@@ -439,7 +445,7 @@ def _found(columns: dict[str, Table], method: str, base: float | None) -> dict[s
 
 
 def _warn_of_counts(work: _Work) -> None:
-    """Warn if the values are not logarithms, as which fold changes take them."""
+    """Warn if the values are not logarithms, because the fold changes assume that they are."""
     source = work.source
     kind = Values(*source.survey(work.resources.threads)).kind(source.log_base)
     if kind in ("counts", "normalised"):
@@ -451,9 +457,9 @@ def _warn_of_counts(work: _Work) -> None:
 
 
 def _log_fold_changes(target: Table, reference: Table, base: float | None) -> Table:
-    """Return log2 of the ratio of expm1 of the means, for logarithms of any base."""
+    """Return log2 of the ratio of expm1 of the means, for logarithms to any base."""
     unit = 1.0 if base is None else float(np.log(base))
-    # Means below 0 are no logarithms of counts: NaN.
+    # A mean below 0 is not a logarithm of counts, and its ratio to one above 0 gives NaN.
     with np.errstate(all="ignore"):
         above, below = (np.expm1(mean * unit) + _PSEUDOCOUNT for mean in (target, reference))
         ratio: Table = np.log2(above / below)
@@ -461,7 +467,7 @@ def _log_fold_changes(target: Table, reference: Table, base: float | None) -> Ta
 
 
 def _adjust(pvals: Table, corr_method: str) -> Table:
-    """Return the p-values corrected over the genes of each target."""
+    """Return the p-values, corrected over the genes of each target."""
     if corr_method == "bonferroni":
         bounded: Table = np.minimum(pvals * pvals.shape[1], 1.0)
         return bounded
@@ -472,10 +478,10 @@ def _adjust(pvals: Table, corr_method: str) -> Table:
 
 
 def _rank(scores: Table, n_top: int, by_abs: bool) -> npt.NDArray[np.intp]:
-    """Return the places of the best genes of each target, best first, NaN last.
+    """Return the indices of the best genes of each target, best first, NaN last.
 
-    Equal scores are in the order in which NumPy's partition and sort leave them: scanpy takes the
-    same two steps, and so its order of ties.
+    Equal scores keep the order in which NumPy's partition and sort leave them. scanpy takes the
+    same two steps, so its order of ties is the same.
     """
     keys = np.abs(scores) if by_abs else scores
     keys = np.where(np.isnan(keys), -np.inf, keys)

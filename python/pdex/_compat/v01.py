@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("pdex")
 
 Metric = Literal["wilcoxon", "anderson", "t-test"]
-#: metric to (test, the SciPy options that may be given).
+#: For each metric: the test, and SciPy's options that it accepts.
 _METRICS = {
     "wilcoxon": ("wilcoxon", ("alternative", "method")),
     "anderson": ("anderson", ("midrank",)),
@@ -39,7 +39,7 @@ _METRICS = {
 
 
 class Keywords(TypedDict, total=False):
-    """SciPy's options of the tests; each metric has some of them."""
+    """SciPy's options of the tests; each metric accepts some of them."""
 
     alternative: Alternative
     method: Method
@@ -149,40 +149,41 @@ def parallel_differential_expression(
 ) -> pd.DataFrame | pl.DataFrame:
     """Test every gene of every group against the reference, as pdex 0.1 did.
 
-    :func:`pdex.de` is the interface of this version; this one keeps scripts going.
+    New code should use :func:`pdex.de`. This function keeps existing scripts working.
 
     Parameters
     ----------
     adata
-        Cells x genes, in memory or backed, or the path of an ``.h5ad`` file.
+        AnnData object, cells x genes, in memory or backed, or the path of an ``.h5ad`` file.
     groups
-        Groups to test; all but the reference where None.
+        Groups to test. None: all except the reference.
     reference
         The group that all others are compared with.
     groupby_key
-        Column of ``adata.obs`` with each cell's group.
+        Column of ``adata.obs`` with the group of each cell.
     num_workers, num_threads
-        Both None: all cores; else their product (a None counts as 1), at most the number of cores.
-        They never change a number.
+        The number of threads is their product (a None counts as 1), at most the number of cores.
+        Both None: all cores. They do not affect the result.
     batch_size, gene_chunk_size
-        Accepted, and without effect: blocks are chosen by their size.
+        Accepted but ignored, because blocks are chosen by their size.
     metric
         ``"wilcoxon"``, ``"anderson"`` or ``"t-test"``.
     tie_correct
-        As in pdex 0.1, False leaves out the continuity correction; ties are always corrected for.
+        As in pdex 0.1, False omits the continuity correction; ties are always corrected for.
     is_log1p
-        Whether values are log1p-transformed; None looks at them, as :func:`pdex.de` does.
+        Whether values are log1p-transformed. None: guess from the values, as :func:`pdex.de` does.
     exp_post_agg
-        For log1p data, expm1(mean(x)); False is mean(expm1(x)).
+        For log1p data, compute means as expm1(mean(x)). False: mean(expm1(x)).
     clip_value
-        Fold change where the reference's mean is 0; its inverse where the target's is 0. With
-        None they are NaN and 0, and NaN where both are 0.
+        Fold change if the mean of the reference is 0. If that of the target is 0, the fold change
+        is the inverse of this value, and if both are 0, it is 1. With None, the fold change is NaN
+        if the reference's mean is 0, and 0 if only the target's is.
     as_polars
-        Return a Polars frame.
+        Return a Polars frame instead of a pandas frame.
     low_memory
-        None, or True for backed data: False with backed data is refused, as it was there.
+        None or True. False is an error for backed data, as in pdex 0.1.
     show_progress
-        Show a bar for work longer than a second, where stderr is a terminal.
+        Show a progress bar, on a terminal or in a notebook, if the work takes longer than a second.
     **kwargs
         SciPy's options of the test: ``alternative``, ``method`` (wilcoxon, default ``"auto"``);
         ``midrank`` (anderson); ``alternative``, ``equal_var`` (t-test).
@@ -190,18 +191,22 @@ def parallel_differential_expression(
     Returns
     -------
     pandas.DataFrame or polars.DataFrame
-        A row for each group and gene: ``target``, ``reference``, ``feature``, ``target_mean``,
+        One row per group and gene: ``target``, ``reference``, ``feature``, ``target_mean``,
         ``reference_mean``, ``percent_change``, ``fold_change`` (a ratio, not its logarithm),
-        ``p_value`` (1.0 where undefined), ``statistic``, ``fdr`` (over all rows).
+        ``p_value`` (1.0 if undefined), ``statistic``, ``fdr`` (over all rows).
 
     Raises
     ------
     KeyError
-        No such column of ``obs``.
+        ``obs`` does not have the column.
     ValueError
         Unknown metric, reference or group; NaN in the matrix.
     TypeError
-        An option that the test does not have; backed data with ``low_memory=False``.
+        An option does not belong to the test; backed data with ``low_memory=False``.
+
+    See Also
+    --------
+    de : The interface of this version.
 
     Examples
     --------
@@ -225,7 +230,7 @@ def parallel_differential_expression(
             found = read_groups(source.adata, groupby_key)
             codes, targets = found.codes(str(reference), asked, rest=False)
         genes, scale = source.select_genes(None), scale_of(source, is_log1p, threads)
-        # Of values that are no logarithms means are arithmetic.
+        # Means of values that are not logarithms are always arithmetic.
         mean = "geometric" if scale.is_log1p and exp_post_agg else "arithmetic"
         work = Work(
             source,
@@ -244,7 +249,7 @@ def parallel_differential_expression(
 
 
 def _table(work: Work, targets: list[str], show_progress: bool) -> pl.DataFrame:
-    """Return the engine's table, behind a bar where one is asked for."""
+    """Return the engine's table; show a progress bar if `show_progress`."""
     bar = Progress(len(work.genes), None if show_progress else False)
     try:
         return work.frame(targets, bar)
@@ -253,7 +258,7 @@ def _table(work: Work, targets: list[str], show_progress: bool) -> pl.DataFrame:
 
 
 def _open(adata: Data, low_memory: bool | None) -> Source:
-    """Return the matrix; TypeError where a file is not to be read in pieces."""
+    """Return the matrix; raise TypeError for backed data with low_memory=False."""
     source = open_source(adata, None)
     if source.is_backed and low_memory is not None and not flag("low_memory", low_memory):
         source.close()
@@ -266,14 +271,14 @@ def _open(adata: Data, low_memory: bool | None) -> Source:
 
 
 def _rows(asked: list[str], targets: list[str], n_genes: int) -> npt.NDArray[np.intp]:
-    """Return the places of the table's rows with the targets in the order asked for."""
+    """Return the indices of the table's rows, with the targets in the requested order."""
     places = {name: place for place, name in enumerate(targets)}
     order = [places[name] for name in dict.fromkeys(asked) if name in places]
     return np.add.outer(np.multiply(order, n_genes), np.arange(n_genes)).ravel()
 
 
 def _labelled(table: pl.DataFrame, labels: pl.Series, n_genes: int) -> pl.DataFrame:
-    """Return the table with labels as obs holds them; the last is the reference's."""
+    """Return the table with labels as obs stores them; the last label is the reference."""
     targets = np.repeat(np.arange(len(labels) - 1), n_genes)
     reference = np.full(len(targets), len(labels) - 1)
     return table.with_columns(labels.gather(targets), labels.gather(reference).alias("reference"))
@@ -300,7 +305,7 @@ def _options(
 
 
 def _threads(num_workers: int | None, num_threads: int | None) -> int:
-    """Return the number of threads that two pools' sizes ask for."""
+    """Return the number of threads for the sizes of the two pools of pdex 0.1."""
     cores = n_threads(None)
     pools = {"num_workers": num_workers, "num_threads": num_threads}
     asked = [n_threads(n, name) for name, n in pools.items() if n is not None]
@@ -315,7 +320,7 @@ def _threads(num_workers: int | None, num_threads: int | None) -> int:
 
 
 def _check_clip(clip: float | None) -> None:
-    """Raise ValueError unless the value is None or a positive number."""
+    """Raise ValueError unless `clip` is None or a positive number."""
     number = isinstance(clip, (int, float, np.integer, np.floating)) and not isinstance(clip, bool)
     if clip is not None and not (number and 0 < clip < np.inf):
         msg = f"clip_value={clip!r}: expected None or a number above 0"
@@ -323,7 +328,7 @@ def _check_clip(clip: float | None) -> None:
 
 
 def _translate(table: pl.DataFrame, clip: float | None) -> pl.DataFrame:
-    """Return a table of :func:`pdex.de` with the columns of pdex 0.1."""
+    """Convert a table of :func:`pdex.de` to the columns of pdex 0.1."""
     target, other = pl.col("target_mean"), pl.col("reference_mean")
     nan = pl.lit(float("nan"))
     both = nan if clip is None else pl.lit(1.0)

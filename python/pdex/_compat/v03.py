@@ -1,7 +1,7 @@
 """The interface of pdex 0.3: :func:`pdex`.
 
-Every number is the engine's, or one formula of its means. docs/compatibility.md says what became of
-each parameter.
+Every number comes from the engine, or from one formula of its means. docs/compatibility.md says
+what became of each parameter.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ logger: logging.Logger = logging.getLogger("pdex")
 PDEX_MODES = Literal["ref", "all", "on_target"]
 DEFAULT_REFERENCE: str = "non-targeting"
 
-#: Genes that are tested at once on target: each comes with its own groups only.
+#: Number of genes tested at once in mode on_target, where each has its own groups.
 _GENES = 256
 
 
 class Keywords(TypedDict, total=False):
-    """The keywords of :func:`pdex` that only some modes have."""
+    """The keywords of :func:`pdex` that only some modes accept."""
 
     reference: str
     gene_col: str
@@ -115,61 +115,66 @@ def pdex(
     cpm_filter: float | None = None,
     **kwargs: Unpack[Keywords],
 ) -> pl.DataFrame | pd.DataFrame:
-    """Test genes by the Wilcoxon rank-sum, as pdex 0.3 did.
+    """Test genes with the Wilcoxon rank-sum test, as pdex 0.3 did.
 
-    :func:`pdex.de` is the interface of this version; this one keeps scripts going.
+    New code should use :func:`pdex.de`. This function keeps existing scripts working.
 
     Parameters
     ----------
     adata
-        Cells x genes, in memory or backed, or the path of an ``.h5ad`` file.
+        AnnData object, cells x genes, in memory or backed, or the path of an ``.h5ad`` file.
     groupby
-        Column of ``adata.obs`` with each cell's group. Cells without a label (missing or empty)
-        are left out.
+        Column of ``adata.obs`` with the group of each cell. Cells without a label (missing or
+        empty) are left out.
     mode
-        ``"ref"``: each group against the reference; ``"all"``: each against all other labelled
-        cells; ``"on_target"``: each against the reference, at the one gene that it targets.
+        ``"ref"``: compare each group with the reference. ``"all"``: compare each group with all
+        other labelled cells. ``"on_target"``: compare each group with the reference, but only at
+        the gene that the group targets.
     threads
-        Number of threads, at most the cores; 0 means all cores. It never changes a number.
+        Number of threads, at most the number of cores. 0: all cores. It does not affect the result.
     is_log1p
-        Whether values are log1p-transformed; None looks at them, as :func:`pdex.de` does, and logs
-        what it takes them for as a warning.
+        Whether values are log1p-transformed. None: guess from the values, as :func:`pdex.de` does,
+        and log the guess as a warning.
     geometric_mean
-        Means are expm1(mean(log1p(x))), or expm1(mean(x)) for log1p data; False is mean(x), or
-        mean(expm1(x)).
+        Compute means as expm1(mean(log1p(x))), or as expm1(mean(x)) for log1p data. False: mean(x),
+        or mean(expm1(x)) for log1p data.
     as_pandas
-        Return a pandas frame.
+        Return a pandas frame instead of a Polars frame.
     epsilon
-        Added to both means in the fold change, and to the reference's below percent change.
+        Added to both means in the fold change, and to the denominator of the percent change.
     cpm_filter
-        Leave out the genes with at most so many counts per million in the target and in the
-        reference alike; fdr is over those that stay.
+        Leave out genes with at most this many counts per million in both the target and the
+        reference. fdr is then over the remaining genes.
     **kwargs
-        ``reference`` (ref and on_target; default ``"non-targeting"``) and ``gene_col`` (on_target):
-        the column of ``adata.obs`` with the gene that a cell's group targets. Others are warned
-        about and ignored.
+        ``reference`` (modes ref and on_target; default ``"non-targeting"``), and ``gene_col`` (mode
+        on_target), the column of ``adata.obs`` with the gene that a cell's group targets. Other
+        keywords are ignored with a warning.
 
     Returns
     -------
     polars.DataFrame or pandas.DataFrame
-        A row for each group and gene: ``target``, ``feature``, ``target_mean``, ``ref_mean`` (on
-        the natural scale), ``target_membership``, ``ref_membership`` (numbers of cells),
-        ``log2_fold_change``, ``percent_change`` (as a fraction; both are 0 where undefined),
+        One row per group and gene: ``target``, ``feature``, ``target_mean``, ``ref_mean`` (on the
+        natural scale), ``target_membership``, ``ref_membership`` (numbers of cells),
+        ``log2_fold_change``, ``percent_change`` (as a fraction; both are 0 if undefined),
         ``p_value``, ``statistic``, ``fdr`` (over the genes of each group; on_target: all rows).
 
     Raises
     ------
     ValueError
-        Unknown mode, column or reference; no ``gene_col`` on target, or several genes for a group;
-        a negative epsilon; fewer than two groups; NaN in the matrix.
+        Unknown mode, column or reference; mode on_target without ``gene_col``, or with several
+        genes for a group; a negative epsilon; fewer than two groups; NaN in the matrix.
     TypeError
-        A flag that is no bool, or a number that is none.
+        A flag is not a bool, or `epsilon` or `cpm_filter` is not a number.
 
     Warns
     -----
     PdexWarning
-        Unexpected keywords, target genes that are not in ``var``, negative values under
+        Unexpected keywords, target genes that are not in ``var``, negative values with
         ``cpm_filter``.
+
+    See Also
+    --------
+    de : The interface of this version.
 
     Examples
     --------
@@ -221,7 +226,7 @@ def _number(name: str, value: object) -> float:
 
 @dataclass(frozen=True)
 class _Screen:
-    """A screen with how it is read."""
+    """A screen and the way it is read."""
 
     source: Source
     groups: Groups
@@ -235,7 +240,7 @@ class _Screen:
         return self._job("wilcoxon", mean, Comparison(codes, n_targets, rest), n_genes)
 
     def means(self, codes: Codes, n_targets: int, n_genes: int, *, rest: bool) -> _pdex.Job:
-        """Return the job that takes arithmetic means, by the test that costs least."""
+        """Return the job that computes arithmetic means, with the cheapest test."""
         return self._job("ttest", "arithmetic", Comparison(codes, n_targets, rest), n_genes)
 
     def _job(self, test: str, mean: str, comparison: Comparison, n_genes: int) -> _pdex.Job:
@@ -243,18 +248,18 @@ class _Screen:
         return job_of(comparison, question, n_genes, self.resources.threads)
 
     def pieces(self, genes: npt.NDArray[np.uint32]) -> Iterator[Piece]:
-        """Yield the matrix with these genes, in pieces."""
+        """Yield the matrix of these genes in pieces."""
         return self.source.pieces(genes, self.resources)
 
     def labels(self, names: list[str]) -> pl.Series:
-        """Return the labels that read `names`, as obs holds them."""
+        """Return the labels whose text is `names`, as obs stores them."""
         return labels_of(self.source, self.groups.column, names)
 
     @property
     def mean_dtype(self) -> type[pl.DataType]:
-        """The dtype of means: that of pdex 0.3, which summed float32 as such but when transformed.
+        """The dtype of means in pdex 0.3: float32 for float32 values that it did not convert.
 
-        A dense matrix was transformed in float64.
+        It converted the values of a dense matrix to float64 when it transformed them.
         """
         x = self.source.x
         sparse = hasattr(x, "format")
@@ -268,7 +273,7 @@ class _Screen:
 
 
 def _threads(threads: int) -> int:
-    """Return the number of threads; 0 asks for all cores."""
+    """Return the number of threads; 0 means all cores."""
     if isinstance(threads, int) and threads < 0:
         msg = f"threads={threads}: expected 0 (all cores) or a number of threads"
         raise ValueError(msg)
@@ -278,7 +283,7 @@ def _threads(threads: int) -> int:
 def _read(
     source: Source, groupby: str, threads: int, is_log1p: bool | None, geometric: bool
 ) -> _Screen:
-    """Return the screen; its errors are those of pdex 0.3."""
+    """Return the screen, with the errors of pdex 0.3."""
     _check_column(source.adata.obs, groupby)
     scale = scale_of(source, is_log1p, threads)
     if is_log1p is None:
@@ -294,7 +299,7 @@ def _read(
 
 
 def _is_sorted(column: pd.Series[Any]) -> bool:
-    """Whether pdex 0.3 gave up a column's own order: it left out the empty label's category."""
+    """Return whether pdex 0.3 sorted the column's labels, as it did without the empty category."""
     import pandas as pd
 
     categorical = isinstance(column.dtype, pd.CategoricalDtype)
@@ -302,9 +307,9 @@ def _is_sorted(column: pd.Series[Any]) -> bool:
 
 
 def _sort(groups: Groups) -> Groups:
-    """Return the same groups in the order of their labels."""
+    """Return the same groups, sorted by label."""
     order = np.argsort(groups.labels)
-    # One entry more than labels: places of -1 read the last.
+    # One entry more than there are labels: index -1 (no label) reads the last.
     ranks = np.full(len(order) + 1, -1, dtype=np.int64)
     ranks[order] = np.arange(len(order))
     return Groups(groups.column, [groups.labels[i] for i in order], ranks[groups.places])
@@ -317,7 +322,7 @@ def _check_column(obs: Any, name: object) -> None:
 
 
 def _check_groups(groups: Groups, reference: str | None) -> None:
-    """Raise ValueError where the reference is missing or, against the rest, there is none."""
+    """Raise ValueError if the reference is missing or, in mode all, if there is no rest."""
     if reference is None and len(groups.labels) < 2:
         msg = f"mode='all' requires at least 2 groups, found {len(groups.labels)}"
         raise ValueError(msg)
@@ -327,10 +332,11 @@ def _check_groups(groups: Groups, reference: str | None) -> None:
 
 
 class _Floor:
-    """Tells which genes lie above so many counts per million.
+    """Finds the genes above a threshold of counts per million.
 
-    A gene's counts per million in a group are its arithmetic mean over the sum of all genes'
-    means, times a million: of the group's pooled counts, whatever their scale.
+    The counts per million of a gene in a group are its arithmetic mean, divided by the sum of the
+    means of all genes, times a million. They are those of the group's pooled counts, whatever the
+    scale of the counts.
     """
 
     def __init__(self, shape: tuple[int, int], threshold: float) -> None:
@@ -338,7 +344,7 @@ class _Floor:
         self._negative = False
 
     def watch(self, pieces: Iterable[Piece], job: _pdex.Job | None = None) -> Iterator[Piece]:
-        """Yield the pieces; look at each, and feed `job`, once the consumer has checked it."""
+        """Yield the pieces; when the consumer has checked one, examine it and add it to `job`."""
         for first, matrix, local in pieces:
             yield first, matrix, local
             self._negative |= matrix.values.size > 0 and bool(matrix.values.min() < 0)
@@ -346,9 +352,9 @@ class _Floor:
                 job.add(matrix, np.ascontiguousarray(local))
 
     def above(self, columns: list[pl.Series]) -> npt.NDArray[np.bool_]:
-        """Return, targets x genes, whether the target or its reference lies above.
+        """Return whether the target or its reference is above the threshold, targets x genes.
 
-        `columns` are those of a job that took arithmetic means of all genes.
+        `columns` come from a job that computed the arithmetic means of all genes.
         """
         self.warn()
         by_name = {column.name: column for column in columns}
@@ -360,7 +366,7 @@ class _Floor:
         return above
 
     def warn(self) -> None:
-        """Warn where values below 0 were among the pieces."""
+        """Warn if any piece had negative values."""
         if self._negative:
             msg = (
                 "cpm_filter is set but adata.X contains negative values; CPM assumes "
@@ -373,7 +379,7 @@ class _Floor:
 def _every_gene(
     screen: _Screen, reference: str | None, epsilon: float, threshold: float | None
 ) -> pl.DataFrame:
-    """Return the table of every group and gene, against the reference or, where None, the rest."""
+    """Return the table of every group and gene, against the reference or, if None, the rest."""
     rest, source = reference is None, screen.source
     codes, targets = screen.groups.codes(reference, None, rest=rest)
     genes = source.select_genes(None)
@@ -437,14 +443,15 @@ def _on_target(
 def _own_genes(
     screen: _Screen, reference: str, gene_col: object
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the places of groups, ascending, and of the gene that each targets.
+    """Return the indices of groups, ascending, and the index of the gene that each targets.
 
-    Groups without a gene are left out, those whose gene is not in ``var`` with a warning.
+    Groups without a gene are left out, and so, with a warning, are groups whose gene is not in
+    ``var``.
 
     Raises
     ------
     ValueError
-        No such column; a group with several genes.
+        The column does not exist, or a group has several genes.
     """
     import pandas as pd
 
@@ -487,7 +494,7 @@ def _reaching(
     own: npt.NDArray[np.int64],
     threshold: float | None,
 ) -> npt.NDArray[np.bool_]:
-    """Return whether each group's own gene reaches the threshold; all do where there is none."""
+    """Return whether each group's own gene is above the threshold; all are if it is None."""
     if threshold is None:
         return np.ones(len(groups), dtype=np.bool_)
     genes = screen.source.select_genes(None)
@@ -506,7 +513,7 @@ def _reaching(
     return above
 
 
-#: The columns on target, which an empty table has as well.
+#: The columns in mode on_target, for an empty table.
 _SCHEMA: dict[str, type[pl.DataType]] = {
     "target": pl.String,
     "feature": pl.String,
@@ -523,7 +530,7 @@ _SCHEMA: dict[str, type[pl.DataType]] = {
 
 
 def _translate(frame: pl.DataFrame, epsilon: float, means: type[pl.DataType]) -> pl.DataFrame:
-    """Return a table of :func:`pdex.de` with the columns of pdex 0.3."""
+    """Convert a table of :func:`pdex.de` to the columns of pdex 0.3."""
     target, other = pl.col("target_mean"), pl.col("reference_mean")
     return frame.select(
         "target",

@@ -1,1 +1,1 @@
-"""From AnnData to what the engine reads. Never imports expressions."""
+"""Read AnnData objects and files for the engine. Modules here never import the expressions."""

@@ -1,7 +1,7 @@
-"""Matrices in an HDF5 file, read as pieces of genes that fit a budget.
+"""Read a matrix in an HDF5 file in pieces, ranges of genes that fit a memory budget.
 
-CSC and dense datasets are read by gene. CSR ones are read whole as often as the budget makes
-necessary: each pass keeps the entries of one range of genes.
+CSC and dense matrices are read gene by gene. A CSR matrix is read in as many passes as the budget
+requires; each pass keeps the entries of one range of genes.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
     from pdex._io.memory import Matrix
 
-#: Entries that are read at a time.
+#: Number of entries read at a time.
 _CHUNK = 1 << 22
-#: How often a file's indices are looked at, and how many at a time.
+#: Number of samples taken from a file's indices, and the length of each.
 _LOOKS, _LOOK = 32, 1 << 15
 
-#: First gene, one past the last, and their matrix.
+#: First gene, one past the last gene, and the matrix of these genes.
 Piece = tuple[int, int, "Matrix"]
 
 
 def is_backed(x: Any) -> bool:
-    """Whether `x` is an HDF5 dataset or AnnData's wrapper of a sparse one."""
+    """Return whether `x` is an HDF5 dataset or AnnData's wrapper of a sparse matrix in a file."""
     return hasattr(x, "group") or type(x).__module__.startswith("h5py")
 
 
 def check(x: Any, where: str) -> None:
-    """Raise an error unless the parts of a matrix are such as a matrix has."""
+    """Raise an error unless the matrix has all its parts, with valid types and dimensions."""
     import h5py
 
     if not hasattr(x, "group"):
@@ -69,7 +69,7 @@ def check(x: Any, where: str) -> None:
 
 
 def _check_shape(x: Any, where: str) -> None:
-    """Raise ValueError unless the sparse matrix says how many cells and genes it has."""
+    """Raise ValueError unless the sparse matrix records its numbers of cells and genes."""
     shape = x.group.attrs.get("shape", x.group.attrs.get("h5sparse_shape"))
     numbers = np.asarray(shape)
     if shape is None or numbers.shape != (2,) or numbers.dtype.kind not in "iu" or min(numbers) < 0:
@@ -78,7 +78,7 @@ def _check_shape(x: Any, where: str) -> None:
 
 
 def head(x: Any, where: str, threads: int) -> Matrix:
-    """Return some of the stored values, enough to tell counts from normalised data."""
+    """Return the first stored values, enough to tell counts from normalised data."""
     dataset = x.group["data"] if hasattr(x, "group") else x
     memory.check_dtype(dataset.dtype, where)
     columns = (*dataset.shape, 1)[1]
@@ -90,9 +90,10 @@ def head(x: Any, where: str, threads: int) -> Matrix:
 def pieces(
     x: Any, where: str, how: How, budget: int, span: tuple[int, int] | None = None
 ) -> Iterator[Piece]:
-    """Yield genes of `x` in ascending pieces; two at a time hold about `budget` bytes.
+    """Yield the genes of `x` in ascending pieces; two pieces together take about `budget` bytes.
 
-    While one is worked on the next is read. Genes outside `span` may be left out.
+    The next piece is read while the caller works on the current one. Genes outside `span` may be
+    left out.
     """
     span = (0, x.shape[1]) if span is None else span
     with Prefetch(how) as ahead:
@@ -120,9 +121,9 @@ def _pieces(x: Any, where: str, how: How, budget: int, span: tuple[int, int]) ->
 
 
 def _indptr(group: Any, outer: int, where: str, threads: int) -> npt.NDArray[np.int64]:
-    """Return indptr; ValueError where it does not describe the stored entries.
+    """Return indptr; raise ValueError if it does not describe the stored entries.
 
-    Lengths are compared before it is read.
+    The lengths are compared before the array is read.
     """
     n_values, n_indices = group["data"].shape[0], group["indices"].shape[0]
     length = group["indptr"].shape[0]
@@ -147,7 +148,7 @@ def _indptr(group: Any, outer: int, where: str, threads: int) -> npt.NDArray[np.
 
 
 def _share(budget: int, whole: int) -> int:
-    """Return the bytes of one piece: two are in memory where one does not hold the whole."""
+    """Return the bytes of one piece: half the budget, unless one piece holds everything."""
     return budget if whole <= budget else budget // 2
 
 
@@ -216,9 +217,9 @@ def _csr(
 
 
 def _cuts(indices: Array, length: int, n_genes: int, entries: int) -> list[int]:
-    """Return where ranges of genes begin and end, each with about so many entries at most.
+    """Return the bounds of ranges of genes, each with at most about `entries` entries.
 
-    How many entries a gene has is seen by a look at some of them, all over the file.
+    The number of entries of each gene is estimated from samples spread over the file.
     """
     seen = np.ones(n_genes)
     looks = [a * (length // _LOOKS) for a in range(_LOOKS)] if length > _LOOKS * _LOOK else [0]
@@ -227,7 +228,7 @@ def _cuts(indices: Array, length: int, n_genes: int, entries: int) -> list[int]:
         valid = index[(index >= 0) & (index < n_genes)]
         seen += np.bincount(valid, minlength=n_genes)
     share = np.cumsum(seen) / seen.sum()
-    # A look is off by some hundredths.
+    # The estimate is off by a few per cent, so a tenth is added.
     passes = -(-length * 11 // (10 * entries))
     inner = np.searchsorted(share, np.arange(1, passes) / passes) + 1
     return [0, *sorted({int(cut) for cut in inner if 0 < cut < n_genes}), n_genes]
@@ -240,8 +241,8 @@ def _csr_range(
     n_genes: int,
     where: str,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return the CSR arrays of the genes from one to another, from one pass over the file."""
-    # The number of entries kept before each row's first.
+    """Return the CSR arrays of a range of genes, from one pass over the file."""
+    # Number of entries kept before each row: indptr of the range.
     before = np.zeros_like(indptr)
     total, length = 0, int(indptr[-1])
     values = indices = np.empty(0, np.uint8)
@@ -269,9 +270,9 @@ def _csr_range(
 def _room(
     array: npt.NDArray[Any], dtype: np.dtype[Any], total: int, length: int
 ) -> npt.NDArray[Any]:
-    """Return room for `length` numbers, the first `total` those of `array`.
+    """Return an array of `length` numbers that starts with the first `total` numbers of `array`.
 
-    What is not written takes no memory.
+    The part that is never written takes no memory.
     """
     if array.dtype == dtype and len(array) == length:
         return array

@@ -1,7 +1,7 @@
-"""HDF5 datasets read by all cores: h5py says where chunks lie, the compiled module reads them.
+"""Read HDF5 datasets with all cores: h5py locates the chunks, and the compiled module reads them.
 
-What the compiled module does not read (other filters, virtual and external datasets, files that
-are no plain file) h5py reads itself.
+h5py itself reads what the compiled module does not support: other filters, virtual and external
+datasets, and files that are not ordinary files on disk.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-#: Bytes of a block of a dataset without chunks.
+#: Bytes per block of a dataset without chunks.
 _BLOCK = 1 << 20
-#: Values that are looked at to guess how narrow a type holds all.
+#: Number of values examined to guess the narrowest type that holds them all.
 _SAMPLE = 50_000
 
 
 def native_kind(dtype: np.dtype[Any]) -> str:
-    """Return the type, as in ``"f4"``, that the compiled module reads numbers of `dtype` as."""
+    """Return the type, such as ``"f4"``, as which the compiled module reads a `dtype`."""
     if dtype.kind == "b":
         return "u1"
     kind = f"{dtype.kind}{dtype.itemsize}"
@@ -34,7 +34,7 @@ def native_kind(dtype: np.dtype[Any]) -> str:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Whether the stored bytes are those of NumPy's type, so that nothing has to be converted."""
+    """Return whether the stored bytes are those of NumPy's type, so that none are converted."""
     import h5py
 
     stored = dataset.id.get_type()
@@ -46,7 +46,7 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def _is_the_file(file: Any) -> bool:
-    """Whether the path still leads to the file that is open, and the file is a plain one."""
+    """Return whether the path still leads to the open file, and it is an ordinary file on disk."""
     if file.driver != "sec2" or file.userblock_size:
         return False
     try:
@@ -56,7 +56,7 @@ def _is_the_file(file: Any) -> bool:
 
 
 def _layout(dataset: Any) -> _pdex.Chunks | None:
-    """Return where the chunks lie; None where the compiled module cannot read them."""
+    """Return the positions of the chunks, or None if the compiled module cannot read them."""
     identifier, plist = dataset.id, dataset.id.get_create_plist()
     file = dataset.file
     if dataset.ndim not in (1, 2) or not _is_the_file(file) or not _is_plain(dataset):
@@ -103,7 +103,7 @@ def _layout(dataset: Any) -> _pdex.Chunks | None:
 
 
 class Array:
-    """A dataset of one or two dimensions, read as the narrowest type that holds all its numbers."""
+    """A dataset of one or two dimensions, read as the narrowest type that holds its numbers."""
 
     def __init__(
         self,
@@ -113,25 +113,25 @@ class Array:
         *,
         index_below: int | None = None,
     ) -> None:
-        """Prepare to read.
+        """Prepare to read a dataset.
 
         Parameters
         ----------
         dataset
             An h5py dataset of numbers.
         threads
-            How many read.
+            Number of threads that read.
         progress
-            Called with the bytes of the file that the present call has read.
+            Called with the number of bytes that the current call has read from the file.
         index_below
-            The numbers are indices below this. Else they are values: whole numbers from 0 on are
-            read as unsigned integers of 8 or 16 bits where they fit.
+            Upper bound of the numbers if they are indices. None: they are values, and non-negative
+            integers are read as unsigned integers of 8 or 16 bits if they fit.
         """
         self._dataset, self._progress = dataset, progress
         self.threads: int = threads
         self._check_chunk()
         self._chunks = _layout(dataset)
-        # Bytes of the file: fewer later, and HDF5 reads zeros behind its end.
+        # Size of the file: if it shrinks later, HDF5 reads zeros past its end.
         self._size = file_bytes(dataset.file)
         if index_below is not None:
             self._kinds = ["u2"] if index_below <= 1 << 16 else ["i4"]
@@ -143,16 +143,16 @@ class Array:
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one number as it is read."""
+        """Number of bytes of one number as it is read."""
         return int(self._kinds[0][1:])
 
     def _check_chunk(self) -> None:
-        """Raise OSError where the dataset's chunks are larger than its stored bytes can be."""
+        """Raise OSError if the dataset claims chunks that its stored bytes cannot fill."""
         dataset = self._dataset
         if dataset.chunks is not None:
             numbers = int(np.prod([int(n) for n in dataset.chunks], dtype=object))
             if numbers * dataset.dtype.itemsize > most_bytes(dataset):
-                self._fail(f"it claims {numbers:,} elements in a chunk, which its bytes cannot be")
+                self._fail(f"it claims {numbers:,} elements in a chunk, more than its bytes hold")
 
     def _fail(self, problem: object) -> NoReturn:
         dataset = self._dataset
@@ -160,12 +160,12 @@ class Array:
         raise OSError(msg)
 
     def check_written(self, n: int) -> None:
-        """Raise OSError unless the first `n` numbers were written; unwritten ones read as zeros."""
+        """Raise OSError unless the first `n` numbers were written; HDF5 reads others as zeros."""
         dataset = self._dataset
         if n == 0 or dataset.is_virtual or dataset.external:
             return
         if n * dataset.dtype.itemsize > most_bytes(dataset):
-            self._fail(f"it claims {n:,} elements, which its bytes cannot be")
+            self._fail(f"it claims {n:,} elements, more than its stored bytes can hold")
         if dataset.chunks is None:
             written = dataset.size if dataset.id.get_storage_size() else 0
         else:
@@ -174,7 +174,7 @@ class Array:
             self._fail(f"{written:,} of its first {n:,} elements were ever written")
 
     def _narrow(self) -> list[str]:
-        """Return the unsigned types that the first numbers fit."""
+        """Return the unsigned integer types that hold the first numbers, narrowest first."""
         dataset = self._dataset
         if self._chunks is None or dataset.dtype.itemsize == 1 or not dataset.size:
             return []
@@ -187,12 +187,12 @@ class Array:
         return ["u1", "u2"] if most <= 255 else ["u2"] if most <= 65535 else []
 
     def read(self, rows: tuple[int, int], columns: tuple[int, int] = (0, 1)) -> npt.NDArray[Any]:
-        """Return the numbers of a window, flat, row after row.
+        """Return the numbers of a window as a flat array, row by row.
 
         Raises
         ------
         OSError
-            The file's bytes are not what it says of them; names the file and the dataset.
+            The bytes of the file contradict its metadata. The error names the file and the dataset.
         """
         while True:
             kind = self._kinds[0]
@@ -215,7 +215,7 @@ class Array:
         except OSError as error:
             self._fail(error)
         if file_bytes(dataset.file) < self._size:
-            self._fail("the file was cut while it was read")
+            self._fail("the file was truncated while it was being read")
         narrow = values.astype(kind)
-        # The last type holds every value.
+        # The last type holds all values.
         return narrow if len(self._kinds) == 1 or np.array_equal(narrow, values) else None

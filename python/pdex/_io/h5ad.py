@@ -1,8 +1,8 @@
-"""Files of AnnData opened by their path: only what a job needs is read.
+"""Open AnnData files by path, and read only what a job needs.
 
-anndata reads the frames obs and var, for it knows every form they had; the matrix stays in the
-file. Nothing that a file claims is believed before it is compared with its bytes: no memory is
-taken for a claim alone. Every error names the path.
+anndata reads the frames obs and var, because it knows every format they have had. The matrix stays
+in the file. The sizes that a file claims are compared with its stored bytes before any memory is
+allocated for them. Every error names the path.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-#: A dataset of as many bytes is read whatever the file's size.
+#: A dataset of at most this many bytes is read whatever the size of the file.
 _PLAUSIBLE = 1 << 26
-#: The most bytes that one byte becomes: by deflate, and by filters that are not known here.
+#: Largest expansion of one stored byte: by deflate, and by filters that are not known here.
 _DEFLATE, _OTHER = 1032, 1 << 16
-#: HDF5's numbers of deflate, shuffle, fletcher32 and LZF.
+#: HDF5's identifiers of deflate, shuffle, fletcher32 and LZF.
 KNOWN_FILTERS = frozenset({1, 2, 3, 32000})
 #: The attributes that anndata reads.
 _ATTRIBUTES = (
     *(b"encoding-type", b"encoding-version", b"_index", b"column-order", b"ordered"),
     *(b"categories", b"shape", b"h5sparse_format", b"h5sparse_shape"),
 )
-#: Errors that stay of their kind; any other is a ValueError.
+#: Errors that keep their class; all others become ValueError.
 _KINDS: tuple[type[Exception], ...] = (NotFoundError, KeyError, OSError, TypeError, MemoryError)
 
 
 @contextmanager
 def error_context(path: str | None) -> Iterator[None]:
-    """Make any error name the file; none where `path` is None."""
+    """Make every error name the file; leave errors unchanged if `path` is None."""
     try:
         yield
     except Exception as error:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        # anndata adds a note with the member that it was reading.
+        # anndata adds a note that names the member it was reading.
         text = "; ".join([text or type(error).__name__, *getattr(error, "__notes__", ())])
         if path is None or path in text:
             raise
         named = _kind_of(error)(f"{path}: {text}")
-        # One error with the traceback of the first, not two.
+        # Show one error, with the traceback of the original, instead of two.
         raise named.with_traceback(error.__traceback__) from None
 
 
 def _kind_of(error: Exception) -> type[Exception]:
-    """Return the class of an error that names the file: its own where that takes a text alone."""
+    """Return the class of the error that names the file; it must accept a message alone."""
     if isinstance(error, OSError) and type(error).__module__ == "builtins":
         return type(error)
     return next((kind for kind in _KINDS if isinstance(error, kind)), ValueError)
 
 
 def open_file(path: str) -> Any:
-    """Return the open HDF5 file at an absolute path; an error that says what else it is."""
+    """Return the open HDF5 file at an absolute path; for any other file, raise a helpful error."""
     import h5py
 
     if os.path.isdir(path):
@@ -75,7 +75,7 @@ def open_file(path: str) -> Any:
             raise ValueError(msg)
         msg = f"{path!r} is a folder; expected an .h5ad file"
         raise ValueError(msg)
-    # Python's own errors name the path and are FileNotFoundError, PermissionError, ...
+    # Python's own errors (FileNotFoundError, PermissionError, ...) name the path.
     with open(path, "rb"):
         pass
     if not h5py.is_hdf5(path):
@@ -98,14 +98,14 @@ def open_file(path: str) -> Any:
 
 
 def file_bytes(file: Any) -> int:
-    """Return the size of an open h5py.File now, wherever its path leads by then."""
+    """Return the current size of an open h5py.File, even if its path now leads elsewhere."""
     if file.driver == "sec2":
         return os.fstat(file.id.get_vfd_handle()).st_size
     return int(file.id.get_filesize())
 
 
 def most_bytes(dataset: Any) -> int:
-    """Return how many bytes the stored bytes of a dataset can become, at most."""
+    """Return the largest number of bytes to which a dataset's stored bytes can expand."""
     plist = dataset.id.get_create_plist()
     filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
     growth = 1 if not filters else _DEFLATE if KNOWN_FILTERS.issuperset(filters) else _OTHER
@@ -114,9 +114,10 @@ def most_bytes(dataset: Any) -> int:
 
 
 def check_types(node: Any) -> None:
-    """Raise ValueError where an attribute that is read, or the dataset, is one of lists.
+    """Raise ValueError if the dataset, or an attribute that is read, has a list type.
 
-    anndata writes none, and libhdf5 2.0 crashes on text whose type became that of lists.
+    anndata never writes such types, and libhdf5 2.0 crashes on text whose type has been damaged
+    into a list type.
     """
     import h5py
 
@@ -131,10 +132,10 @@ def check_types(node: Any) -> None:
 
 
 def check_claims(node: Any, above: tuple[Any, ...] = ()) -> None:
-    """Raise ValueError where a dataset in a node claims more than its stored bytes can be.
+    """Raise ValueError if a dataset in a node claims more than its stored bytes can hold.
 
-    Nor may a type be one of lists, or a node, which lies in the groups `above`, one of these: it
-    would have no end.
+    List types are errors, too, and so is a node that is one of its own parents (`above`), because
+    the recursion would never end.
     """
     import h5py
 
@@ -161,7 +162,7 @@ def check_claims(node: Any, above: tuple[Any, ...] = ()) -> None:
 
 
 def is_legacy(file: Any) -> bool:
-    """Whether anndata before 0.7 wrote the file: obs and var are datasets of records."""
+    """Return whether anndata before 0.7 wrote the file: obs or var is a dataset of records."""
     import h5py
 
     nodes = (file.get(name) for name in ("obs", "var"))
@@ -169,7 +170,7 @@ def is_legacy(file: Any) -> bool:
 
 
 def check_legacy(file: Any) -> None:
-    """Raise ValueError where one of the parts that anndata reads whole claims too much."""
+    """Raise ValueError if a part that anndata reads in full claims too much."""
     for name in file:
         if name not in ("X", "raw", "raw.X"):
             check_claims(file[name])
@@ -192,7 +193,7 @@ def _check_kind(file: Any) -> None:
 
 
 def members(file: Any, name: str) -> list[str]:
-    """Return the names in a group of the file; none where there is no such group."""
+    """Return the names in a group of the file, or an empty list if there is no such group."""
     import h5py
 
     group = file.get(name)
@@ -200,7 +201,7 @@ def members(file: Any, name: str) -> list[str]:
 
 
 def member(file: Any, name: str) -> Any:
-    """Return a member of the file; ValueError where there is none."""
+    """Return a member of the file; raise ValueError if it does not exist."""
     node = file.get(name)
     if node is None and name in list(file):
         msg = f"{name!r} is a link that leads nowhere"
@@ -216,7 +217,7 @@ def member(file: Any, name: str) -> Any:
 
 
 def read_frame(file: Any, name: str) -> pd.DataFrame:
-    """Return the data frame of that name."""
+    """Return the data frame called `name`."""
     import anndata as ad
     import h5py
 
@@ -233,7 +234,7 @@ def read_frame(file: Any, name: str) -> pd.DataFrame:
 
 
 def noted_log1p(file: Any) -> dict[str, Any]:
-    """Return what uns says of logarithms: their base, where scanpy noted it."""
+    """Return the part of uns that holds the base of the logarithm, if scanpy recorded it."""
     import h5py
 
     node = file.get("uns/log1p/base")
@@ -242,17 +243,21 @@ def noted_log1p(file: Any) -> dict[str, Any]:
     return {"log1p": {"base": node[()]}}
 
 
+def encoding_of(node: Any) -> Any:
+    """Return how a group stores its matrix, such as "csr_matrix", or None if it does not say."""
+    encoding = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format"))
+    return encoding.decode() if isinstance(encoding, bytes) else encoding
+
+
 def open_matrix(node: Any) -> Any:
-    """Return a dataset as it is, a group as anndata's wrapper of a sparse one; it stays there."""
+    """Return a dataset as it is, or a group as anndata's sparse dataset; no values are read."""
     import anndata as ad
     import h5py
 
     check_types(node)
     if isinstance(node, h5py.Dataset):
         return node
-    encoding = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format"))
-    if isinstance(encoding, bytes):
-        encoding = encoding.decode()
+    encoding = encoding_of(node)
     if encoding not in ("csr_matrix", "csc_matrix", "csr", "csc"):
         msg = (
             f"{node.name!r} has the encoding {encoding!r}: expected a dense array, csr_matrix or "

@@ -1,17 +1,18 @@
-"""HDF5's heaps of text looked through before libhdf5 reads them, which loops on some broken ones.
+"""Check the text heaps of an HDF5 file before libhdf5 reads them: on some broken ones it hangs.
 
-A *global heap collection* holds text of any length: attributes, names, categories. libhdf5 2.0
-decodes a collection object by object; where one takes no bytes, it never comes to an end, and no
-signal stops it. Such are what zeros in a half-copied file become.
+A *global heap collection* holds text of variable length: attributes, names, categories. libhdf5 2.0
+decodes a collection object by object. If an object takes no bytes, decoding never ends, and no
+signal stops it. Zeros in a half-copied file look like such objects.
 
 | bytes | of the collection | | bytes | of each object, from byte 16 on |
 |---|---|---|---|---|
-| 0-3 | ``GCOL`` | | 0-1 | its number; 0 is free space |
-| 4 | version, 1 | | 8-15 | its size: of all where free, else of the text |
-| 8-15 | size | | 16- | the text, padded to whole eights |
+| 0-3 | ``GCOL`` | | 0-1 | index; 0 means free space |
+| 4 | version, 1 | | 8-15 | size: of the whole object if it is free space, else of the text |
+| 8-15 | size | | 16- | the text, padded to a multiple of 8 bytes |
 
-(HDF5 file format specification 3.0, section III.E.) The bytes between the large datasets are looked
-through once; a collection that nothing refers to may be what is left of a deleted one.
+(HDF5 file format specification 3.0, section III.E.) The bytes between the large datasets are
+searched for broken collections. One is an error only if its address occurs in these bytes, too: a
+collection that nothing refers to may be left over from a deleted object.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ if TYPE_CHECKING:
 
     Extents = list[tuple[int, int]]
 
-#: How a collection begins.
+#: First bytes of every collection.
 _MARK = b"GCOL\x01\x00\x00\x00"
 _HEADER = 16
-#: Bytes looked through at a time.
+#: Number of bytes searched at a time.
 _WINDOW = 1 << 24
-#: Datasets of fewer bytes are looked through like all else.
+#: The search skips datasets of at least this many bytes.
 _LARGE = 1 << 22
-#: Objects of one collection have numbers of 16 bits.
+#: More objects than one collection can have, because their indices have 16 bits.
 _MOST_OBJECTS = 70_000
-#: Groups are looked into as deep as matrices lie, and further.
+#: Depth to which groups are searched for large datasets; no matrix lies deeper.
 _DEPTH = 4
 
 
 def check_heaps(file: Any) -> None:
-    """Raise OSError where a heap of text in the file is one that libhdf5 does not come back from.
+    """Raise OSError if libhdf5 would never return from reading a text heap of the file.
 
-    `file` is an h5py.File of which no attribute has been read.
+    `file` is an h5py.File whose attributes have not been read yet.
     """
     if file.userblock_size or file.id.get_create_plist().get_sizes() != (8, 8):
         return
@@ -56,19 +57,19 @@ def check_heaps(file: Any) -> None:
             if any(address in content for _, content in _windows(raw, gaps)):
                 msg = (
                     f"{file.filename}: the heap of text at byte {place:,} is broken: an object in "
-                    "it takes no bytes; was the file copied as a whole?"
+                    "it takes no bytes; was the file copied completely?"
                 )
                 raise OSError(msg)
 
 
 def _large(group: Any, depth: int) -> Iterator[tuple[int, int]]:
-    """Yield first byte and size of what is stored of large datasets, as far as they can be read."""
+    """Yield the first byte and size of each stored part of large datasets that can be read."""
     from h5py import h5d, h5g, h5o
 
     for name in group if depth else ():
-        # What is broken here is found when it is asked for.
+        # Anything broken here raises an error later, when it is read.
         with contextlib.suppress(OSError, RuntimeError, KeyError, ValueError, TypeError):
-            if group.links.get_info(name).type != 0:  # no soft or external link
+            if group.links.get_info(name).type != 0:  # a soft or external link
                 continue
             node = h5o.open(group, name)
             if isinstance(node, h5g.GroupID):
@@ -89,7 +90,7 @@ def _stored(dataset: Any) -> Extents:
 
 
 def _gaps(extents: Extents, length: int) -> Extents:
-    """Return first byte and end of what lies between the extents."""
+    """Return the start and end of each gap between the extents."""
     gaps, done = [], 0
     for start, size in extents:
         if start > done:
@@ -99,7 +100,10 @@ def _gaps(extents: Extents, length: int) -> Extents:
 
 
 def _windows(raw: BinaryIO, gaps: Extents) -> Iterator[tuple[int, bytes]]:
-    """Yield place and content of parts of the gaps; a collection lies in one, unless it is huge."""
+    """Yield the position and content of windows of the gaps.
+
+    A collection lies within one window, unless it is huge.
+    """
     for start, end in gaps:
         while start < end:
             raw.seek(start)
@@ -109,21 +113,21 @@ def _windows(raw: BinaryIO, gaps: Extents) -> Iterator[tuple[int, bytes]]:
             yield start, content
             step = len(content)
             if start + step < end:
-                # The last collection goes over into the next window.
+                # The last collection may continue in the next window, so that starts with it.
                 last = content.rfind(_MARK, step // 2)
                 step = last if last > 0 else step - len(_MARK)
             start += max(step, 1)
 
 
 def _endless(place: int, content: bytes) -> list[int]:
-    """Return the places of collections in which an object takes no bytes."""
+    """Return the positions of collections with an object that takes no bytes."""
     starts, at = [], content.find(_MARK)
     while at >= 0:
         starts.append(at)
         at = content.find(_MARK, at + 1)
     first = np.array(starts, dtype=np.int64)
     first = first[first + 2 * _HEADER <= len(content)]
-    # The number of eight bytes that begins at each byte.
+    # The 8-byte number that starts at each byte.
     number_at = np.ndarray(max(0, len(content) - 7), "<u8", content, strides=(1,))
     size = np.minimum(number_at[first + 8], len(content)).astype(np.int64)
     end = np.minimum(first + size, len(content))
@@ -134,7 +138,7 @@ def _endless(place: int, content: bytes) -> list[int]:
             break
         objects = now[inside]
         number, text = number_at[objects] & np.uint64(0xFFFF), number_at[objects + 8]
-        # As libhdf5 does it: without regard to what is too much for 64 bits.
+        # Like libhdf5, without a check for overflow of 64 bits.
         padded = (text + np.uint64(7)) & ~np.uint64(7)
         takes = np.where(number > 0, padded + np.uint64(_HEADER), text)
         found[inside] = (takes == 0) | (takes >= 1 << 63)

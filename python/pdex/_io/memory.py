@@ -1,8 +1,8 @@
-"""Matrices in memory, as the one-dimensional arrays that the compiled module borrows.
+"""Matrices in memory, as one-dimensional arrays that the compiled module borrows.
 
-Nothing is copied but what Rust cannot borrow: strided or unaligned arrays, foreign byte order, half
-floats, and sparse indices that are not sorted. Sparse indices are checked once, by all threads,
-when the matrix is made.
+Only what Rust cannot borrow is copied: strided or unaligned arrays, foreign byte order, half
+floats, and unsorted sparse indices. Sparse indices are checked once, by all threads, when the
+matrix is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _READY = frozenset("bBhHiIlLqQfd")
 
 
 def check_dtype(dtype: np.dtype[Any], where: str) -> None:
-    """Raise TypeError unless values of `dtype` are real numbers that are read exactly."""
+    """Raise TypeError unless values of `dtype` are real numbers that can be read exactly."""
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         msg = (
             f"{where} has dtype {dtype}: expected a real number type of at most 64 bits; "
@@ -30,7 +30,7 @@ def check_dtype(dtype: np.dtype[Any], where: str) -> None:
 
 
 def native(values: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
-    """Return `values` as an array of a type that Rust borrows: a view where there is one."""
+    """Return `values` as an array of a type that Rust can borrow; as a view, if possible."""
     check_dtype(values.dtype, where)
     if values.dtype.kind == "b":
         return values.view(np.uint8)
@@ -44,7 +44,7 @@ def native(values: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
 
 
 def dense(values: npt.NDArray[Any], where: str) -> Matrix:
-    """Return a two-dimensional array, in either order, as a matrix."""
+    """Return a two-dimensional array, in C or Fortran order, as a matrix."""
     if values.ndim != 2:
         msg = f"{where} has {values.ndim} dimensions: expected 2, cells x genes"
         raise ValueError(msg)
@@ -55,7 +55,7 @@ def dense(values: npt.NDArray[Any], where: str) -> Matrix:
 
 
 def _aligned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a contiguous array whose numbers lie where the processor reads them at once."""
+    """Return the values as a contiguous array that is aligned for its type."""
     return np.require(values, requirements=["C", "A"])
 
 
@@ -73,7 +73,7 @@ def compressed(
     where: str,
     threads: int,
 ) -> Matrix:
-    """Return CSR or CSC arrays as a matrix, checked, and copied in order where they need it."""
+    """Return CSR or CSC arrays as a matrix; they are checked, and copied if they are unsorted."""
     values = _aligned(native(values, where))
     indices = _index(indices)
     indptr = _aligned(indptr if indptr.dtype == np.int32 else indptr.astype(np.int64, copy=False))
@@ -85,7 +85,7 @@ def compressed(
 
 
 def matrix_of(x: Any, where: str, threads: int) -> Matrix:
-    """Return the matrix of anything that AnnData keeps in memory; `where` names it in errors."""
+    """Return any matrix that AnnData keeps in memory as a Matrix; `where` names it in errors."""
     if isinstance(x, np.ma.MaskedArray):
         msg = f"{where} is a masked array; fill it first, for example with .filled(0)"
         raise TypeError(msg)

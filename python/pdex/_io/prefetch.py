@@ -1,4 +1,4 @@
-"""The next piece of a file is read while the present one is worked on."""
+"""Read the next piece of a file while the caller works on the current one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How many threads read, and what is called with the bytes that a call has read so far.
+#: Number of threads that read, and a function called with the bytes that a call has read so far.
 How = tuple[int, Callable[[int], object] | None]
 
 
 class Prefetch:
-    """Runs an iterator one item ahead, on a thread of its own, and stops it when it is left.
+    """Runs an iterator one item ahead on its own thread, and stops it when the context ends.
 
     Parameters
     ----------
     how
-        As the reader takes it: its progress is called from the other thread.
+        Threads and progress function for the reader. The function is called from the other thread.
     """
 
     def __init__(self, how: How) -> None:
@@ -39,14 +39,14 @@ class Prefetch:
         self._pool.shutdown()
 
     def of(self, items: Iterator[T]) -> Iterator[T]:
-        """Yield the items, each read while the one before is worked on."""
+        """Yield the items; each is read while the caller works on the one before it."""
         coming = self._pool.submit(_next, items)
         while (item := coming.result()) is not None:
             coming = self._pool.submit(_next, items)
             yield item[0]
 
     def _watch(self, done: int) -> None:
-        """Stop a read that nobody waits for: what is raised here cancels it."""
+        """Report progress, or raise an error that cancels the read if the context has ended."""
         if self._stopped.is_set():
             raise InterruptedError
         if self._progress is not None:

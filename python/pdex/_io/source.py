@@ -1,4 +1,4 @@
-"""A screen: its matrix, its genes and its cells' groups, wherever AnnData keeps them."""
+"""The matrix, genes and groups of cells of a screen, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     Data: TypeAlias = AnnData | str | os.PathLike[str]
     Piece: TypeAlias = tuple[int, memory.Matrix, npt.NDArray[np.uint32]]
 
-#: The code of a cell that takes no part.
+#: The code of a cell that takes no part in a comparison.
 SKIP = np.uint32(2**32 - 1)
 
 
 @dataclass
 class Source:
-    """One matrix of an AnnData object with the names that belong to it."""
+    """A matrix with its gene names and cell labels."""
 
-    #: AnnData with the screen's obs and var.
+    #: AnnData object with obs and var of the screen.
     adata: Any
     x: Any
-    #: What the matrix is called in errors.
+    #: Name of the matrix in errors.
     where: str
     var_names: list[str]
-    #: The file that the matrix stays in.
+    #: Path of the file that holds the matrix; None for a matrix in memory.
     path: str | None = None
-    #: What `var_names` is called in errors.
+    #: Name of `var_names` in errors.
     names: str = "var_names"
-    #: The file that was opened for this, and is closed with it.
+    #: The file that was opened for this source and is closed with it.
     file: Any = field(default=None, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
 
@@ -61,31 +61,32 @@ class Source:
         self.close()
 
     def close(self) -> None:
-        """Close the file that was opened for this."""
+        """Close the file that was opened for this source."""
         if self.file is not None:
             self.file.close()
 
     @property
     def matrix_name(self) -> str:
-        """What the matrix is called, without its file."""
+        """Name of the matrix, without its file."""
         return self.where if self.path is None else self.where.removeprefix(f"{self.path}: ")
 
     @property
     def is_backed(self) -> bool:
-        """Whether the matrix stays in its file."""
+        """Whether the matrix stays in a file."""
         return backed.is_backed(self.x)
 
     def matrix(self, threads: int) -> memory.Matrix:
-        """Return the matrix in memory, checked once, by so many threads."""
+        """Return the matrix in memory, checked once, with `threads` threads."""
         if self._matrix is None:
             with stage("check the matrix"):
                 self._matrix = memory.matrix_of(self.x, self.where, threads)
         return self._matrix
 
     def survey(self, threads: int) -> tuple[float, float, bool]:
-        """Return least and largest value, and whether any is a fraction.
+        """Return the smallest and the largest value, and whether any value is fractional.
 
-        Of a backed matrix some are looked at.
+        The smallest is at most 0 and the largest at least 0. Of a matrix in a file, only the first
+        stored values are examined.
         """
         with error_context(self.path):
             matrix = (
@@ -95,7 +96,7 @@ class Source:
 
     @property
     def log_base(self) -> float | None:
-        """The base of the logarithm that scanpy notes in uns; None where it is e, or not noted."""
+        """Base of the logarithm that scanpy recorded in uns; None if it is e or not recorded."""
         return log_base_of(self.adata.uns)
 
     def pieces(
@@ -104,16 +105,16 @@ class Source:
         resources: Resources,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[Piece]:
-        """Yield (first gene, matrix, the wanted genes in it), ascending; no piece without genes.
+        """Yield pieces in ascending order: first gene, matrix, wanted genes counted from the first.
 
-        The pieces of a backed matrix share the memory that there is for them; `progress` is called
-        with the bytes of the file read so far.
+        The pieces of a matrix in a file share the memory allotted to them, and pieces without
+        wanted genes are skipped. `progress` is called with the bytes read from the file so far.
         """
         threads, budget = resources.threads, resources.for_pieces
         if not self.is_backed:
             yield 0, self.matrix(threads), genes
             return
-        # What is raised where a piece is used does not pass through here.
+        # Errors that the caller raises while it uses a piece do not pass through here.
         with error_context(self.path):
             how = (threads, progress)
             span = (int(genes[0]), int(genes[-1]) + 1) if len(genes) else (0, 0)
@@ -123,7 +124,7 @@ class Source:
                     yield start, matrix, genes[a:b] - np.uint32(start)
 
     def select_genes(self, genes: Iterable[str] | None) -> npt.NDArray[np.uint32]:
-        """Return the places of the genes asked for, ascending; all of them where None."""
+        """Return the indices of the requested genes, ascending; None means all genes."""
         if genes is None:
             return np.arange(len(self.var_names), dtype=np.uint32)
         wanted = set(as_names("genes", genes))
@@ -139,14 +140,15 @@ class Source:
 
 
 def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
-    """Return the matrix that is asked for; used in a ``with``, which closes what it opened.
+    """Return the requested matrix; use it in a ``with`` block, which closes the opened file.
 
     Raises
     ------
     KeyError
-        No such layer.
+        The layer does not exist.
     ValueError
-        No X, or no raw; both a layer and raw asked for; a matrix of another shape than obs and var.
+        There is no X or no raw; both a layer and raw are requested; or the shape of the matrix does
+        not match obs and var.
     TypeError
         `data` is neither AnnData nor a path.
     """
@@ -161,7 +163,7 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
                 source = _of_file(file, path, layer, use_raw)
                 _check_shape(source)
             except BaseException:
-                # Also where the exception is kept, as notebooks do.
+                # Close the file even if the exception is kept, as notebooks do.
                 file.close()
                 raise
         return source
@@ -172,7 +174,7 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
 
 
 def log_base_of(uns: Mapping[str, Any]) -> float | None:
-    """Return the base of the logarithm that uns notes; None where it is e, or not noted."""
+    """Return the base of the logarithm recorded in uns; None if it is e or not recorded."""
     noted = uns.get("log1p")
     base = noted.get("base") if isinstance(noted, Mapping) else None
     try:
@@ -183,7 +185,7 @@ def log_base_of(uns: Mapping[str, Any]) -> float | None:
 
 
 def path_of(data: str | os.PathLike[str]) -> str:
-    """Return the absolute path that is meant; ValueError for a URL."""
+    """Return the absolute path of a file; raise ValueError for a URL."""
     text = os.fspath(data)
     if "://" in text:
         msg = f"{text!r} is a URL: download the file first, and give its path"
@@ -192,7 +194,7 @@ def path_of(data: str | os.PathLike[str]) -> str:
 
 
 def check_data(data: object) -> None:
-    """Raise TypeError unless the data are AnnData."""
+    """Raise TypeError unless `data` is an AnnData object."""
     import anndata as ad
 
     if isinstance(data, ad.AnnData):
@@ -207,10 +209,10 @@ def check_data(data: object) -> None:
 
 
 def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
-    """Return a matrix of an AnnData object."""
+    """Return the requested matrix of an AnnData object."""
     names, kind = data.var_names, "var_names"
     if use_raw:
-        # A backed object without raw has one without X.
+        # A backed object without raw has a `raw` object without X.
         x, where = getattr(data.raw, "X", None), "raw.X"
         if x is None:
             msg = "this AnnData has no raw: leave out use_raw, or choose a layer"
@@ -231,7 +233,7 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
 
 
 def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
-    """Return a matrix of the open file at an absolute path."""
+    """Return the requested matrix of an open file; `path` is absolute."""
     import anndata as ad
 
     if h5ad.is_legacy(file):
@@ -268,14 +270,14 @@ def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
 
 
 def _without_x(what: str, layers: list[str]) -> ValueError:
-    """Return the error for data that have no X."""
+    """Return the error for data without X."""
     if not layers:
         return ValueError(f"this {what} has neither X nor a layer, so there is nothing to test")
     return ValueError(f"this {what} has no X: choose a layer, one of {listed(layers)}")
 
 
 def _check_layer(layer: object, layers: list[str]) -> None:
-    """Raise KeyError unless there is such a layer."""
+    """Raise KeyError unless the layer exists."""
     if layer not in layers:
         meant = did_you_mean(layer, layers)
         msg = f"there is no layer {layer!r}{meant or '.'} Layers: {listed(layers) or 'none'}"
@@ -283,7 +285,7 @@ def _check_layer(layer: object, layers: list[str]) -> None:
 
 
 def _check_shape(source: Source) -> None:
-    """Raise ValueError unless the matrix is one of the cells of obs and the genes of var."""
+    """Raise ValueError unless the shape of the matrix matches obs and var."""
     if source.is_backed:
         backed.check(source.x, source.where)
     shape = getattr(source.x, "shape", None)
@@ -298,20 +300,20 @@ def _check_shape(source: Source) -> None:
 
 @dataclass
 class Groups:
-    """The groups of a column of obs: labels in order and each cell's place among them."""
+    """The groups of a column of obs: their labels in order, and the group of each cell."""
 
     column: str
     labels: list[str]
-    #: One a cell; -1 where the cell has no label.
+    #: Index of each cell's label; -1 for a cell without a label.
     places: npt.NDArray[np.int64]
     _by_label: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def only(self, cells: npt.NDArray[np.bool_]) -> Groups:
-        """Return the same groups of some cells; the others have no label."""
+        """Return the same groups, restricted to some cells; other cells lose their label."""
         return replace(self, places=np.where(cells, self.places, -1))
 
     def require(self, label: object, what: str) -> int:
-        """Return the place of a label; ValueError names it and those there are."""
+        """Return the index of a label; for an unknown one, raise ValueError and list the groups."""
         place = self.place(label)
         if place is None:
             order = _pdex.by_resemblance(str(label), self.labels)
@@ -323,13 +325,13 @@ class Groups:
         return place
 
     def place(self, label: object) -> int | None:
-        """Return the place of a label; None where there is none."""
+        """Return the index of a label, or None if it is unknown."""
         if not self._by_label:
             self._by_label.update({label: place for place, label in enumerate(self.labels)})
         return self._by_label.get(str(label))
 
     def references(self, reference: object) -> list[int]:
-        """Return the places of one control group, or of several."""
+        """Return the indices of one control group or of several."""
         names: list[object] = [reference]
         if isinstance(reference, Iterable) and not isinstance(reference, str):
             names = list(reference)
@@ -347,11 +349,11 @@ class Groups:
         exclude: Sequence[object] | None = None,
         min_cells: int = 0,
     ) -> tuple[npt.NDArray[np.uint32], list[str]]:
-        """Return a code for each cell and the targets' labels in order.
+        """Return a code for each cell, and the labels of the targets in order.
 
-        The references (or, against "rest", every group that is not asked for) have code 0, targets
-        1 and up; SKIP takes no part, and so do the groups to exclude. Groups of fewer cells than
-        `min_cells` are no targets.
+        Code 0 is the reference (against "rest": every group that is not a target). Targets have the
+        codes 1, 2, ... Cells of excluded groups, and all others that take no part, have SKIP. A
+        group with fewer than `min_cells` cells is not a target.
         """
         background = [] if rest else self.references(reference)
         left_out = {self.require(label, "excluded group") for label in exclude or ()}
@@ -372,14 +374,14 @@ class Groups:
             )
             raise ValueError(msg)
         wanted = self.large_enough(wanted, min_cells)
-        # One entry more than labels: places of -1 read the last.
+        # One entry more than there are labels: index -1 (no label) reads the last.
         table = np.full(len(self.labels) + 1, 0 if rest else SKIP, dtype=np.uint32)
         table[[-1, *left_out]] = SKIP
         table[background] = 0
         return self._fill(table, wanted)
 
     def check_apart(self, **roles: Sequence[int]) -> None:
-        """Raise ValueError for a group that has two roles; each role's places go by its name."""
+        """Raise ValueError if a group has two roles; each keyword lists the groups of one role."""
         role_of: dict[int, str] = {}
         for role, places in roles.items():
             for place in places:
@@ -392,11 +394,11 @@ class Groups:
                     raise ValueError(msg)
 
     def sizes(self) -> npt.NDArray[np.int64]:
-        """Return each group's number of cells."""
+        """Return the number of cells in each group."""
         return np.bincount(self.places[self.places >= 0], minlength=len(self.labels))
 
     def large_enough(self, wanted: set[int], min_cells: int) -> set[int]:
-        """Return the groups of at least `min_cells` cells; a warning names those left out."""
+        """Return the groups with at least `min_cells` cells; a warning names the others."""
         sizes = self.sizes()
         small = [place for place in sorted(wanted) if sizes[place] < min_cells]
         if not small:
@@ -418,7 +420,7 @@ class Groups:
     def codes_alone(
         self, groups: Iterable[object] | None
     ) -> tuple[npt.NDArray[np.uint32], list[str]]:
-        """Return codes (from 1) and labels of the groups asked for; other cells take no part."""
+        """Return codes (from 1) and labels of the requested groups; other cells have SKIP."""
         asked = self.labels if groups is None else as_names("groups", groups)
         wanted = {self.require(label, "group") for label in asked}
         return self._fill(np.full(len(self.labels) + 1, SKIP, dtype=np.uint32), wanted)
@@ -426,7 +428,7 @@ class Groups:
     def _fill(
         self, table: npt.NDArray[np.uint32], wanted: set[int]
     ) -> tuple[npt.NDArray[np.uint32], list[str]]:
-        """Give the wanted groups numbers from 1 in a table of codes; look the cells up in it."""
+        """Enter the codes of the wanted groups, from 1, in a table, and look up each cell in it."""
         targets = sorted(wanted)
         table[targets] = np.arange(1, len(targets) + 1, dtype=np.uint32)
         return table[self.places], [self.labels[i] for i in targets]
@@ -435,12 +437,12 @@ class Groups:
 def read_groups(adata: Any, groupby: str) -> Groups:
     """Return the groups of ``adata.obs[groupby]`` that have cells.
 
-    Categories keep their order, anything else is sorted; missing and empty labels are no group.
+    Categories keep their order; other labels are sorted. Missing and empty labels are not groups.
 
     Raises
     ------
     KeyError
-        No such column.
+        The column does not exist.
     ValueError
         No cell has a label.
     """
@@ -474,12 +476,12 @@ def read_groups(adata: Any, groupby: str) -> Groups:
 
 
 def _factorize(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[Any]]:
-    """Return codes (-1 where missing) and sorted distinct values."""
+    """Return codes (-1 if missing) and sorted distinct values."""
     import pandas as pd
 
     try:
         codes, values = pd.factorize(column, sort=True)
     except TypeError:
-        # Labels of several types have no order of their own: as text they have.
+        # Labels of mixed types cannot be compared with each other, so they are sorted as text.
         codes, values = pd.factorize(column.where(column.isna(), column.astype(str)), sort=True)
     return np.asarray(codes, dtype=np.int64), list(values)

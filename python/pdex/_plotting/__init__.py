@@ -1,11 +1,12 @@
-"""Pictures and the report, from result frames only; users call them as :mod:`pdex.pl`.
+"""Charts and the report, made from result frames only; users call the charts as :mod:`pdex.pl`.
 
-May import Polars, NumPy, SciPy and, inside functions, Altair. Of pdex only the report imports more.
+These modules may import Polars, NumPy, SciPy and, inside functions, Altair. Only the report imports
+other parts of pdex.
 
-- ``table``: any result frame to one set of columns; ``files``: a path to a frame.
-- ``subsample``: which of many points to draw, and where to write their names.
-- ``null_distribution``: p-values against the uniform distribution.
-- ``cluster_order``: clustered rows and columns.
+- ``table``: converts any result frame to one set of columns; ``files``: reads a frame from a path.
+- ``subsample``: chooses which of many points to draw, and where to place their labels.
+- ``null_distribution``: compares p-values with the uniform distribution.
+- ``cluster_order``: orders rows and columns by clustering.
 - ``chart``, ``scatter``, ``bars``, ``heat``, ``pvalues``: Altair charts.
-- ``report``, ``encode``, ``page/``: the page, its numbers, its template.
+- ``report``, ``encode``, ``page/``: the HTML page, its data, and its template.
 """

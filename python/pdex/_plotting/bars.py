@@ -1,4 +1,4 @@
-"""The genes that a target changes most."""
+"""A chart of the genes that a target changes most."""
 
 from __future__ import annotations
 
@@ -27,35 +27,43 @@ def top_genes(
     min_abs_lfc: float = 0.0,
     width: int = 420,
 ) -> alt.LayerChart:
-    """Draw the genes with the smallest p-values of one target and their log2 fold changes.
+    """Draw the log2 fold changes of the genes of one target with the smallest p-values.
 
-    From top to bottom by p-value; a dot's size is its -log10, and grey ones are no hits. A fold
-    change beyond the axis (see :func:`volcano`) ends at the edge in a triangle.
+    Genes are ordered by p-value from top to bottom. The size of a dot shows the -log10 p-value, and
+    grey dots are not hits. A fold change beyond the axis (see :func:`volcano`) ends in a triangle
+    at the edge.
 
     Parameters
     ----------
     frame
         As for :func:`volcano`.
     target
-        The target to draw; it may be left out where there is only one.
+        The target to draw. It may be omitted if the frame has only one.
     n
         Number of genes, at least 1.
     fdr, min_abs_lfc
-        A gene is a hit below this false discovery rate and from this absolute log2 fold change.
+        A gene is a hit if its false discovery rate is below `fdr` and its absolute log2 fold change
+        is at least `min_abs_lfc`.
     width
-        Width in pixels, without axes; a gene takes 18 pixels of height.
+        Width in pixels, without axes. Each gene takes 18 pixels of height.
 
     Returns
     -------
     altair.LayerChart
-        It can be combined with other charts, and saved as HTML, JSON, PNG or SVG.
+        A chart that can be combined with others, and saved as HTML, JSON, PNG or SVG.
 
     Raises
     ------
     ImportError
         Altair is not installed.
     ValueError
-        Unknown target or threshold, a missing column, no rows, or no gene with a p-value.
+        Unknown target, an option out of range, a missing column, no rows, or no gene with a p-value
+        and a fold change.
+
+    See Also
+    --------
+    volcano : All genes of one target.
+    effects : Many targets and genes.
 
     Examples
     --------
@@ -80,7 +88,7 @@ def top_genes(
 
 
 def _largest(top: pl.DataFrame, limit: float) -> float:
-    """Return the largest absolute fold change among those drawn that lie on the axis."""
+    """Return the largest absolute fold change that lies within the axis."""
     sizes = top["log2_fold_change"].abs()
     inside = sizes.filter(sizes <= limit).max()
     return float(inside) if isinstance(inside, float) else limit
@@ -103,7 +111,7 @@ def _draw(name: str, top: pl.DataFrame, limit: float, width: int) -> alt.LayerCh
             for column in ("log2_fold_change", "neg_log10_p", "fdr")
         },
     )
-    # Genes of the same name stay two rows: the axis is the rank, its labels are the names.
+    # The axis is the rank, labelled with the names, so that genes of the same name keep two rows.
     names = rows["feature"].to_list()
     axis = chart.axis(labelExpr=f"{chart.literal(names)}[datum.value]", title=None, grid=False)
     y = alt.Y("rank:O", axis=axis)
@@ -131,6 +139,6 @@ def _draw(name: str, top: pl.DataFrame, limit: float, width: int) -> alt.LayerCh
         shape="triangle-up", filled=True, size=110, opacity=1
     )
     layers = [zero, stems, dots, ends.encode(x=x, angle=alt.Angle("turn:Q", scale=None))]
-    text = "by p-value; orange up, blue down, grey no hit"
+    text = "ordered by p-value; orange: up, blue: down, grey: not a hit"
     heading = chart.title(f"{name}: top genes", text)
     return chart.layered(*layers, width=width, height=18 * top.height, title=heading)

@@ -1,4 +1,4 @@
-"""What the Altair charts share: the import, colours, titles, and compact data."""
+"""What the Altair charts share: the check for Altair, colours, titles, and compact data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import polars as pl
 if TYPE_CHECKING:
     import altair as alt
 
-# Okabe and Ito's vermillion and blue: told apart with every kind of colour blindness, and printed.
+# Okabe and Ito's vermillion and blue: distinct in print and with every kind of colour blindness.
 UP, DOWN, DULL, INK, GRID = "#d55e00", "#0072b2", "#a3a8ae", "#3a3f45", "#e8eaed"
 
-#: Characters of a title.
+#: Largest number of characters in a title.
 _TITLE = 60
 MINUS = "\N{MINUS SIGN}"
 TITLES = {
@@ -25,7 +25,7 @@ TITLES = {
 
 
 def check_altair() -> None:
-    """Raise ImportError, with what would do, where Altair is not installed."""
+    """Raise ImportError, with the command that installs Altair, if it is not installed."""
     try:
         import altair  # noqa: F401
     except ImportError as error:
@@ -34,10 +34,10 @@ def check_altair() -> None:
 
 
 def data(frame: pl.DataFrame, digits: int = 4) -> alt.InlineData:
-    """Return a frame as inline data: CSV, numbers with few significant digits, infinities missing.
+    """Return a frame as inline CSV: numbers are rounded to `digits` digits, infinities are missing.
 
-    As one string, a point takes a third of the bytes that a JSON record would, however the chart
-    is indented; and Altair's limit of 5,000 rows does not apply.
+    In one CSV string, a point takes a third of the bytes of a JSON record, however the chart is
+    indented, and Altair's limit of 5,000 rows does not apply.
     """
     import altair as alt
 
@@ -51,7 +51,7 @@ def data(frame: pl.DataFrame, digits: int = 4) -> alt.InlineData:
 
 
 def layered(*layers: alt.Chart, **properties: Any) -> alt.LayerChart:
-    """Return charts on top of each other, the last one uppermost."""
+    """Return charts layered on top of each other, the last one uppermost."""
     import altair as alt
 
     chart: alt.LayerChart = alt.LayerChart(layer=list(layers)).properties(**properties)
@@ -59,7 +59,7 @@ def layered(*layers: alt.Chart, **properties: Any) -> alt.LayerChart:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a name that is drawn: of a longer one, the first characters.
+    """Return a text for drawing; a text longer than `most` characters is cut off.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def title(text: str, *subtitle: str) -> alt.TitleParams:
-    """Return a title with smaller lines below it; a long one does not make the picture wider."""
+    """Return a title with smaller lines below it; a long title does not widen the chart."""
     import altair as alt
 
     lines = [line for line in subtitle if line]
@@ -100,7 +100,7 @@ def axis(**options: Any) -> alt.Axis:
         "labelFontSize": 11,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
-        # Else the first label moves towards the second.
+        # Otherwise the first label moves towards the second.
         "labelFlush": False,
     }
     return alt.Axis(**{**look, **options})
@@ -114,12 +114,12 @@ def legend(**options: Any) -> alt.Legend:
 
 
 def literal(value: object) -> str:
-    """Return a value as Vega's expression language writes it."""
+    """Return a value as a literal of Vega's expression language."""
     return json.dumps(value)
 
 
 def number(value: float) -> str:
-    """Return a number for a tooltip, infinities included."""
+    """Return a number, which may be infinite, as text for a tooltip."""
     if value != value:
         return "none"
     return f"{value:.4g}".replace("inf", "∞").replace("-", MINUS)

@@ -1,4 +1,4 @@
-"""The order of a heat map's rows: neighbours are alike."""
+"""Order the rows of a heat map so that neighbours are similar."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def clustered(rows: npt.NDArray[np.float64]) -> list[int]:
-    """Return the order of the leaves of the rows' average-linkage tree, flipped optimally.
+    """Return the rows in the order of the leaves of their average-linkage tree.
 
-    Rows are compared by their Euclidean distance. The flips are those that make the sum of the
-    distances of neighbours least (Bar-Joseph, Gifford and Jaakkola 2001), up to 500 rows.
+    Rows are compared by Euclidean distance. With up to 500 rows, the branches are flipped so that
+    the sum of the distances between neighbours is smallest (Bar-Joseph, Gifford and Jaakkola 2001).
     """
     if len(rows) < 3:
         return list(range(len(rows)))

@@ -1,13 +1,13 @@
-"""A result as the report's numbers: what is written out as JSON, and what is packed as bytes.
+"""Encode a result for the report: metadata as JSON, and numbers as compressed bytes.
 
-For each target the page has its counts, its first genes with their numbers, and the points of its
-volcano: hits, then a thinned rest. A point is a gene and two integers of 12 bits,
+For each target the page has counts, the top genes with their numbers, and the points of the volcano
+plot: first the hits, then a subsample of the other genes. A point is a gene and two 12-bit integers
 
     x = round(4095 (lfc + limit) / (2 limit)),    y = round(4095 (-log10 p) / top),
 
-where 0 and 4095 are the edges, which only values beyond them reach. Genes are stored as differences
-along the sorted codes, all integers byte by byte (first all low bytes, then all high ones), and the
-whole is deflated: 4 to 5 bytes a point.
+Only values beyond the axes reach the edges x = 0, x = 4095 and y = 4095. Genes are stored as
+differences between sorted codes. Every array is stored byte by byte (first all low bytes, last all
+high bytes), and the whole is deflated, which takes 4 to 5 bytes per point.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ OPTIONAL = ("target_mean", "reference_mean", "n_target", "n_reference")
 LEVELS = (0.1, 0.05, 0.01, 0.001, 0.0001)
 _STEPS = 4095
 _TOP = 30
-#: Points in all, so that 200 targets stay below 5 MB whatever is significant; and each target's
-#: least share.
+#: Number of points in all, so that 200 targets stay below 5 MB however many genes are hits; the
+#: smallest share of a target; and the largest number of its points that are not hits.
 _POINTS, _LEAST, _DULL = 500_000, 100, 1_200
 _TOP_COLUMNS = ("log2_fold_change", "target_mean", "reference_mean", "neg_log10_p")
 
@@ -38,7 +38,7 @@ Arrays = dict[str, "list[npt.NDArray[Any]]"]
 
 
 def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str, Any], bytes]:
-    """Return what the page reads as JSON, and the deflated arrays."""
+    """Return the metadata, which the page reads as JSON, and the deflated arrays."""
     genes = table.names_of(rows["feature"])
     text = pl.col("target", "feature").cast(pl.String)
     rows = rows.with_columns(text, table.change(fdr, min_abs_lfc))
@@ -68,7 +68,7 @@ def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str
 
 
 def _target(part: pl.DataFrame, fdr: float, share: int, arrays: Arrays) -> dict[str, Any]:
-    """Append one target's points and first genes to the arrays; return its numbers."""
+    """Append the points and top genes of one target to the arrays; return its metadata."""
     part = table.ranked(part)
     first = part.filter(pl.col("neg_log10_p").is_not_nan()).head(_TOP)
     arrays["top"].append(first["gene"].to_numpy())
@@ -107,15 +107,15 @@ def _target(part: pl.DataFrame, fdr: float, share: int, arrays: Arrays) -> dict[
 def _points(
     drawable: pl.DataFrame, limit: float, top: float, share: int, arrays: Arrays
 ) -> tuple[int, int]:
-    """Append the points that are drawn, hits first; return how many of both there are."""
+    """Append the points to draw, hits first; return the numbers of hits and of other points."""
     lfc = drawable["log2_fold_change"].to_numpy()
     x = np.rint(_STEPS * (np.clip(lfc, -limit, limit) + limit) / (2 * limit))
     height = np.clip(drawable["neg_log10_p"].to_numpy(), 0.0, top)
     y = np.rint(_STEPS * height / top)
-    # The half of the drawing is the sign of the change, however small: 2047.5 is rounded up.
+    # Keep negative changes in the left half, however small: 2047.5 would be rounded up.
     x = np.where(lfc < 0, np.minimum(x, _STEPS // 2), x)
     hit = (drawable["change"] != table.CHANGES[2]).to_numpy()
-    # As many pixels as the page's drawing has, about.
+    # Approximate pixels of the page's drawing.
     px, py = x * (800 / _STEPS), y * (450 / _STEPS)
     dull = np.flatnonzero(~hit)
     dull = dull[subsample(px[dull], py[dull], min(_DULL, share // 2))]
@@ -133,7 +133,7 @@ def _points(
 
 
 def _most(part: pl.DataFrame, name: str) -> int | None:
-    """Return a count of cells, which may differ between genes where values are missing."""
+    """Return the largest count of cells; counts differ between genes if values are missing."""
     if name not in part.columns:
         return None
     most = part[name].fill_nan(None).max()
@@ -141,17 +141,17 @@ def _most(part: pl.DataFrame, name: str) -> int | None:
 
 
 def _own(part: pl.DataFrame) -> dict[str, float] | None:
-    """Return the target's own gene, where it is among the genes measured."""
+    """Return fold change and FDR of the target's own gene, or None if they are not known."""
     own = part.filter(pl.col("feature") == pl.col("target")).head(1)
     numbers = own.select("log2_fold_change", "fdr").filter(pl.all_horizontal(pl.all().is_finite()))
     return {"lfc": numbers.item(0, 0), "fdr": numbers.item(0, 1)} if numbers.height else None
 
 
 def cells(targets: list[dict[str, Any]]) -> int | None:
-    """Return the number of cells in all; None where the counts are not known.
+    """Return the total number of cells, or None if the counts are not known.
 
-    A reference of the same size for all is a group of its own. Where it is all other cells, target
-    and reference together are the same everywhere, and are all.
+    A reference of the same size for all targets is a separate group. If the reference is all other
+    cells, target and reference together are the same for every target: all cells.
     """
     if any(target["cells"] is None or target["reference"] is None for target in targets):
         return None
@@ -165,7 +165,7 @@ def cells(targets: list[dict[str, Any]]) -> int | None:
 
 
 def calibration(rows: pl.DataFrame) -> dict[str, Any]:
-    """Return the p-values of null comparisons against the uniform distribution."""
+    """Return the comparison of null p-values with the uniform distribution, for the page."""
     values = rows["neg_log10_p"].to_numpy()
     known = values[~np.isnan(values)]
     if not known.size:

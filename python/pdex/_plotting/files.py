@@ -1,4 +1,4 @@
-"""A path to a result frame."""
+"""Read a result frame from a path."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 import polars as pl
 
 _KINDS = (".parquet", ".csv", ".tsv", ".ipc", ".arrow", ".feather")
-#: Kinds that are read when they are gzipped, too.
+#: File types that may be gzipped.
 _GZIPPED = (".csv", ".tsv")
-#: Labels that look like numbers stay labels.
+#: Columns that are read as text, so that labels that look like numbers stay labels.
 _TEXT = ("target", "feature", "gene")
 
 
 def without_gz(path: Path) -> Path:
-    """Return the path without the ``.gz`` of a gzipped one."""
+    """Return the path without a final ``.gz``."""
     return path.with_suffix("") if path.suffix.lower() == ".gz" else path
 
 
 def read(path: str | Path) -> pl.DataFrame:
-    """Read a result that was written as Parquet, CSV, TSV or Arrow IPC; text may be gzipped."""
+    """Read a result from Parquet, CSV, TSV or Arrow IPC; CSV and TSV may be gzipped."""
     path = Path(path)
     kind = without_gz(path).suffix.lower()
     if path.is_dir():

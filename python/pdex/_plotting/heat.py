@@ -1,4 +1,4 @@
-"""Targets x genes: the heat map of fold changes."""
+"""A heat map of fold changes, targets x genes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
 _MEANS = ("target_mean", "reference_mean")
 _COLUMNS = [*_NEEDED, "change"]
-#: Longest side of the heat map in pixels, and the largest side of one of its cells.
+#: Longest side of the heat map, and longest side of one of its cells, in pixels.
 _SIDE, _CELL = 1_100, 15
 
 
@@ -35,39 +35,45 @@ def effects(
     min_abs_lfc: float = 0.0,
     cluster: bool = True,
 ) -> alt.LayerChart:
-    """Draw a heat map of log2 fold changes, targets x genes, both clustered.
+    """Draw a heat map of log2 fold changes, targets x genes, with similar neighbours.
 
-    Colour runs from blue (down) over white to orange (up), which the colour-blind tell apart; it is
-    cut off at the 98th percentile of the absolute changes of the hits drawn, and a dot marks a hit.
-    Neighbours are alike: rows and columns have the order of an average-linkage tree of their
-    Euclidean distances, after the cut-off.
+    Colours run from blue (down) through white to orange (up), which colour-blind people can tell
+    apart. The colour scale ends at the 98th percentile of the absolute fold changes of the hits
+    drawn; larger ones are clipped. A dot marks a hit. Rows and columns are ordered by
+    average-linkage clustering of their Euclidean distances, after clipping.
 
     Parameters
     ----------
     frame
-        As for :func:`volcano`, with more than one target. Of a gene's rows in one target, that with
-        the smallest p-value is drawn.
+        As for :func:`volcano`, with several targets. If a gene has several rows in one target, the
+        row with the smallest p-value is drawn.
     genes, targets
-        Draw these. Where None, those with the most hits (and of these the smallest p-values): up to
-        `n_genes` and `n_targets`. The subtitle says how many there are in all.
+        Names of the genes and targets to draw. None: those with the most hits (if equal, with the
+        smallest p-values), up to `n_genes` and `n_targets`. The subtitle gives the totals.
     n_genes, n_targets
         Largest number of genes and targets to choose.
     fdr, min_abs_lfc
-        A gene is a hit below this false discovery rate and from this absolute log2 fold change.
+        A gene is a hit if its false discovery rate is below `fdr` and its absolute log2 fold change
+        is at least `min_abs_lfc`.
     cluster
-        Whether to order by likeness; else targets and genes keep their order, or that asked for.
+        Order targets and genes by similarity. False: keep the order of the frame, or that of
+        `genes` and `targets`.
 
     Returns
     -------
     altair.LayerChart
-        It can be combined with other charts, and saved as HTML, JSON, PNG or SVG.
+        A chart that can be combined with others, and saved as HTML, JSON, PNG or SVG.
 
     Raises
     ------
     ImportError
         Altair is not installed.
     ValueError
-        Unknown target, gene or threshold, a missing column, or no rows.
+        Unknown target or gene, an option out of range, a missing column, or no rows.
+
+    See Also
+    --------
+    top_genes : The genes that one target changes most.
 
     Examples
     --------
@@ -108,12 +114,13 @@ def _number(names: list[str], what: str) -> str:
 
 
 def _chosen(rows: pl.DataFrame, name: str, asked: Sequence[str] | None, most: int) -> list[str]:
-    """Return the names asked for, or those with the most hits, in the frame's order."""
+    """Return the requested names or, in the order of the frame, those with the most hits."""
     known = table.names_of(rows[name])
     if asked is not None:
-        chosen = table.known_names({"feature": "genes"}.get(name, "targets"), asked, known)
+        parameter = {"feature": "genes"}.get(name, "targets")
+        chosen = table.known_names(parameter, asked, known)
         if not chosen:
-            msg = f"{name}: none is asked for, so there is nothing to draw"
+            msg = f"{parameter}: the list is empty, so there is nothing to draw"
             raise ValueError(msg)
         return chosen
     hit = pl.col("change") != table.CHANGES[2]
@@ -126,7 +133,10 @@ def _chosen(rows: pl.DataFrame, name: str, asked: Sequence[str] | None, most: in
 
 
 def _cut(rows: pl.DataFrame, limit: float) -> float:
-    """Return where the colours end: the 98th percentile of the hits' fold changes, or of all."""
+    """Return the end of the colour scale: the 98th percentile of the absolute fold changes of hits.
+
+    Without hits, it is that of all genes.
+    """
     sizes = rows.select(pl.col("log2_fold_change").abs().clip(0.0, limit), "change")
     sizes = sizes.filter(pl.col("log2_fold_change").is_not_nan())
     hits = sizes.filter(pl.col("change") != table.CHANGES[2])
@@ -138,7 +148,7 @@ def _cut(rows: pl.DataFrame, limit: float) -> float:
 def _clustered(
     rows: pl.DataFrame, targets: list[str], genes: list[str], cut: float
 ) -> tuple[list[str], list[str]]:
-    """Return both orders; a missing pair or fold change counts as no change."""
+    """Return targets and genes in order; a missing pair or fold change counts as no change."""
     matrix = np.zeros((len(targets), len(genes)))
     places = [{name: i for i, name in enumerate(names)} for names in (targets, genes)]
     at = [
@@ -168,14 +178,14 @@ def _draw(
     cell_y = min(_CELL, _SIDE / len(targets))
     axis_x = chart.axis(labelAngle=-90, labelLimit=120, ticks=False, domain=False, grid=False)
     axis_y = chart.axis(labelLimit=160, ticks=False, domain=False, grid=False)
-    # Names that would overlap are left out, evenly.
+    # Names that would overlap are left out at even intervals.
     axis_x.labelOverlap = axis_y.labelOverlap = "greedy"
     colours = alt.Scale(domain=[-cut, 0, cut], range=[chart.DOWN, "#f7f7f7", chart.UP], clamp=True)
     bar = alt.Legend(
         title="log2 fold change", titleFontWeight="normal", gradientLength=120, format=".2~f"
     )
     base = alt.Chart(chart.data(rows)).encode(
-        # The domain, as a list to sort by becomes an expression too deep for thousands.
+        # Order by the domain: Vega turns a sort list of thousands into too deep an expression.
         x=alt.X("feature:N", scale=alt.Scale(domain=genes), sort=None, title=None, axis=axis_x),
         y=alt.Y("target:N", scale=alt.Scale(domain=targets), sort=None, title=None, axis=axis_y),
     )

@@ -1,8 +1,8 @@
-"""P-values against the uniform distribution that they have where nothing differs.
+"""Compare p-values with the uniform distribution, which they follow if nothing differs.
 
-Symbols: n p-values; p(k) the k-th smallest. If all are uniform and independent, p(k) has the
+Symbols: n p-values; p(k) is the k-th smallest. If all are uniform and independent, p(k) follows the
 distribution Beta(k, n - k + 1), with mean k / (n + 1) (David and Nagaraja 2003, Order Statistics,
-section 2.3). The band is made of that distribution's quantiles, for each k by itself.
+section 2.3). The band consists of quantiles of this distribution, for each k separately.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Quantiles:
     """A quantile-quantile plot: -log10 of expected and observed p-values, most significant first.
 
-    ``lower`` and ``upper`` bound the central `confidence` of what uniform p-values give.
+    ``lower`` and ``upper`` bound each rank of uniform p-values with probability `confidence`.
     """
 
     expected: Floats
@@ -32,7 +32,7 @@ class Quantiles:
 
 
 def quantiles(neg_log10_p: Floats, confidence: float = 0.95, most: int = 400) -> Quantiles:
-    """Return the plot at no more than `most` ranks, evenly spaced on the logarithm of the rank."""
+    """Return the plot at no more than `most` ranks, evenly spaced on a logarithmic scale."""
     from scipy.special import betaincinv
 
     observed = np.sort(neg_log10_p[~np.isnan(neg_log10_p)])[::-1]
@@ -49,15 +49,15 @@ def quantiles(neg_log10_p: Floats, confidence: float = 0.95, most: int = 400) ->
 
 
 def histogram(neg_log10_p: Floats, bins: int) -> npt.NDArray[np.int64]:
-    """Return how many p-values are in each of `bins` equal parts of [0, 1]."""
+    """Return the number of p-values in each of `bins` equal parts of [0, 1]."""
     p = 10.0 ** -neg_log10_p[~np.isnan(neg_log10_p)]
     return np.histogram(np.minimum(p, 1.0), bins, (0.0, 1.0))[0]
 
 
 def shares(neg_log10_p: Floats, levels: tuple[float, ...]) -> list[float]:
-    """Return the share of the p-values that are at most each level; NaN where there are none."""
+    """Return the share of the p-values that are at most each level; NaN if there are none."""
     known = neg_log10_p[~np.isnan(neg_log10_p)]
     if not known.size:
         return [float("nan")] * len(levels)
-    # A p-value of exactly the level counts, whatever its logarithm rounds to.
+    # Count a p-value equal to the level, however its logarithm is rounded.
     return [float(np.mean(known >= -np.log10(level) * (1 - 1e-12))) for level in levels]

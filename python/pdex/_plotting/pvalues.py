@@ -1,4 +1,4 @@
-"""P-values against the uniform distribution, drawn."""
+"""A chart that compares p-values with the uniform distribution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BAND = "#c9ccd1"
 
 
 class PvaluesOptions(TypedDict, total=False):
-    """What :func:`pvalues` takes beside the frame."""
+    """The options of :func:`pvalues`: all parameters except the frame."""
 
     target: str | None
     bins: int
@@ -37,39 +37,43 @@ def pvalues(
     width: int = 300,
     height: int = 260,
 ) -> alt.HConcatChart:
-    """Draw a histogram of p-values and their quantiles against the uniform distribution's.
+    """Draw a histogram of p-values and a quantile-quantile plot against the uniform distribution.
 
-    Where nothing differs - controls against controls - p-values are uniform: the histogram is flat
-    and the points lie in the band, which holds each order statistic of as many independent uniform
-    p-values with probability `confidence`. Genes of one screen are not quite independent, so real
-    null comparisons stray a little more. Of a real screen, the histogram shows a peak near 0 on a
-    flat ground.
+    If nothing differs, as between controls and controls, p-values are uniform: the histogram is
+    flat and the points lie in the band. The band contains each order statistic of the same number
+    of independent uniform p-values with probability `confidence`. The genes of one screen are not
+    quite independent, so the p-values of real null comparisons vary a little more. For a screen
+    with effects, the histogram has a peak near 0 above a flat background.
 
     Parameters
     ----------
     frame
-        Any frame of Polars or pandas with ``neg_log10_p`` or ``p_value``, and ``target`` to choose
-        one. Missing p-values are left out; the subtitle counts them.
+        Any Polars or pandas frame with ``neg_log10_p`` or ``p_value``, and with ``target`` if one
+        is chosen. Missing p-values are left out; the subtitle counts them.
     target
-        Draw the p-values of this target only; all where None.
+        Draw the p-values of this target only. None: draw all.
     bins
-        Number of the histogram's bars, at least 2.
+        Number of bars in the histogram, at least 2.
     confidence
-        Of the band, below 1.
+        Probability of the band for each point, above 0 and below 1.
     width, height
-        Size of each of the two pictures in pixels, without axes.
+        Size of each of the two charts in pixels, without axes.
 
     Returns
     -------
     altair.HConcatChart
-        Histogram and quantiles, side by side.
+        Histogram and quantile-quantile plot, side by side.
 
     Raises
     ------
     ImportError
         Altair is not installed.
     ValueError
-        Unknown target, an option out of its range, a missing column, or no p-values.
+        Unknown target, an option out of range, a missing column, or no p-values.
+
+    See Also
+    --------
+    calibrate : Compare controls with controls.
 
     Examples
     --------
@@ -115,7 +119,7 @@ def _histogram(
     scale = alt.Scale(domain=[0, 1.08 * int(counts.max())], nice=False)
     ticks = chart.axis(format=",d")
     if counts.max() < 5:
-        # No halves between whole numbers.
+        # Avoid ticks at fractions.
         ticks.values = list(range(int(counts.max()) + 1))
     edges = np.linspace(0, 1, bins + 1)
     rows = pl.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class NullComparisons(Protocol):
-    """What :func:`pdex.calibrate` returns."""
+    """The part of a :class:`pdex.Calibration` that the report uses."""
 
     def judged_rows(self) -> pl.DataFrame:
         """Return the rows whose p-values should be uniform."""
@@ -43,31 +43,33 @@ def report(
     fdr: float = 0.05,
     min_abs_lfc: float = 0.0,
 ) -> Path:
-    """Write a result as one page: a summary, a table of targets, and each target's volcano.
+    """Write a result as an HTML page: a summary, a table of targets, and their volcano plots.
 
-    The file holds all that it needs, so it works offline and can be sent by mail. The table of
-    targets sorts and filters; the target chosen shows its volcano and its first 30 genes. All
-    counts are of all genes. At its head the page says how the result was made, where that is known
-    (see :func:`pdex.describe`). The points of a volcano are thinned as in :func:`pdex.pl.volcano`;
-    beyond half a million points in all, hits are thinned as well, and the page says so.
+    The file contains everything it needs, so it works offline and can be sent by email. The table
+    of targets can be sorted and filtered. A click on a target shows its volcano plot and its top 30
+    genes. All counts include all genes. The top of the page states how the result was made, if that
+    is known (see :func:`pdex.describe`). The points of a volcano plot are subsampled as in
+    :func:`pdex.pl.volcano`. Above half a million points in total, hits are subsampled as well, and
+    the page says how many are drawn.
 
     Parameters
     ----------
     frame
-        Result of :func:`pdex.de`, as a frame of Polars or pandas, or as the path of a ``.parquet``,
-        ``.csv``, ``.tsv`` (these two also with ``.gz``) or ``.ipc`` file; for the columns needed
-        see :func:`pdex.pl.volcano`.
+        Result of :func:`pdex.de`, as a Polars or pandas frame, or as the path of a ``.parquet``,
+        ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or ``.tsv`` file; the last two may be gzipped
+        (``.csv.gz``). See :func:`pdex.pl.volcano` for the columns it needs.
     output
-        Path of the page, which ends in ``.html``. It is replaced in one step once the page is
-        whole.
+        Path of the page, which must end in ``.html``. An existing file is replaced only when the
+        new page is complete.
     title
-        The page's heading.
+        Heading of the page.
     calibration
-        What :func:`pdex.calibrate` returns, or the result of other null comparisons as a frame or a
-        path: its p-values (``neg_log10_p`` or ``p_value``) are shown against the uniform
+        Result of :func:`pdex.calibrate`, or the result of other null comparisons as a frame or a
+        path. Its p-values (``neg_log10_p`` or ``p_value``) are compared with the uniform
         distribution.
     fdr, min_abs_lfc
-        A gene is a hit below this false discovery rate and from this absolute log2 fold change.
+        A gene is a hit if its false discovery rate is below `fdr` and its absolute log2 fold change
+        is at least `min_abs_lfc`.
 
     Returns
     -------
@@ -77,12 +79,19 @@ def report(
     Raises
     ------
     FileNotFoundError
-        No such file, or no such folder for the page.
+        The file of the result, or the folder of the page, does not exist.
+    IsADirectoryError
+        A path is a folder.
     TypeError
-        No frame, or a column that does not hold numbers.
+        `frame` is not a frame, or a column does not hold numbers.
     ValueError
-        A missing column, no rows, an unknown kind of file, or a threshold out of its range. What
-        is wrong with a file names its path.
+        A missing column, no rows, an unknown file type, or a threshold out of range. Every error
+        about a file names its path.
+
+    See Also
+    --------
+    pl.volcano : The volcano plot of one target, as a chart.
+    calibrate : Compare controls with controls.
 
     Examples
     --------
@@ -110,19 +119,19 @@ def report(
 
 
 def _frame(frame: Any) -> Any:
-    """Return a frame as it is, and a path's content."""
+    """Return a frame as it is, or read it from a path."""
     return files.read(os.fspath(frame)) if isinstance(frame, (str, os.PathLike)) else frame
 
 
 def _nulls(calibration: Any) -> Any:
-    """Return the frame of null comparisons; a column of that name is not a method."""
+    """Return the frame of null comparisons; a column called judged_rows is not called."""
     rows = getattr(calibration, "judged_rows", None)
     return rows() if callable(rows) else _frame(calibration)
 
 
 @contextmanager
 def _naming(given: Any, name: str = "") -> Iterator[None]:
-    """Let errors begin with the path that the rows are from, or with the argument's name."""
+    """Make errors begin with the path that the rows come from, or with the name of the argument."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -134,13 +143,13 @@ def _naming(given: Any, name: str = "") -> Iterator[None]:
 
 
 def check_page(output: str | os.PathLike[str]) -> Path:
-    """Return the path of a page to write, checked before any work is done.
+    """Return the path of the page, checked before any work is done.
 
-    Other names than .html are refused: one of them may be the result itself.
+    Names that do not end in .html are refused, because one of them may be the result itself.
     """
     path = Path(output)
     if not path.is_dir() and path.suffix.lower() not in (".html", ".htm"):
-        msg = f"{path}: expected a name that ends in .html"
+        msg = f"{path}: expected a name that ends in .html or .htm"
         raise ValueError(msg)
     if path.is_dir():
         msg = f"{path} is a folder: name a file, such as {path / 'report.html'}"
@@ -152,7 +161,7 @@ def check_page(output: str | os.PathLike[str]) -> Path:
 
 
 def _page(title: str, made: str, meta: dict[str, Any], packed: bytes) -> str:
-    """Return the page: the template with style, script and data in their places."""
+    """Return the page: the template, filled with style, script and data."""
     folder = resources.files("pdex._plotting") / "page"
     text = {
         name: (folder / f"page.{name}").read_text(encoding="utf-8")
@@ -168,16 +177,16 @@ def _page(title: str, made: str, meta: dict[str, Any], packed: bytes) -> str:
         "script": text["js"],
         "style_hash": _hash(text["css"]),
         "script_hash": _hash(text["js"]),
-        # Within a script element nothing but "<" can end it or open a comment.
+        # Only "<" can end a script element or open a comment within it.
         "meta": json.dumps(meta, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         "packed": base64.b64encode(packed).decode("ascii"),
     }
-    # One pass: what is put in is not searched again.
+    # Replace in one pass, so that inserted text is not searched again.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], text["html"])
 
 
 def _made(description: Description | None) -> str:
-    """Return how the result was made, as a list; nothing where it does not say."""
+    """Return how the result was made as an HTML list; an empty text if that is not known."""
     if description is None:
         return ""
     lines = (
@@ -188,7 +197,7 @@ def _made(description: Description | None) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return what lets this text, and no other, run under the page's security policy."""
+    """Return the hash that allows this text, and no other, under the page's security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 

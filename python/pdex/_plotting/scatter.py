@@ -1,4 +1,4 @@
-"""Volcano and MA plots: a point a gene."""
+"""Volcano and MA plots, with one point per gene."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _DULL_POINTS = 2_000
-#: Characters of a point's label.
+#: Largest number of characters in a point's label.
 _LABEL = 24
 _NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
 _COUNTS = ("target_mean", "reference_mean", "n_target", "n_reference")
@@ -43,44 +43,46 @@ def volcano(
     width: int = 560,
     height: int = 400,
 ) -> alt.LayerChart:
-    """Draw one target's genes: log2 fold change and -log10 of the p-value.
+    """Draw a volcano plot of one target: log2 fold changes and -log10 p-values of its genes.
 
-    Genes that are neither significant nor labelled are thinned where they are crowded: at most
-    2,000 are drawn, one in each small square, the most significant of those in it. Genes below the
-    `fdr` and labelled genes are always drawn. So the chart of 20,000 genes stays below 1 MB.
+    Genes that are neither significant nor labelled are subsampled where they are crowded: at most
+    2,000 are drawn, in each small square only the most significant one. Genes with a false
+    discovery rate below `fdr` and labelled genes are always drawn. A chart of 20,000 genes
+    therefore stays below 1 MB.
 
-    Values outside the axes are drawn as triangles at the edge, with their numbers in the tooltip:
-    infinities, and fold changes of genes that are silent in the target or the reference (where
-    the pseudocount alone makes them, such as -26). Genes without p-value or fold change cannot be
-    drawn; the subtitle counts them.
+    Values outside the axes are drawn as triangles at the edge, with their numbers in the tooltip.
+    They are infinities, or fold changes of genes that are silent in the target or the reference,
+    where the pseudocount alone determines the fold change (for example -26). Genes without a
+    p-value or fold change cannot be drawn; the subtitle counts them.
 
     Parameters
     ----------
     frame
-        Result of :func:`pdex.de`, or any frame of Polars or pandas with ``target``, ``feature``,
+        Result of :func:`pdex.de`, or any Polars or pandas frame with ``target``, ``feature``,
         ``log2_fold_change`` (or ``fold_change``), ``neg_log10_p`` (or ``p_value``) and ``fdr``.
     target
-        The target to draw; it may be left out where there is only one.
+        The target to draw. It may be omitted if the frame has only one.
     fdr, min_abs_lfc
-        A gene is a hit below this false discovery rate and from this absolute log2 fold change.
+        A gene is a hit if its false discovery rate is below `fdr` and its absolute log2 fold change
+        is at least `min_abs_lfc`.
     n_labels
-        How many hits are labelled, the smallest p-values first.
+        Number of hits to label, smallest p-values first.
     labels
-        Label these genes instead, hits or not.
+        Label these genes instead, whether or not they are hits.
     width, height
         Size in pixels, without axes.
 
     Returns
     -------
     altair.LayerChart
-        It can be combined with other charts, and saved as HTML, JSON, PNG or SVG.
+        A chart that can be combined with others, and saved as HTML, JSON, PNG or SVG.
 
     Raises
     ------
     ImportError
         Altair is not installed.
     ValueError
-        Unknown target, gene or threshold, a missing column, or no rows.
+        Unknown target or gene, an option out of range, a missing column, or no rows.
 
     Examples
     --------
@@ -110,37 +112,39 @@ def ma(
     width: int = 560,
     height: int = 400,
 ) -> alt.LayerChart:
-    """Draw one target's genes: mean expression (of target and reference) and log2 fold change.
+    """Draw an MA plot of one target: mean expressions and log2 fold changes of its genes.
 
-    Genes are thinned, coloured and labelled as in :func:`volcano`. Genes whose mean is not above 0
-    have no place on the logarithmic axis; the subtitle counts them.
+    The mean expression of a gene is the average of its means in the target and in the reference.
+    Genes are subsampled, coloured and labelled as in :func:`volcano`. Genes whose mean is not above
+    0 cannot be drawn on the logarithmic axis; the subtitle counts them.
 
     Parameters
     ----------
     frame
         As for :func:`volcano`, with ``target_mean`` and ``reference_mean``.
     target
-        The target to draw; it may be left out where there is only one.
+        The target to draw. It may be omitted if the frame has only one.
     fdr, min_abs_lfc
-        A gene is a hit below this false discovery rate and from this absolute log2 fold change.
+        A gene is a hit if its false discovery rate is below `fdr` and its absolute log2 fold change
+        is at least `min_abs_lfc`.
     n_labels
-        How many hits are labelled, the smallest p-values first.
+        Number of hits to label, smallest p-values first.
     labels
-        Label these genes instead, hits or not.
+        Label these genes instead, whether or not they are hits.
     width, height
         Size in pixels, without axes.
 
     Returns
     -------
     altair.LayerChart
-        It can be combined with other charts, and saved as HTML, JSON, PNG or SVG.
+        A chart that can be combined with others, and saved as HTML, JSON, PNG or SVG.
 
     Raises
     ------
     ImportError
         Altair is not installed.
     ValueError
-        Unknown target, gene or threshold, a missing column, or no rows.
+        Unknown target or gene, an option out of range, a missing column, or no rows.
 
     Examples
     --------
@@ -157,7 +161,7 @@ def ma(
     mean = pl.select(pl.when(drawable).then(mean).otherwise(float("nan"))).to_series()
     low, high = _float(mean.fill_nan(None).min()) or 1.0, _float(mean.fill_nan(None).max()) or 1.0
     limit = table.limit_of_fold_changes(genes) * 1.06
-    # Wide enough for two round numbers.
+    # Make the axis wide enough for two ticks.
     room = 1.25 if high > 4 * low else 2.5
     x = Axis("mean", mean, "mean expression", low / room, high * room, log=True)
     y = Axis("log2_fold_change", genes["log2_fold_change"], "log2 fold change", -limit, limit)
@@ -167,7 +171,7 @@ def ma(
 
 @dataclass(frozen=True)
 class Axis:
-    """The values of all genes along one axis, and what of it is drawn."""
+    """One axis: the values of all genes along it, and the range that is drawn."""
 
     field: str
     values: pl.Series
@@ -177,19 +181,19 @@ class Axis:
     log: bool = False
 
     def drawn(self) -> Floats:
-        """Return the values, those outside moved to the edge."""
+        """Return the values; those outside the axis are moved to its edge."""
         place: Floats = np.clip(self.values.to_numpy(), self.low, self.high)
         return place
 
     def pixels(self, values: Floats, length: int) -> Floats:
-        """Return the distances from the axis' start."""
+        """Return the distances of values from the start of the axis, in pixels."""
         scale = np.log10 if self.log else np.asarray
         low, high = scale(self.low), scale(self.high)
         place: Floats = (scale(values) - low) / (high - low) * length
         return place
 
     def values_at(self, pixels: Floats, length: int) -> Floats:
-        """Return the values that have these distances from the axis' start."""
+        """Return the values at these distances, in pixels, from the start of the axis."""
         if not self.log:
             return self.low + pixels / length * (self.high - self.low)
         low, high = np.log10(self.low), np.log10(self.high)
@@ -199,7 +203,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """Where dashed lines are drawn."""
+    """Positions of the dashed lines."""
 
     x: list[float] | None = None
     y: list[float] | None = None
@@ -207,7 +211,7 @@ class Cutoffs:
 
 @dataclass(frozen=True)
 class Options:
-    """What the reader asked for, checked."""
+    """The checked options of a plot."""
 
     target: str
     fdr: float
@@ -229,7 +233,7 @@ def _prepare(
     optional: tuple[str, ...],
     needed: tuple[str, ...] = (),
 ) -> tuple[pl.DataFrame, Options]:
-    """Return one target's genes by their p-value, with their change, and the checked options."""
+    """Return the genes of one target, ordered by p-value, and the checked options."""
     chart.check_altair()
     fdr, min_abs_lfc = table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc)
     n_labels = table.whole("n_labels", n_labels, 0)
@@ -246,7 +250,7 @@ def _prepare(
 
 
 def _cutoffs(genes: pl.DataFrame, fdr: float, min_abs_lfc: float) -> Cutoffs:
-    """Return the volcano's lines: where the fdr parts the p-values, and the least fold change."""
+    """Return the lines of a volcano plot: the threshold of p-values and that of fold changes."""
     line = table.parting(genes, fdr)
     x = [-min_abs_lfc, min_abs_lfc] if min_abs_lfc else None
     return Cutoffs(x, None if line is None else [line])
@@ -255,7 +259,7 @@ def _cutoffs(genes: pl.DataFrame, fdr: float, min_abs_lfc: float) -> Cutoffs:
 def _draw(
     genes: pl.DataFrame, x: Axis, y: Axis, options: Options, size: tuple[int, int], cuts: Cutoffs
 ) -> alt.LayerChart:
-    """Return the chart: lines, points, points at the edge, labels."""
+    """Return the chart: dashed lines, points, triangles at the edge, and labels."""
     width, height = table.whole("width", size[0], 50), table.whole("height", size[1], 50)
     left, top = x.drawn(), y.drawn()
     points = genes.with_columns(
@@ -279,7 +283,7 @@ def _draw(
 
 
 def _kept(points: pl.DataFrame, options: Options) -> npt.NDArray[np.intp]:
-    """Return the places of the points to draw; hits come last and so lie above the others."""
+    """Return the indices of the points to draw; hits come last, so they lie on top."""
     named = points["feature"].is_in(options.labels)
     always = ((points["fdr"] < options.fdr) | named).to_numpy()
     dull = np.flatnonzero(~always)
@@ -293,7 +297,7 @@ def _kept(points: pl.DataFrame, options: Options) -> npt.NDArray[np.intp]:
 def _subtitle(
     genes: pl.DataFrame, points: pl.DataFrame, drawn: pl.DataFrame, options: Options
 ) -> list[str]:
-    """Return the lines that say what is seen and what is not."""
+    """Return the lines that say what is drawn and what is left out."""
     up, down = (points.filter(pl.col("change") == kind).height for kind in table.CHANGES[:2])
     least = f", |log2 FC| ≥ {options.min_abs_lfc:g}" if options.min_abs_lfc else ""
     line = f"{up + down:,} of {genes.height:,} genes below FDR {options.fdr:.3g}{least}"
@@ -311,15 +315,15 @@ def _subtitle(
         notes.append("triangles: beyond the axes")
     if points.height < genes.height:
         left_out = genes.height - points.height
-        words = "gene without a place is" if left_out == 1 else "genes without a place are"
-        notes.append(f"{left_out:,} {words} left out")
+        noun = "gene" if left_out == 1 else "genes"
+        notes.append(f"{left_out:,} {noun} cannot be drawn")
     return [line, "; ".join(notes)]
 
 
 def _colour() -> alt.Color:
-    """Return the channel of the change.
+    """Return the colours of up, down and other genes.
 
-    The legend has no numbers: charts side by side share one.
+    The legend has no counts, because charts side by side share one legend.
     """
     import altair as alt
 
@@ -335,12 +339,12 @@ def _colour() -> alt.Color:
 
 
 def _channels(x: Axis, y: Axis, fields: tuple[str, str]) -> dict[str, Any]:
-    """Return the two positions."""
+    """Return the two encodings of positions."""
     import altair as alt
 
     channels = {}
     for kind, axis, field in ((alt.X, x, fields[0]), (alt.Y, y, fields[1])):
-        # A logarithmic scale has no zero, and Vega warns of one that is mentioned.
+        # Vega warns if the option zero is given for a logarithmic scale.
         look: dict[str, Any] = {"type": "log"} if axis.log else {"type": "linear", "zero": False}
         scale = alt.Scale(domain=[axis.low, axis.high], nice=False, **look)
         ticks = chart.axis(values=_powers(axis)) if axis.log else chart.axis(tickCount=8)
@@ -350,7 +354,7 @@ def _channels(x: Axis, y: Axis, fields: tuple[str, str]) -> dict[str, Any]:
 
 
 def _powers(axis: Axis) -> list[float]:
-    """Return round numbers on a logarithmic axis: powers of 10, and more where these are few."""
+    """Return the ticks of a logarithmic axis: powers of 10, and more if these are few."""
     low, high = math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high))
     steps = (1.0,) if high - low > 3 else (1.0, 2.0, 5.0)
     values = [step * 10.0**power for power in range(low, high + 1) for step in steps]
@@ -376,7 +380,7 @@ def _circles(drawn: pl.DataFrame, x: Axis, y: Axis) -> alt.Chart:
 
 
 def _triangles(outside: pl.DataFrame, x: Axis, y: Axis) -> alt.Chart:
-    """Return the points at the edge, pointing to where they belong; their numbers are text."""
+    """Return the points at the edge as triangles that point outwards; their numbers are text."""
     import altair as alt
 
     px, py = pl.col("x"), pl.col("y")
@@ -395,7 +399,7 @@ def _triangles(outside: pl.DataFrame, x: Axis, y: Axis) -> alt.Chart:
 
 
 def _rules(x: Axis, y: Axis, cuts: Cutoffs) -> list[alt.Chart]:
-    """Return the dashed lines that lie inside the axes."""
+    """Return the dashed lines that lie within the axes."""
     import altair as alt
 
     rules = []
@@ -411,10 +415,10 @@ def _rules(x: Axis, y: Axis, cuts: Cutoffs) -> list[alt.Chart]:
 def _names(
     drawn: pl.DataFrame, x: Axis, y: Axis, size: tuple[int, int], labels: list[str]
 ) -> list[alt.Chart]:
-    """Return the labels and the lines from them to their points."""
+    """Return the labels, and the lines that connect them with their points."""
     import altair as alt
 
-    # The points come the most significant last; so its label is placed first.
+    # The most significant point comes last; reversing places its label first.
     named = drawn.filter(pl.col("feature").is_in(labels)).reverse()
     if not named.height:
         return []

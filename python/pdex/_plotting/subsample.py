@@ -1,6 +1,6 @@
-"""Which of many points to draw, and where to write the names of a few.
+"""Choose which of many points to draw, and where to place the labels of a few.
 
-Symbols: x, y - points in pixels of the drawing, float64, length n.
+Symbols: x and y are the positions of the points in pixels of the drawing, float64, length n.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _ANGLES = np.arange(16) * (2 * np.pi / 16)
 
 
 def subsample(x: Floats, y: Floats, most: int) -> npt.NDArray[np.intp]:
-    """Return the places of at most `most` points that cover what all of them cover.
+    """Return the indices of at most `most` points that cover the same area as all points.
 
-    The drawing is cut into squares, and each keeps its uppermost point (that with the largest y):
-    crowds thin out, lone points stay. The squares start at one pixel and grow until few enough are
-    filled.
+    The drawing is divided into squares, and each square keeps only its uppermost point (the one
+    with the largest y). This thins out crowds and keeps isolated points. The squares start at one
+    pixel and grow until at most `most` of them are occupied.
     """
     if x.size <= most:
         return np.arange(x.size)
@@ -34,7 +34,7 @@ def subsample(x: Floats, y: Floats, most: int) -> npt.NDArray[np.intp]:
     side = 1.0
     while True:
         column, row = np.floor(x[order] / side), np.floor(y[order] / side)
-        # Exact in a float64: drawings are some thousand pixels wide and high.
+        # Exact in float64, because a drawing is only some thousand pixels wide and high.
         _, first = np.unique(column * 2.0**24 + row, return_index=True)
         if first.size <= most:
             return np.sort(order[first])
@@ -44,10 +44,11 @@ def subsample(x: Floats, y: Floats, most: int) -> npt.NDArray[np.intp]:
 def place_labels(
     points: Floats, names: Sequence[str], crowd: Floats, size: tuple[float, float]
 ) -> Floats:
-    """Return where the centre of each name is written, in pixels, shape (n, 2).
+    """Return the centre of each label in pixels, shape (n, 2).
 
-    Greedy, the first name first: of 16 directions and 8 distances it takes the place that covers no
-    other name, then the fewest points of the `crowd` (shape (m, 2)), then the nearest.
+    Labels are placed one after another. Each takes, out of 16 directions and 8 distances, the
+    position within the drawing that covers no other label, then the fewest points of the `crowd`
+    (shape (m, 2)), then lies nearest to its point.
     """
     width, height = size
     centres = np.empty((len(names), 2))
@@ -68,7 +69,7 @@ def place_labels(
 
 
 def _candidates(point: Floats, half: Floats) -> tuple[Floats, Floats]:
-    """Return the centres that a label may have, and their distances from the point's edge."""
+    """Return the possible centres of a label, and the distances of its edge from the point."""
     directions = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
     radii = np.array(_RADII)
     # The label's near edge, not its centre, lies on the circle.

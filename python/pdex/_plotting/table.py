@@ -1,4 +1,4 @@
-"""A result frame, of whatever interface, as one table: names, types and the choice of a target."""
+"""Convert the result frame of any interface to one form, and choose a target from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Frame: TypeAlias = pl.DataFrame | pl.LazyFrame | pd.DataFrame
 
-#: Column to its names in the interfaces of pdex 0.3 and of the expressions.
+#: Names of columns in the interfaces of pdex 0.3 and of the expressions.
 _OTHER_NAMES = {
     "feature": "gene",
     "reference_mean": "ref_mean",
@@ -28,10 +28,11 @@ CHANGES = (_UP, _DOWN, _NONE)
 
 
 def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> pl.DataFrame:
-    """Return the columns asked for: labels as they are, numbers as Float64, null as NaN.
+    """Return the requested columns: labels as they are, numbers as Float64, nulls as NaN.
 
-    An optional column that the frame does not have is left out. ``neg_log10_p`` is taken from
-    ``p_value`` where it is missing, and ``log2_fold_change`` from the ``fold_change`` of pdex 0.1.
+    An optional column that the frame does not have is left out. A missing ``neg_log10_p`` is
+    computed from ``p_value``, and a missing ``log2_fold_change`` from the ``fold_change`` of pdex
+    0.1.
     """
     table = _polars(frame)
     columns = []
@@ -49,7 +50,7 @@ def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> p
 
 
 def _polars(frame: object) -> pl.DataFrame:
-    """Return any frame as one of Polars."""
+    """Return any frame as a Polars frame."""
     if isinstance(frame, pl.DataFrame):
         return frame
     if isinstance(frame, pl.LazyFrame):
@@ -74,7 +75,7 @@ def _polars(frame: object) -> pl.DataFrame:
 
 
 def _column(table: pl.DataFrame, name: str) -> pl.Series | None:
-    """Return a column under its name of :func:`pdex.de`; None where the table does not have it."""
+    """Return a column under its name in :func:`pdex.de`; None if the table does not have it."""
     for known in (name, _OTHER_NAMES.get(name)):
         if known in table.columns:
             series = table[known].alias(name)
@@ -97,7 +98,7 @@ def _label(series: pl.Series) -> pl.Series:
 
 
 def _number(series: pl.Series) -> pl.Series:
-    # A file of text without rows tells no types.
+    # A text file without rows does not determine types.
     if len(series) and not (series.dtype.is_numeric() or series.dtype == pl.Null):
         msg = f"{series.name} holds {series.dtype}: expected numbers"
         raise TypeError(msg)
@@ -106,13 +107,13 @@ def _number(series: pl.Series) -> pl.Series:
 
 
 def names_of(series: pl.Series) -> list[str]:
-    """Return the distinct labels of a column as text, in the order in which they first occur."""
+    """Return the distinct labels of a column as text, in order of first occurrence."""
     names: list[str] = series.unique(maintain_order=True).cast(pl.String).to_list()
     return names
 
 
 def pick(table: pl.DataFrame, target: object) -> tuple[str, pl.DataFrame]:
-    """Return a target's name and rows; None is the only target that there is."""
+    """Return the name and the rows of a target; None stands for the only target."""
     known = names_of(table["target"])
     if target is None:
         if len(known) > 1:
@@ -127,7 +128,7 @@ def pick(table: pl.DataFrame, target: object) -> tuple[str, pl.DataFrame]:
 
 
 def known_names(what: str, asked: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Return the names asked for, each once; ValueError for one that is not known."""
+    """Return the requested names without repeats; raise ValueError for an unknown name."""
     names = [asked] if isinstance(asked, str) else [str(name) for name in dict.fromkeys(asked)]
     there = set(known)
     for name in names:
@@ -138,13 +139,13 @@ def known_names(what: str, asked: Iterable[str], known: Sequence[str]) -> list[s
 
 
 def shorten(names: Sequence[str], most: int = 8) -> str:
-    """Return names for a message: all where few, else the first ones and the number of all."""
+    """Return names for a message: all if they are few, else the first ones and the total."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown}, … ({len(names):,} in all)"
 
 
 def level(name: str, value: object) -> float:
-    """Return an option that must be a number from 0 to 1."""
+    """Return the value of an option that must be a number from 0 to 1."""
     number = at_least_zero(name, value)
     if number > 1:
         msg = f"{name} must be a number from 0 to 1; got {value!r}"
@@ -153,7 +154,7 @@ def level(name: str, value: object) -> float:
 
 
 def at_least_zero(name: str, value: object) -> float:
-    """Return an option that must be a number of at least 0."""
+    """Return the value of an option that must be a finite number of at least 0."""
     number = isinstance(value, (int, float, np.integer, np.floating))
     if not number or isinstance(value, bool) or not 0 <= cast("float", value) < np.inf:
         msg = f"{name} must be a number >= 0; got {value!r}"
@@ -162,7 +163,7 @@ def at_least_zero(name: str, value: object) -> float:
 
 
 def whole(name: str, value: object, least: int) -> int:
-    """Return an option that must be a whole number of at least `least`."""
+    """Return the value of an option that must be an integer of at least `least`."""
     number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not number or cast("int", value) < least:
         msg = f"{name} must be an integer >= {least}; got {value!r}"
@@ -171,19 +172,19 @@ def whole(name: str, value: object, least: int) -> int:
 
 
 def change(fdr: float, min_abs_lfc: float) -> pl.Expr:
-    """Return the kind of each row, one of `CHANGES`: hits have a direction, the rest has none."""
+    """Return the change of each row, one of `CHANGES`: up or down for hits, none for others."""
     lfc = pl.col("log2_fold_change")
-    # A NaN is larger than any number to Polars, so a missing fdr is no hit; a missing fold change
-    # has no direction.
+    # Polars orders NaN above all numbers, so a missing fdr is not a hit. A missing fold change has
+    # no direction.
     hit = (pl.col("fdr") < fdr) & (lfc.abs() >= min_abs_lfc) & lfc.is_not_nan()
     kind = pl.when(hit & (lfc > 0)).then(pl.lit(_UP)).when(hit & (lfc < 0)).then(pl.lit(_DOWN))
     return kind.otherwise(pl.lit(_NONE)).alias("change")
 
 
 def ranked(table: pl.DataFrame, strict: bool = False) -> pl.DataFrame:
-    """Return the rows by their p-value, smallest first, then by the size of their fold change.
+    """Return the rows ordered by p-value, smallest first, then by absolute fold change.
 
-    Rows without p-value come last, or not at all if `strict`.
+    Rows without a p-value come last, or are left out if `strict`.
     """
     if strict:
         table = table.filter(pl.col("neg_log10_p").is_not_nan())
@@ -193,10 +194,10 @@ def ranked(table: pl.DataFrame, strict: bool = False) -> pl.DataFrame:
 
 
 def limit_of_fold_changes(table: pl.DataFrame) -> float:
-    """Return the largest absolute log2 fold change that is a ratio of two means above 0.
+    """Return the largest absolute log2 fold change that is a ratio of two non-zero means.
 
-    A gene that is silent on one side has a fold change that the pseudocount alone makes, such as
-    -26: it would squeeze all others.
+    For a gene that is silent on one side, the pseudocount alone determines the fold change (for
+    example -26), and an axis that reaches it would squeeze all others.
     """
     lfc = pl.col("log2_fold_change")
     seen = lfc.is_finite()
@@ -208,9 +209,9 @@ def limit_of_fold_changes(table: pl.DataFrame) -> float:
 
 
 def parting(genes: pl.DataFrame, fdr: float) -> float | None:
-    """Return the -log10 p-value that parts a target's genes below the `fdr` from the others.
+    """Return the -log10 p-value that separates a target's genes below the `fdr` from the others.
 
-    None where there are none on one side, or the two overlap.
+    None if there are no genes on one side, or if the two sides overlap.
     """
     known = genes.filter(pl.col("neg_log10_p").is_finite() & pl.col("fdr").is_not_nan())
     below = known.filter(pl.col("fdr") < fdr)["neg_log10_p"].min()

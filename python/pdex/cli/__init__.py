@@ -1,7 +1,8 @@
-"""The command line: ``pdex`` or ``python -m pdex``. Imports all of the face; nothing imports it.
+"""The command line: ``pdex`` or ``python -m pdex``.
 
-`app.py` is the program: its commands, how errors look, what it exits with. A command is a module
-with a click command of its name, listed in `app.COMMANDS`; `base.py` has what they share.
+It uses the public interface, and nothing imports it. `app.py` is the program: its commands, the
+format of its errors, its exit status. Each command is a module with a click command of the same
+name, listed in `app.COMMANDS`; `base.py` has what they share.
 """
 
 from pdex.cli.app import main

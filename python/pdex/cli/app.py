@@ -1,6 +1,6 @@
 """The program: its commands, its errors in one line, its exit status.
 
-Status 0: done. 1: the data or the machine did not allow it. 2: wrong usage. 130: Ctrl-C.
+Status 0: success. 1: an error in the data, or of the machine. 2: wrong usage. 130: Ctrl-C.
 141: nobody reads stdout any more.
 """
 
@@ -30,7 +30,7 @@ from pdex.cli.report import report
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: In the order of the help.
+#: The commands, in the order of the help.
 COMMANDS: tuple[click.Command, ...] = (de, info, report, calibrate, demo)
 
 EXAMPLES = """
@@ -40,7 +40,7 @@ pdex de screen.h5ad --groupby target --reference non-targeting -o de.parquet
 pdex report de.parquet -o report.html
 """
 
-#: The variable by which a shell asks for completions.
+#: The environment variable with which a shell asks for completions.
 _COMPLETE = "_PDEX_COMPLETE"
 
 
@@ -52,7 +52,7 @@ _COMPLETE = "_PDEX_COMPLETE"
 def program(context: click.Context) -> None:
     """Differential expression for perturbation screens, exact and fast.
 
-    Every gene of every target is tested against the control cells. 'pdex COMMAND --help' tells the
+    Every gene of every target is tested against the control cells. 'pdex COMMAND --help' lists the
     options of a command.
     """
     if context.invoked_subcommand is None:
@@ -70,13 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments
-        The words after the program's name; those of this process where None.
+        The words after the program's name. None: those of this process.
 
     Returns
     -------
     int
-        0, or 1 for data that do not allow it, 2 for wrong usage, 130 after Ctrl-C, 141 where
-        nobody reads stdout any more.
+        0 for success, 1 for an error in the data or of the machine, 2 for wrong usage, 130 after
+        Ctrl-C, 141 if nobody reads stdout any more.
 
     Examples
     --------
@@ -108,14 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Let a stream that the caller closed lead nowhere: what goes to a file is not affected."""
+    """Replace standard streams that the caller closed, so that writing to them has no effect."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - stays open
 
 
 def _leave_stdout() -> None:
-    """Write what is still buffered; where that fails it goes nowhere, and leaving does not."""
+    """Flush stdout; if that fails, discard what is left, so that the process can still exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -123,7 +123,7 @@ def _leave_stdout() -> None:
 
 
 def _verdict(error: BaseException) -> tuple[int, str]:
-    """Return the exit status of an error, and what is told of it."""
+    """Return the exit status and the text of an error."""
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted"
     if isinstance(error, click.UsageError):
@@ -141,13 +141,13 @@ def _run(words: list[str]) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, in one line; its kind where it says nothing that stands alone."""
+    """Return an error in one line, with its class if the message alone is not enough."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror
     elif isinstance(error, KeyError) and error.args:
-        # str() would quote it.
+        # str() would quote the message.
         text = str(error.args[0])
     else:
         text = str(error)
@@ -156,7 +156,7 @@ def one_line(error: BaseException) -> str:
     if text and isinstance(error, meant):
         return text
     kind = type(error).__name__
-    return f"{kind}: {text} (--debug tells where)" if text else f"{kind} (--debug tells where)"
+    return f"{kind}: {text} (--debug shows where)" if text else f"{kind} (--debug shows where)"
 
 
 def _usage(error: click.UsageError) -> str:
@@ -166,7 +166,7 @@ def _usage(error: click.UsageError) -> str:
 
 
 class _Notes(logging.Handler):
-    """What the package logs becomes notes."""
+    """Prints the package's log records as notes."""
 
     def emit(self, record: logging.LogRecord) -> None:
         note(f"pdex: {record.getMessage()}")
@@ -174,7 +174,7 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def _channels(debug: bool) -> Iterator[None]:
-    """Warnings for users and log lines go to stderr, one line each."""
+    """Send warnings for users and log records to stderr, one line each."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         click.echo(f"pdex: warning: {' '.join(str(message).split())}", err=True)

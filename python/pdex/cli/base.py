@@ -1,4 +1,4 @@
-"""What commands share: help in panels with examples, kinds of arguments, words on stderr."""
+"""What the commands share: help with panels and examples, argument types, notes on stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
-#: How help looks: as wide as it reads well, in the terminal's own colours.
+#: Appearance of the help: not too wide to read, in the terminal's own colours.
 _LOOK = click.RichHelpConfiguration(
     max_width=100,
     show_arguments=False,
@@ -30,30 +30,30 @@ _LOOK = click.RichHelpConfiguration(
     options_table_column_types=["required", "opt_long", "opt_short", "help"],
     options_table_help_sections=["help", "metavar", "default", "required"],
 )
-#: The headings of options, in their order; general ones come last.
+#: The headings of options, in order; general options come last.
 _PANELS = ("What is compared", "The test", "The result", "Options")
 
 
 def note(text: str) -> None:
-    """Tell the user at a terminal; a script's stderr has errors and warnings alone."""
+    """Print a note if stderr is a terminal; scripts get only errors and warnings."""
     if sys.stderr.isatty():
         click.echo(text, err=True)
 
 
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """Return the decorator that adds an option, under the heading `panel` of the help."""
+    """Return a decorator that adds an option; `panel` is its heading in the help."""
     return click.option(*names, cls=click.RichOption, **settings)
 
 
 class _Help(click.RichCommand):
-    """A command whose help has panels and examples, and that knows ``--debug``."""
+    """A command with panels and examples in its help, and with the option ``--debug``."""
 
     def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
         settings = {**_SETTINGS, "rich_help_config": _LOOK}
         kwargs["context_settings"] = settings | kwargs.get("context_settings", {})
         super().__init__(*args, **kwargs)
         self.examples: list[str] = examples.strip().splitlines()
-        # `main` looks for it among all words, so that a wrong one shows its traceback, too.
+        # `main` looks for it among all words, so that usage errors show their traceback, too.
         debug = click.RichOption(
             ["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."
         )
@@ -64,7 +64,7 @@ class _Help(click.RichCommand):
                 self.add_panel(click.RichOptionPanel(name))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words; an error knows the command whose help would do."""
+        """Parse the words; attach the command to a usage error, which then names its help."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -72,12 +72,12 @@ class _Help(click.RichCommand):
             raise
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples, each a line as it is typed."""
+        """Write the examples, one per line, as they are typed."""
         del ctx
         if self.examples:
             from rich.text import Text
 
-            # Without a frame, so that they can be copied.
+            # Without a frame, so that the examples can be copied.
             lines = "\n".join(f"   {line}" for line in self.examples)
             text = Text.assemble((" Examples\n", "bold"), lines)
             formatter.write(text, soft_wrap=True)
@@ -88,7 +88,7 @@ class Command(_Help):
 
 
 class Group(_Help, click.RichGroup):  # type: ignore[misc]
-    """The program with its examples; commands are listed in the order they were added."""
+    """The program with its examples; commands are listed in the order in which they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands."""
@@ -97,7 +97,7 @@ class Group(_Help, click.RichGroup):  # type: ignore[misc]
 
 
 if TYPE_CHECKING:
-    # Generic since click 8.5 only.
+    # ParamType is generic only since click 8.5.
     _Type = click.ParamType[Any]
 else:
     _Type = click.ParamType
@@ -122,7 +122,7 @@ class Memory(_Type):
 
 
 class _File(click.Path):
-    """The path of a file; an empty word, such as of an unset variable, is none."""
+    """The path of a file; an empty word, for example from an unset variable, is an error."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the path."""
@@ -135,7 +135,7 @@ FILE = _File(path_type=Path)
 
 
 class Number(click.FloatRange):
-    """A number within a range, and no NaN or infinity."""
+    """A finite number within a range."""
 
     name = "number"
 
@@ -148,7 +148,7 @@ class Number(click.FloatRange):
 
 
 class Names(_Type):
-    """Names with commas between them, or ``@FILE`` with one name a line."""
+    """Names separated by commas, or ``@FILE`` with one name per line."""
 
     name = "names"
 
@@ -178,9 +178,9 @@ class Names(_Type):
 
 
 def check_result(path: Path, *, streams: bool = False) -> None:
-    """Raise UsageError for an unknown kind of file, OSError for a folder that does not exist.
+    """Raise UsageError for an unknown file type, OSError for a folder that does not exist.
 
-    `streams` says that rows go to stdout where no file is named.
+    `streams` is True if the command prints rows on stdout when no file is given.
     """
     try:
         check_output(path)
@@ -192,7 +192,7 @@ def check_result(path: Path, *, streams: bool = False) -> None:
 
 
 def size(n_bytes: float) -> str:
-    """Return a number of bytes for people: 812 B, 6.2 MB, 7 GB."""
+    """Return a number of bytes with a unit: 812 B, 6.2 MB, 7 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if n_bytes < 999.5 or unit == "GB":
             break

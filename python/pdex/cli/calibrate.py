@@ -1,4 +1,4 @@
-"""``pdex calibrate``: controls against controls, where nothing should be found."""
+"""``pdex calibrate``: test controls against controls, where nothing should be found."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ _RESULT = "The result"
     metavar="LABEL",
     panel=DATA,
     shell_complete=completion.labels,
-    help="The control group, or several, each after its own -r.",
+    help="The control group; repeat -r for several groups, whose cells are pooled.",
 )
 @option(
     "--by",
     metavar="COLUMN",
     panel=DATA,
     shell_complete=completion.columns,
-    help="Column of obs with the guide of each control cell; random splits where not given.",
+    help="Column of obs with the guide of each control cell (default: use random splits).",
 )
 @option(
     "--min-cells",
@@ -76,7 +76,7 @@ _RESULT = "The result"
     default=10,
     show_default=True,
     panel=DATA,
-    help="Guides of fewer cells are not tested; groups of fewer give no size of splits.",
+    help="Skip guides with fewer cells, and do not use such groups for the size of splits.",
 )
 @options_of_data
 @options_of_tests
@@ -87,7 +87,7 @@ _RESULT = "The result"
     default=20,
     show_default=True,
     panel=_RESULT,
-    help="How many splits, or permutations of the guides.",
+    help="Number of splits, or of permutations of the guides.",
 )
 @option(
     "--seed",
@@ -96,7 +96,7 @@ _RESULT = "The result"
     default=0,
     show_default=True,
     panel=_RESULT,
-    help="Of the random splits.",
+    help="Seed of the random splits or permutations.",
 )
 @option(
     "--min-expected",
@@ -105,20 +105,20 @@ _RESULT = "The result"
     default=5.0,
     show_default=True,
     panel=_RESULT,
-    help="Judge genes where so many of the target's cells are expected to be non-zero.",
+    help="Judge a gene only if this many non-zero cells are expected in the target.",
 )
 @option(
     "-o",
     "--output",
     type=FILE,
     panel=_RESULT,
-    help="Write the p-values that are judged, as 'pdex report --calibration' takes them.",
+    help="Write the judged p-values, for 'pdex report --calibration'.",
 )
 @options_of_work
 def calibrate(path: Path, output: Path | None, **options: Any) -> None:
     """Test control guides, or random splits of the control cells, against the other controls.
 
-    Prints the fractions of small p-values with their limits, and a verdict.
+    Prints the fractions of small p-values, the limits of these fractions, and a verdict.
     """
     given = arguments_of(options)
     if output is not None:

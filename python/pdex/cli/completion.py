@@ -1,4 +1,4 @@
-"""Completion in bash, zsh and fish: the words of options, and the columns and groups of a file."""
+"""Completion in bash, zsh and fish: options, and the columns and groups of a file."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
-    #: Click's: a context, a parameter and what was typed of its value, to what may follow.
+    #: From a context, a parameter and the typed part of its value to the completions.
     Completer: TypeAlias = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 SHELLS = ("bash", "zsh", "fish")
-#: What an option without a value becomes: the shell that runs.
+#: The value of an option that is given without one: the shell of $SHELL.
 _AUTO = "auto"
 
-#: zsh has no `compdef` before its completions are set up.
+#: zsh does not have `compdef` before its completions are set up.
 _ZSH = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n"
 
 
 def script(shell: str) -> str:
-    """Return the script by which a shell learns to complete ``pdex``."""
+    """Return the script with which a shell completes ``pdex``."""
     from pdex.cli.app import program
 
     made = get_completion_class(shell)
@@ -36,7 +36,7 @@ def script(shell: str) -> str:
         msg = f"no completion for {shell}"
         raise ValueError(msg)
     text = made(program, {}, "pdex", "_PDEX_COMPLETE").source()
-    # Names and help have commas, too: only the first one parts an item from its kind.
+    # Names and help may contain commas, too: only the first comma follows the kind of an item.
     text = text.replace('string split ","', 'string split -m 1 ","')
     return (_ZSH if shell == "zsh" else "") + text
 
@@ -44,7 +44,7 @@ def script(shell: str) -> str:
 def install(shell: str) -> Path:
     """Write the script where the shell finds it, and return its path.
 
-    bash and zsh get one line in their start-up file; fish looks into a folder by itself.
+    For bash and zsh, a line is added to the start-up file; fish finds the script by itself.
     """
     home = Path.home()
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
@@ -84,7 +84,7 @@ def _show(context: click.Context, _: Any, value: str | None) -> None:
 
 def _install(context: click.Context, _: Any, value: str | None) -> None:
     if value is not None:
-        click.echo(f"wrote {install(_shell(value))}: it works in shells that start from now on")
+        click.echo(f"wrote {install(_shell(value))}: completion works in new shells")
         context.exit()
 
 
@@ -103,17 +103,17 @@ def _eager(name: str, callback: Callable[..., None], text: str) -> Callable[[Any
 
 
 install_option: Callable[[Any], Any] = _eager(
-    "--install-completion", _install, "Complete pdex's words in bash, zsh or fish from now on."
+    "--install-completion", _install, "Install completion for bash, zsh or fish."
 )
 show_option: Callable[[Any], Any] = _eager(
-    "--show-completion", _show, "Print the script that does so."
+    "--show-completion", _show, "Print the completion script."
 )
 
 
 def _items(names: Iterable[str], begun: str, listed: bool) -> list[CompletionItem]:
-    """Return the names that begin so; in a list, those for its last place.
+    """Return the names that start with the typed text; in a list, those for its last name.
 
-    Shells take an item a line, and a name with a comma is none of a list.
+    Shells take one item per line, and a list cannot contain names with a comma.
     """
     before, comma, last = begun.rpartition(",") if listed else ("", "", begun)
     unfit = "\r\n," if listed else "\r\n"
@@ -128,13 +128,13 @@ def _items(names: Iterable[str], begun: str, listed: bool) -> list[CompletionIte
 def _of_file(
     read: Callable[[Any, dict[str, Any]], Iterable[str]], listed: bool = False
 ) -> Completer:
-    """Return a completer that reads names from the file on the line; none where it cannot.
+    """Return a completer that reads names from the file on the command line, if it can.
 
-    `listed` says that the option takes names with commas between them.
+    `listed` is True if the option takes names separated by commas.
     """
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-        # Click stops at an option without a value yet: what came before are words without a name.
+        # Click stops at an option that has no value yet; words before it are in context.args.
         path = context.params.get("path") or next(iter(context.args), None)
         try:
             file = open_file(os.path.abspath(os.path.expanduser(str(path))))
@@ -142,7 +142,7 @@ def _of_file(
                 return _items(list(read(file, context.params)), begun, listed)
             finally:
                 file.close()
-        # A shell that waits for completions has no use for an error.
+        # An error is of no use to a shell that waits for completions.
         except Exception:
             return []
 
@@ -157,7 +157,7 @@ def _labels(file: Any, params: dict[str, Any]) -> Iterable[str]:
     return [str(name) for name in file["obs"][params["groupby"]]["categories"].asstr()]
 
 
-#: Names of columns of obs, of layers, and of the groups of a categorical column.
+#: Completers for columns of obs, layers, groups of a categorical column, and lists of groups.
 columns: Completer = _of_file(_columns)
 layers: Completer = _of_file(lambda file, _: list(file["layers"]))
 labels: Completer = _of_file(_labels)

@@ -1,4 +1,4 @@
-"""``pdex de``: the whole job, from a file to a file or to stdout."""
+"""``pdex de``: the whole analysis, from a file to a file or to stdout."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ _RESULT = "The result"
     metavar="LABEL",
     panel=DATA,
     shell_complete=completion.labels,
-    help="The group that all others are compared with, or several, each after its own -r, whose "
-    "cells are pooled; or 'rest': each with all other cells.",
+    help="The group that all others are compared with; repeat -r for several groups, whose cells "
+    "are pooled. 'rest' compares each group with all other cells.",
 )
 @option(
     "--groups",
@@ -72,7 +72,7 @@ _RESULT = "The result"
     metavar="NAMES",
     panel=DATA,
     shell_complete=completion.label_lists,
-    help="Test only these groups: names with commas between them, or @FILE with one name a line.",
+    help="Test only these groups: names separated by commas, or @FILE with one name per line.",
 )
 @option(
     "--exclude",
@@ -81,7 +81,7 @@ _RESULT = "The result"
     metavar="NAMES",
     panel=DATA,
     shell_complete=completion.label_lists,
-    help="Groups that take no part, neither as targets nor in the rest.",
+    help="Groups to leave out, both as targets and from the rest.",
 )
 @option(
     "--min-cells",
@@ -96,7 +96,7 @@ _RESULT = "The result"
     "--auroc",
     is_flag=True,
     panel=_RESULT,
-    help="Add a column auroc to the result of anderson, ttest or ks; wilcoxon has it.",
+    help="Add a column auroc to the result of anderson, ttest or ks; wilcoxon always has it.",
 )
 @option(
     "--mean",
@@ -128,7 +128,8 @@ _RESULT = "The result"
     "--output",
     type=FILE,
     panel=_RESULT,
-    help="Write .parquet, .ipc, .arrow, .feather, .csv or .tsv; it may be larger than memory.",
+    help="File to write: .parquet, .ipc, .arrow, .feather, .csv or .tsv. It may be larger than "
+    "memory.",
 )
 @option(
     "--head",
@@ -142,14 +143,14 @@ _RESULT = "The result"
     "form",
     type=click.Choice(FORMATS),
     panel=_RESULT,
-    help="How rows are printed. By default a table on a terminal, CSV elsewhere.",
+    help="How rows are printed (default: a table on a terminal, CSV elsewhere).",
 )
 @options_of_work
 def de(path: Path, output: Path | None, head: int | None, form: str | None, **options: Any) -> None:
     """Test every gene of every target in FILE (.h5ad) against the reference.
 
-    Without --output the first hits are shown as a table on a terminal; all rows are written as CSV
-    where stdout is a pipe or a file.
+    Without --output, a terminal shows a table of the smallest p-values. If stdout is a pipe or a
+    file, all rows are written as CSV.
     """
     given = arguments_of(options)
     if output is None:

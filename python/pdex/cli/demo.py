@@ -1,4 +1,4 @@
-"""``pdex demo``: a simulated screen, tested both ways."""
+"""``pdex demo``: test a simulated screen, lazily and in one call."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ pdex demo demo.csv --screen screen.h5ad
     "--screen",
     type=FILE,
     metavar="FILE",
-    help="Write the simulated screen, too, to try the other commands on (.h5ad).",
+    help="Also write the simulated screen (.h5ad), to try the other commands on it.",
 )
 def demo(output: Path, screen: Path | None) -> None:
-    """Simulate a screen with planted effects, test it both ways and write OUTPUT (demo.parquet)."""
+    """Simulate a screen with planted effects, test it, and write OUTPUT (demo.parquet).
+
+    The screen is tested twice, with a lazy pipeline of Polars expressions and with pdex.de.
+    """
     from pdex._demo import main
 
     check_result(output)
-    if screen is not None and screen.suffix != ".h5ad":
+    if screen is not None and screen.suffix.lower() != ".h5ad":
         msg = f"--screen {screen}: expected a name that ends in .h5ad"
         raise click.UsageError(msg, click.get_current_context())
     if screen is not None and screen.is_dir():

@@ -1,4 +1,4 @@
-"""``pdex info``: what a screen in a file is, and the command that fits it."""
+"""``pdex info``: describe a screen in a file, and suggest a command that tests it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ pdex info screen.h5ad
 pdex info screen.h5ad --json | jq -r .command
 """
 
-#: The width of tables that go to no terminal.
+#: Width of tables if stdout is not a terminal.
 _WIDTH = 110
 
-#: Headings and their sides.
+#: Headings and their alignment.
 _MATRICES = {"matrix": "left", "layout": "left", "dtype": "left", "stored": "right"}
 _MATRICES |= {"storage": "left", "disk": "right", "memory": "right", "values": "left"}
 _OBS = {"obs": "left", "kind": "left", "distinct": "right", "missing": "right", "controls": "left"}
@@ -37,16 +37,16 @@ _KINDS = {
 
 
 @click.command(
-    "info", cls=Command, examples=EXAMPLES, short_help="Tell what a file holds, and what fits it."
+    "info", cls=Command, examples=EXAMPLES, short_help="Describe a file and suggest a command."
 )
 @click.argument("path", metavar="FILE", type=FILE)
-@option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(path: Path, as_json: bool) -> None:
-    """Tell what FILE (.h5ad) holds, and the 'pdex de' that fits it.
+    """Describe FILE (.h5ad), and suggest the 'pdex de' command that tests it.
 
-    Its matrices with their layout, storage and kind of values; the columns of obs and which of them
-    look like targets with their controls; the size of the result. No matrix is read: of each, the
-    first four million stored values are looked at.
+    Prints the matrices with their layout, storage and kind of values; the columns of obs, and which
+    of them look like targets and controls; and the size of the result. No matrix is read in full:
+    only the first four million stored values of each are examined.
     """
     found = pdex.info(path)
     if as_json:
@@ -57,7 +57,7 @@ def info(path: Path, as_json: bool) -> None:
 
 def _tell(found: Info) -> None:
     click.echo(f"{printable(str(found.path))}: {size(found.bytes or 0)}")
-    more = f" ({found.repeated_genes:,} names occur again)" if found.repeated_genes else ""
+    more = f" ({found.repeated_genes:,} repeated names)" if found.repeated_genes else ""
     click.echo(f"{found.n_cells:,} cells x {found.n_genes:,} genes{more}")
     click.echo()
     _print_matrices(found)
@@ -81,7 +81,7 @@ def _print_matrices(found: Info) -> None:
 
 
 def _matrix(matrix: Facts, n_genes: int) -> dict[str, str]:
-    """Return the cells of one matrix."""
+    """Return the table cells of one matrix."""
     cells = dict.fromkeys(_MATRICES, "")
     if "shape" not in matrix:
         return {

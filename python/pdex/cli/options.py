@@ -1,4 +1,4 @@
-"""The options that ``pdex de`` and ``pdex calibrate`` share: data, tests and work."""
+"""The options that ``pdex de`` and ``pdex calibrate`` share: data, tests and resources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pdex.cli.base import Memory, Names, option
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: The panel of the options that say what is compared.
+#: The heading of the options that choose what is compared.
 DATA = "What is compared"
 _PANEL = "The test"
 
@@ -23,8 +23,8 @@ _OF_DATA = (
         metavar="COLUMN",
         panel=DATA,
         shell_complete=completion.columns,
-        help="wilcoxon: column of obs with each cell's batch or replicate, within which cells are "
-        "compared (van Elteren's test).",
+        help="wilcoxon: compare cells within the batches or replicates of this column of obs (van "
+        "Elteren's test).",
     ),
     option(
         "--genes",
@@ -32,8 +32,7 @@ _OF_DATA = (
         multiple=True,
         metavar="NAMES",
         panel=DATA,
-        help="Test only these genes: names with commas between them, or @FILE with one name a "
-        "line.",
+        help="Test only these genes: names separated by commas, or @FILE with one name per line.",
     ),
     option(
         "--layer",
@@ -42,13 +41,13 @@ _OF_DATA = (
         shell_complete=completion.layers,
         help="Layer to read instead of X.",
     ),
-    option("--use-raw", is_flag=True, panel=DATA, help="Read raw/X with its genes instead."),
+    option("--use-raw", is_flag=True, panel=DATA, help="Read raw/X, with its genes, instead of X."),
     option(
         "--is-log1p/--counts",
         default=None,
         panel=DATA,
-        help="What the values are; without either pdex looks at them. Means and fold changes "
-        "depend on it.",
+        help="Whether values are log1p-transformed or counts (default: guess from the values). "
+        "Means and fold changes depend on it.",
     ),
 )
 
@@ -57,13 +56,13 @@ _OF_WORK = (
         "--threads",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Number of threads (default: all cores). It never changes a number.",
+        help="Number of threads (default: all cores). It does not affect the result.",
     ),
     option(
         "--memory-limit",
         type=Memory(),
         metavar="SIZE",
-        help="Memory beyond the result, such as 800MB or 2GB (default: 1GB).",
+        help="Memory to use beyond the result, such as 800MB or 2GB (default: 1GB).",
     ),
     option(
         "--progress/--no-progress",
@@ -88,14 +87,15 @@ _OF_TESTS = (
         default="two-sided",
         show_default=True,
         panel=_PANEL,
-        help="'less': the target's values are smaller (ks, as SciPy's: greater). Not for anderson.",
+        help="'less': the target's values are smaller (for ks, as in SciPy, greater). Not for "
+        "anderson.",
     ),
     option(
         "--method",
         type=click.Choice(get_args(AnyMethod)),
         panel=_PANEL,
-        help="How p-values are found: asymptotic, exact or auto; for anderson asymptotic or scipy. "
-        "By default auto for ks, asymptotic for the others.",
+        help="How p-values are computed: asymptotic, exact or auto; for anderson, asymptotic or "
+        "scipy (default: auto for ks, asymptotic for the others).",
     ),
     option(
         "--continuity/--no-continuity",
@@ -131,7 +131,7 @@ _OF_TESTS = (
 
 
 def _all_of(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """Return what adds options to a command, in the order of its help."""
+    """Return a decorator that adds options to a command, in the order of the help."""
 
     def add(command: Any) -> Any:
         for one in reversed(options):
@@ -147,9 +147,9 @@ options_of_work: Callable[[Any], Any] = _all_of(_OF_WORK)
 
 
 def arguments_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that were given; a UsageError for what does not go together.
+    """Return the arguments that were given; raise UsageError for options that are incompatible.
 
-    Names that were given in several options are one list.
+    Names from repeated options are joined into one list.
     """
     given = {name: value for name, value in options.items() if value is not None}
     given["reference"] = _references(given["reference"])
@@ -177,7 +177,7 @@ def arguments_of(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _references(labels: Sequence[str]) -> str | list[str]:
-    """Return one label as such: that may be 'rest'."""
+    """Return a single label as a string, because it may be 'rest', and several as a list."""
     return labels[0] if len(labels) == 1 else list(labels)
 
 

@@ -1,4 +1,4 @@
-"""``pdex report``: a result as one page that works offline."""
+"""``pdex report``: write a result as an HTML page that works offline."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ pdex report de.parquet --calibration controls.parquet
 """
 
 
-@click.command("report", cls=Command, examples=EXAMPLES, short_help="Write a result as one page.")
+@click.command("report", cls=Command, examples=EXAMPLES, short_help="Write a result as a page.")
 @click.argument("result", metavar="RESULT", type=FILE)
 @option(
     "-o",
     "--output",
     type=FILE,
-    help="The page (.html); RESULT's name with .html where not given.",
+    help="Page to write (default: the name of RESULT with .html).",
 )
-@option("--title", help="The page's heading.")
+@option("--title", help="Heading of the page.")
 @option(
     "--calibration",
     type=FILE,
     metavar="RESULT",
-    help="Result of null comparisons, such as controls against controls: is shown beside.",
+    help="Result of null comparisons, such as controls against controls, to show as well.",
 )
 @option(
     "--fdr",
@@ -60,9 +60,10 @@ def report(
     fdr: float,
     min_abs_lfc: float,
 ) -> None:
-    """Write RESULT of 'pdex de' as one page that works offline.
+    """Write RESULT, which 'pdex de' wrote, as an HTML page that works offline.
 
-    It has a table of targets to sort and filter, and each target's volcano and first genes.
+    The page has a table of targets to sort and filter, and the volcano plot and top genes of each
+    target.
     """
     if output is None:
         output = files.without_gz(result).with_suffix(".html")

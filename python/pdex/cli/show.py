@@ -1,4 +1,4 @@
-"""Rows on stdout: a table for people, CSV and TSV for programs."""
+"""Print rows on stdout: as a table for people, as CSV or TSV for programs."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import rich_click as click
 from pdex.cli.tables import BREAK, print_table
 
 FORMATS = ("table", "csv", "tsv")
-#: Rows of a table where their number is not given.
+#: Default number of rows in a table.
 _ROWS = 20
-#: Rows that become text at a time.
+#: Number of rows converted to text at a time.
 _PART = 100_000
-#: A hit of the table's last line.
+#: The threshold of hits for the last line of a table.
 _FDR = 0.05
-#: The columns of a table: those that the result has.
+#: The columns of a table, if the result has them.
 _MEANS = ("target_mean", "reference_mean")
 _COLUMNS = (
     *("target", "feature", *_MEANS, "log2_fold_change"),
     *("auroc", "statistic", "p_value", "fdr"),
 )
-#: What a terminal without room for all does without.
+#: Steps that make the table narrower, for `print_table`.
 _STEPS = (_MEANS, BREAK, ("auroc", "statistic"), ("p_value",))
-#: The width of a table that goes to no terminal.
+#: Width of a table if stdout is not a terminal.
 _WIDTH = 120
 
 
 def top(rows: pl.LazyFrame, number: int) -> pl.DataFrame:
-    """Return the rows with the smallest p-values, in their order where p-values are equal."""
+    """Return the rows with the smallest p-values; rows with equal p-values keep their order."""
     by = pl.col("neg_log10_p").fill_nan(None)
     return (
         rows.sort(by, descending=True, nulls_last=True, maintain_order=True)
@@ -48,11 +48,12 @@ def show(rows: pl.LazyFrame, height: int, head: int | None, form: str | None) ->
     rows, height
         The result and its number of rows.
     head
-        Print only so many, those with the smallest p-values. None: all as text, 20 as a table.
+        Print only this many rows, those with the smallest p-values. None: all rows as text, 20 rows
+        as a table.
     form
-        One of `FORMATS`; None: a table where stdout is a terminal, else CSV.
+        One of `FORMATS`. None: a table if stdout is a terminal, else CSV.
     """
-    # Polars counts rows in 64 bits.
+    # Numbers of rows in Polars have 64 bits.
     head = None if head is None else min(head, height)
     form = form or ("table" if sys.stdout.isatty() else "csv")
     if form == "table":
@@ -72,7 +73,7 @@ def _text(rows: pl.DataFrame, separator: str) -> None:
         part = rows.slice(start, _PART)
         text = part.write_csv(separator=separator, include_header=start == 0)
         left = memoryview(text.encode())
-        # An unbuffered stdout (PYTHONUNBUFFERED) may take a part, and says how much.
+        # An unbuffered stdout (PYTHONUNBUFFERED) may take only a part; write() returns its length.
         while left:
             left = left[sys.stdout.buffer.write(left) :]
 
@@ -108,7 +109,7 @@ def _cell(name: str, row: dict[str, Any]) -> str:
 
 
 def p_text(neg_log10_p: float) -> str:
-    """Return a p-value however small, from minus its logarithm.
+    """Return a p-value, however small, as text from its -log10.
 
     Examples
     --------
@@ -121,5 +122,5 @@ def p_text(neg_log10_p: float) -> str:
         return f"{10**-neg_log10_p:.2g}"
     exponent = math.ceil(neg_log10_p)
     digits = f"{10 ** (exponent - neg_log10_p):.1f}"
-    # 9.96 has two digits before its point when it is rounded.
+    # 9.96 is rounded to 10.0, which has two digits before the point.
     return f"1.0e-{exponent - 1:02d}" if digits == "10.0" else f"{digits}e-{exponent:02d}"

@@ -1,4 +1,4 @@
-"""Tables on stdout that fit the terminal: whole numbers in fewer columns, never folded numbers."""
+"""Tables on stdout that fit the terminal: columns may be left out, but numbers never fold."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-#: Spaces between columns.
+#: Number of spaces between columns.
 _GAP = 3
-#: A column of words folds, down to this width.
+#: Width down to which a column of words may fold.
 _WORDS = 12
 #: The step that breaks headings at their underscores.
 BREAK = ()
-#: What a terminal may take for a command, or for the end of a line.
+#: Characters that a terminal may take for a command or for the end of a line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -36,15 +36,15 @@ def print_table(
     Parameters
     ----------
     columns
-        Headings and their sides: ``"left"`` for words, which may fold, ``"right"`` for numbers.
+        Headings and their alignment: ``"left"`` for words, which may fold, ``"right"`` for numbers.
     rows
-        The cells by heading.
+        The cells of each row, by heading.
     width
-        Of a stdout that is no terminal.
+        Width of the table if stdout is not a terminal.
     steps
-        What to do, one after the other, until the table fits: leave out these columns, or `BREAK`.
+        What to do, step by step, until the table fits: leave out these columns, or `BREAK`.
     styles
-        The styles of some cells, for each row.
+        The styles of some cells of each row, by heading.
     """
     from rich import box
     from rich.table import Table
@@ -65,14 +65,14 @@ def print_table(
     for place, row in enumerate(rows):
         looks = styles[place] if styles else {}
         table.add_row(*(Text(row[name], style=looks.get(name, "")) for name in names))
-    # By click: what rich itself writes ends the process where nobody reads it.
+    # Print with click, because rich ends the process if nobody reads its output.
     with out.capture() as text:
         out.print(table)
     click.echo(text.get(), nl=False, color=True)
 
 
 def printable(text: str) -> str:
-    r"""Return text without what a terminal would obey: a line break becomes ``\n``.
+    r"""Return text with its control characters escaped: a line break becomes ``\n``.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def printable(text: str) -> str:
 
 
 def _console(width: int) -> Console:
-    """Return stdout; the markup and numbers of names stay as they are."""
+    """Return a console on stdout that shows names as they are, without markup or highlights."""
     from rich.console import Console
 
     wide = None if sys.stdout.isatty() else width
@@ -100,7 +100,7 @@ def _fitting(
     width: int,
     steps: Sequence[tuple[str, ...]],
 ) -> tuple[list[str], bool]:
-    """Return the columns that fit, and whether headings are broken for it."""
+    """Return the columns that fit, and whether headings are broken to make them fit."""
     names, broken = list(columns), False
     for step in steps:
         taken = sum(_width(name, columns[name], rows, broken) for name in names)
@@ -112,7 +112,7 @@ def _fitting(
 
 
 def _width(name: str, side: str, rows: Sequence[Mapping[str, str]], broken: bool) -> int:
-    """Return how many places a column needs."""
+    """Return the width that a column needs."""
     from rich.cells import cell_len
 
     heading = max(map(cell_len, _heading(name, broken).split("\n")))

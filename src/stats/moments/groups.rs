@@ -1,26 +1,26 @@
-//! The moments of many groups at once, and of all others of each.
+//! Moments of many groups at once, and for each group the moments of all other groups.
 //!
-//! Method, exactness and degenerate answers are those of [`super`].
+//! The header of [`super`] describes the method, its accuracy and the degenerate cases.
 
 use super::{Moments, PowerSums};
 use crate::stats::double_double::{exponent, power_of_two};
 
-/// The moments of many groups at once, from one list of (group, value, weight).
+/// Computes the moments of many groups from one list of (group, value, weight).
 ///
-/// Buffers are kept between calls.
+/// Buffers are reused between calls.
 #[derive(Debug, Default)]
 pub struct GroupMoments {
-    /// One for each group, after [`GroupMoments::run`].
+    /// Moments of each group, set by [`GroupMoments::run`].
     pub moments: Vec<Moments>,
-    /// Those of all other groups, after [`GroupMoments::leave_one_out`].
+    /// For each group, moments of all other groups; set by [`GroupMoments::leave_one_out`].
     pub others: Vec<Moments>,
     sums: Vec<PowerSums>,
-    /// The sums of all other groups.
+    /// For each group, the sums of all other groups.
     other_sums: Vec<PowerSums>,
     again: Vec<Again>,
 }
 
-/// The second pass over one group.
+/// State of the second pass over one group.
 #[derive(Debug, Clone, Copy, Default)]
 struct Again {
     wanted: bool,
@@ -28,14 +28,17 @@ struct Again {
     origin: Option<f64>,
     /// The largest |value|.
     largest: f64,
-    /// Values are taken in units of 2^scale.
+    /// Values are divided by 2^scale.
     scale: i32,
     about: PowerSums,
 }
 
 impl GroupMoments {
-    /// Takes `length` entries from `entry` (group, value, weight) and `zeros[g]` zeros for each
-    /// group.
+    /// Computes the moments of all groups. `entry(i)` is (group, value, weight) for i below
+    /// `length`; group g has `zeros[g]` more values of 0.
+    ///
+    /// # Panics
+    /// Panics if a group is not below the length of `zeros`.
     pub fn run(
         &mut self,
         zeros: &[u64],
@@ -56,7 +59,7 @@ impl GroupMoments {
         }
     }
 
-    /// The second pass, over groups that are ill-conditioned.
+    /// The second pass: recomputes the moments of ill-conditioned groups.
     fn look_again(
         &mut self,
         zeros: &[u64],
@@ -87,14 +90,15 @@ impl GroupMoments {
             let Some(origin) = again.origin else { continue };
             again.push(0.0, zeros[group]);
             let near = again.about.moments_about(origin * power_of_two(-again.scale), again.scale);
-            // Differences to an infinite value are NaN: the plain sums have the mean.
+            // With an infinite value the differences are NaN; the sums of the first pass have the
+            // mean.
             if again.wanted && !near.mean().is_nan() {
                 *state = near;
             }
         }
     }
 
-    /// For each group the moments of all others: merged, never subtracted.
+    /// Computes, for each group, the moments of all other groups by merging, without subtraction.
     pub fn leave_one_out(&mut self) {
         all_others(&self.sums, PowerSums::merge, &mut self.other_sums);
         self.others.clear();
@@ -115,7 +119,7 @@ impl Again {
     }
 }
 
-/// For each state all others merged, from both ends, into `others`.
+/// Fills `others`: for each state, the merge of all other states, from prefix and suffix merges.
 pub fn all_others<S: Copy + Default>(
     states: &[S],
     merge: impl Fn(&S, &S) -> S,
@@ -143,7 +147,7 @@ mod tests {
         let mut groups = GroupMoments::default();
         let mut rooms = Vec::new();
         for _ in 0..3 {
-            // Ill-conditioned, so that the second pass and the second merge are taken.
+            // Ill-conditioned, so that the second pass and the second merge run.
             groups.run(&[0; 40], 400, |i| (i % 40, 1e9 + if i < 40 { 0.5 } else { 0.0 }, 1));
             groups.leave_one_out();
             let GroupMoments { moments, others, sums, other_sums, again } = &groups;

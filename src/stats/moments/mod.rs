@@ -1,36 +1,39 @@
-//! Mean and spread of one sample, or of many groups at once, that do not depend on any order.
+//! Mean and sum of squared deviations of one sample, or of many groups at once, independent of the
+//! order of the values.
 //!
 //! # Symbols
-//! n values x_i and a number s near them; S1 = Σ(x - s), S2 = Σ(x - s)²; mean = s + S1/n;
-//! m2 = Σ(x - mean)² = S2 - S1²/n, so that the variance (ddof = 1) is m2/(n - 1).
+//! x_i are n values and s is a number near them (the shift); S1 = Σ(x - s), S2 = Σ(x - s)²;
+//! mean = s + S1/n; m2 = Σ(x - mean)² = S2 - S1²/n, so that the variance (ddof = 1) is m2/(n - 1).
 //!
 //! # Method
-//! One pass with s = 0.  S1 and S2 are double-doubles ([`super::double_double`]), some 106 bits, so that
-//! m2 is right in every digit of f64 while S2 < 2^40 m2, and the order of the values, any split
-//! of them and their histogram give the same bits, but for one rounding in some 2^40.  Where S2 is
-//! larger (constant values; 1e7 + noise) a second pass takes s = the group's first value, from
-//! which near values differ exactly (Sterbenz 1974, theorem 4.3.1), and constant ones by 0.
-//! The mean is kept as two words, `mean + low`, since the difference of two means of 1e6 + noise
-//! loses ten digits when each is rounded to one f64 first.
+//! The first pass has s = 0. S1 and S2 are double-doubles ([`super::double_double`]) of about 106
+//! bits. While S2 < 2^40 m2, every digit of m2 as f64 is right. Any order of the values, any split
+//! of them, and their histogram then give the same bits, except for one rounding in about 2^40.
+//! Where S2 is larger (constant values, or 1e7 + noise), a second pass takes the group's first
+//! value as s. Nearby values differ from it by an exact f64 (Sterbenz 1974, theorem 4.3.1), equal
+//! values by 0.
 //!
-//! Zeros need not be listed: they are given as a number.
+//! The mean is kept as two words, `mean + low`: the difference of two means of 1e6 + noise would
+//! lose ten digits if each were rounded to one f64 first.
+//!
+//! Zeros are not listed but given as a count.
 //!
 //! | values | n | mean | m2 |
 //! |---|---|---|---|
 //! | none | 0 | NaN | 0 |
 //! | one, or all equal | n | that value, exactly | 0, exactly |
-//! | infinite ones of one sign | n | that infinity | NaN |
+//! | infinite values of one sign | n | that infinity | NaN |
 //! | NaN, or both infinities | n | NaN | NaN |
-//! | squares beyond f64, or below it | n | as ever | right, in another unit |
+//! | squares overflow or underflow | n | as usual | as usual, in another unit |
 //!
 //! # Squares that f64 cannot hold
-//! Where Σx² leaves the range [2^-800, 2^960] the second pass takes all values in a unit of 2^scale,
-//! a power of two, so that no digit changes; m2 is then kept in units of 4^scale.  Its value as f64,
-//! [`Moments::m2`], may still be infinite or 0; the t-test and merges know the unit.  (SciPy's
-//! squares overflow: at values of 1e80 its Welch test loses its degrees of freedom, at 1e155 its
-//! variances.)
+//! If Σx² leaves the range [2^-800, 2^960], the second pass takes all values in units of 2^scale.
+//! Scaling by a power of two changes no digit. m2 is then kept in units of 4^scale. [`Moments::m2`]
+//! is a plain f64, and may still be infinite or 0; the t-test and merges use the scaled value. (In
+//! SciPy squares overflow: Welch's test loses its degrees of freedom at values of 1e80, and its
+//! variances at 1e155.)
 //!
-//! Cost: one pass over the listed values, O(1) a group.
+//! Cost: one pass over the listed values, and O(1) per group.
 
 mod groups;
 
@@ -40,15 +43,16 @@ use super::double_double::{DoubleDouble, exponent, power_of_two, product_quotien
 use crate::cast::real;
 use std::ops::RangeInclusive;
 
-/// Sums of squares whose digits all fit f64, with those of their errors, times any number of cells.
+/// Range in which a sum of squares and its rounding errors stay normal, even times any number of
+/// cells.
 const SQUARES: RangeInclusive<f64> = power_of_two(-800)..=power_of_two(960);
-/// Sums of squares that may be squared once more.
+/// Range of sums of squares that may be squared once more.
 const FOURTH_POWERS: RangeInclusive<f64> = power_of_two(-400)..=power_of_two(500);
-/// The square of any value but 0 is at least this much, 2^-1000, so that sums of squares show that
-/// there was one; where it matters [`SQUARES`] does not hold them.
+/// Lower bound, 2^-1000, that replaces smaller squares of nonzero values, so that a sum of squares
+/// is 0 only if all values are. Where this changes the sum, it lies outside [`SQUARES`].
 const TRACE: f64 = power_of_two(-1000);
 
-/// n, Σ(x - s) and Σ(x - s)² of one sample: states of one s merge by addition.
+/// n, Σ(x - s) and Σ(x - s)² of one sample. States with the same s merge by addition.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PowerSums {
     n: u64,
@@ -57,13 +61,13 @@ pub struct PowerSums {
 }
 
 impl PowerSums {
-    /// The sums of whole numbers: n, Σx and Σx².
+    /// From the sums of integers: n, Σx and Σx², with s = 0.
     #[must_use]
     pub fn of_counts(n: u64, sum: u64, squares: u64) -> Self {
         Self { n, first: sum.into(), second: squares.into() }
     }
 
-    /// Adds `x - s`, `weight` times.
+    /// Adds `distance` = x - s, `weight` times.
     #[inline]
     pub fn push(&mut self, distance: f64, weight: u64) {
         let mut square = DoubleDouble::from(distance).squared();
@@ -79,7 +83,7 @@ impl PowerSums {
         }
     }
 
-    /// The sums of both samples together.
+    /// The sums of both samples together. Both must have the same s.
     ///
     /// # Examples
     /// ```
@@ -96,22 +100,21 @@ impl PowerSums {
         sum
     }
 
-    /// The moments of a sample whose s is 0.
-    ///
-    /// `None` where the sums leave too few digits of its spread, as [`GroupMoments`] mends.
+    /// The moments of a sample, for s = 0. `None` if the sums leave too few digits of m2;
+    /// [`GroupMoments`] then makes a second pass.
     #[must_use]
     pub fn well_conditioned(&self) -> Option<Moments> {
         let moments = self.moments();
         (!self.is_ill_conditioned(moments.m2)).then_some(moments)
     }
 
-    /// The moments of a sample whose s is 0.
+    /// The moments of a sample, for s = 0.
     #[must_use]
     pub fn moments(&self) -> Moments {
         self.moments_about(0.0, 0)
     }
 
-    /// The moments, s and its distances given in units of 2^scale.
+    /// The moments of a sample, where `s` and all x - s are in units of 2^scale.
     fn moments_about(&self, s: f64, scale: i32) -> Moments {
         if self.n == 0 {
             return Moments::default();
@@ -137,14 +140,14 @@ impl PowerSums {
         Moments { n: self.n, mean, low, m2, scale: 0 }.of_units(scale)
     }
 
-    /// True if these sums of x itself leave too few digits of `m2`, or none.
+    /// True if these sums, with s = 0, leave too few digits of `m2`.
     fn is_ill_conditioned(&self, m2: f64) -> bool {
         let second = self.second.renormalized().value();
         // 2^-40.
         self.is_extreme() || (self.n > 1 && m2 < second * 9.094_947_017_729_282e-13)
     }
 
-    /// True if the squares of some values leave f64.
+    /// True if the sum of squares may have overflowed or lost digits to underflow.
     fn is_extreme(&self) -> bool {
         let second = self.second.renormalized().value();
         second != 0.0 && !SQUARES.contains(&second)
@@ -156,7 +159,7 @@ impl PowerSums {
 pub struct Moments {
     pub n: u64,
     mean: f64,
-    /// What rounding `mean` to one word left out.
+    /// Rounding error of `mean`.
     low: f64,
     /// Σ(x - mean)² in units of 4^scale.
     m2: f64,
@@ -165,7 +168,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// The moments of `values` (any order) and `zeros` more values of 0.
+    /// The moments of `values`, in any order, and of `zeros` more values of 0.
     ///
     /// # Examples
     /// ```
@@ -180,13 +183,13 @@ impl Moments {
         groups.moments[0]
     }
 
-    /// The mean, rounded once; NaN for an empty sample.
+    /// The mean, rounded to one f64; NaN for an empty sample.
     #[must_use]
     pub fn mean(&self) -> f64 {
         if self.n == 0 { f64::NAN } else { self.mean + self.low }
     }
 
-    /// Σ(x - mean)²; infinite or 0 where f64 cannot hold it.
+    /// Σ(x - mean)²; infinite or 0 if f64 cannot hold it.
     #[must_use]
     pub fn m2(&self) -> f64 {
         times_square(self.m2, self.scale)
@@ -198,14 +201,14 @@ impl Moments {
         if self.n < 2 { f64::NAN } else { self.m2() / real(self.n - 1) }
     }
 
-    /// mean(self) - mean(other), without rounding either first.
+    /// mean(self) - mean(other), without rounding the means first.
     #[must_use]
     pub fn mean_difference(&self, other: &Self) -> f64 {
         (self.mean - other.mean) + (self.low - other.low)
     }
 
     /// The moments of both samples together (Chan, Golub and LeVeque 1983, Am. Stat. 37, eq. 2.1),
-    /// of whatever size their means.
+    /// for means of any size.
     ///
     /// # Examples
     /// ```
@@ -229,7 +232,8 @@ impl Moments {
         }
     }
 
-    /// [`Moments::merge`] of two samples that are not empty, in one unit, where no square leaves f64.
+    /// [`Moments::merge`] of two non-empty samples in the same unit. Squares must not overflow or
+    /// underflow.
     fn merge_plainly(&self, other: &Self) -> Self {
         let n = self.n + other.n;
         let (difference, lost) = two_sum(other.mean, -self.mean);
@@ -248,14 +252,14 @@ impl Moments {
         Self { n, mean, low: finite(low), m2, scale: 0 }
     }
 
-    /// True if the means differ, but by less than a square in f64 shows.
+    /// True if the means differ, and the square of their difference is outside [`SQUARES`].
     fn is_near(&self, other: &Self) -> bool {
         let difference = self.mean_difference(other).abs();
         difference > 0.0 && !SQUARES.contains(&(difference * difference))
     }
 
-    /// The unit in which t-tests and merges of two samples stay within f64: 0, that of the values,
-    /// wherever squares of the variances do.
+    /// The exponent of the unit in which a t-test of both samples neither overflows nor underflows.
+    /// It is 0, the unit of the values, wherever their squared variances do neither.
     pub(super) fn test_unit(&self, other: &Self) -> i32 {
         let ordinary = |m: &Self| {
             m.scale == 0 && (m.m2 == 0.0 || m.m2.is_nan() || FOURTH_POWERS.contains(&m.m2))
@@ -263,8 +267,9 @@ impl Moments {
         if ordinary(self) && ordinary(other) { 0 } else { self.unit(other).unwrap_or(0) }
     }
 
-    /// The exponent of the larger of both deviations and the distance of the means, but at least
-    /// 2^-1000 of the means; `None` where all are 0, or not finite.
+    /// The exponent of the largest of both root sums of squares and the difference of the means,
+    /// but at least that of the means minus 1000. `None` if all three are 0, or a moment is not
+    /// finite.
     fn unit(&self, other: &Self) -> Option<i32> {
         let exponent = |x: f64| (x != 0.0).then(|| exponent(x));
         let finite = |m: &Self| m.mean.is_finite() && m.m2.is_finite();
@@ -272,14 +277,14 @@ impl Moments {
             return None;
         }
         let deviation = |m: &Self| exponent(m.m2).map(|e| e / 2 + m.scale);
-        // Halves, since the difference may overflow.
+        // Of halves, since the difference itself may overflow.
         let half = (0.5 * self.mean - 0.5 * other.mean) + 0.5 * (self.low - other.low);
         let size = deviation(self).max(deviation(other)).max(exponent(half).map(|e| e + 1))?;
         let mean = exponent(self.mean).max(exponent(other.mean)).unwrap_or(size);
         Some(size.max(mean - 1000).clamp(-1000, 1022))
     }
 
-    /// The same in units of 2^unit, where m2 may underflow or overflow.
+    /// The same moments in units of 2^unit, where m2 may overflow or underflow.
     pub(super) fn in_units(&self, unit: i32) -> Self {
         if unit == 0 && self.scale == 0 {
             return *self;
@@ -289,7 +294,7 @@ impl Moments {
         Self { n: self.n, mean: self.mean * factor, low: self.low * factor, m2, scale: 0 }
     }
 
-    /// From units of 2^unit, which m2 keeps where f64 cannot hold it otherwise.
+    /// Converts from units of 2^unit. m2 stays in that unit if f64 cannot hold it otherwise.
     fn of_units(self, unit: i32) -> Self {
         if unit == 0 {
             return self;
@@ -301,7 +306,7 @@ impl Moments {
     }
 }
 
-/// square · 4^exponent, for any exponent that units may differ by.
+/// square · 4^exponent, for any difference of two units.
 fn times_square(square: f64, exponent: i32) -> f64 {
     if exponent == 0 {
         return square;
@@ -312,7 +317,7 @@ fn times_square(square: f64, exponent: i32) -> f64 {
     square * half * half * rest * rest
 }
 
-/// A correction that overflowed on the way is left out.
+/// The correction, or 0 if it has overflowed.
 fn finite(correction: f64) -> f64 {
     if correction.is_finite() { correction } else { 0.0 }
 }
@@ -351,12 +356,13 @@ mod tests {
         assert_eq!(Moments::of(&[1e200, -1e200], 0).m2(), f64::INFINITY);
     }
 
-    /// In any unit the same digits: a power of two changes none, however far the squares.
+    /// Scaling all values by a power of two changes no digit, even where squares overflow or
+    /// underflow.
     #[test]
     fn a_power_of_two_changes_no_digit() {
         let (x, y) = ([1.0, 2.0, 3.0, 4.5], [4.0, -5.0, 6.0, 7.25, 4.0]);
         let of = |values: &[f64], e: i32, zeros| {
-            // In two steps: 2^e may be subnormal.
+            // Scale in two steps, since 2^e may be subnormal.
             let unit = |v: &f64| v * power_of_two(e / 2) * power_of_two(e - e / 2);
             Moments::of(&values.iter().map(unit).collect::<Vec<f64>>(), zeros)
         };
@@ -377,7 +383,7 @@ mod tests {
                 same(&xe, &x0);
                 same(&ye, &y0);
                 if e > -1000 {
-                    // Means of nine values have 53 digits, which subnormal numbers lack.
+                    // The mean of nine values needs 53 bits, which subnormal numbers lack.
                     same(&xe.merge(&ye), &merged);
                     let mut groups = GroupMoments::default();
                     let unit = power_of_two(e / 2);
@@ -398,7 +404,8 @@ mod tests {
         }
     }
 
-    /// Constants whose distance has no square in f64: 2 · 1 / 3 · 2² of the unit's square.
+    /// Constant samples whose difference has no square in f64; m2 is 2 · 1 / 3 · 2² in squared
+    /// units.
     #[test]
     fn near_means_are_told_apart() {
         for unit in [-600, 0, 510] {
@@ -409,12 +416,12 @@ mod tests {
         }
     }
 
-    /// Next to ordinary values, those whose squares underflow are as good as 0.
+    /// Next to ordinary values, values whose squares underflow count as 0.
     #[test]
     fn ordinary_sums_ignore_tiny_values() {
         let got = Moments::of(&[1e-200, 3.0, -1e-250, 1.0], 0);
         assert_eq!((got.mean(), got.m2(), got.scale), (1.0, 6.0, 0));
-        // Alone they count, also where their sums cancel.
+        // Alone they count, even if their sum is 0.
         let got = Moments::of(&[1e-200, -1e-200], 0);
         assert_eq!((got.mean(), got.m2()), (0.0, 0.0));
         assert!(close(
@@ -428,8 +435,8 @@ mod tests {
 
     #[test]
     fn ill_conditioned_means_differ_to_full_precision() {
-        // 1e6 + i/1024 exactly: the means differ by 1/1024 + 1/2048, where one word of the mean
-        // has an ulp of 1e-10.  Measured 0; allow 1e-13.
+        // 1e6 + i/1024 is exact. The means differ by 1/1024 + 1/2048; one ulp of the mean as f64 is
+        // 1e-10. Measured 0; allow 1e-13.
         let x: Vec<f64> = (0..1001).map(|i| 1e6 + f64::from(i) / 1024.0).collect();
         let y: Vec<f64> = (0..1000).map(|i| 1e6 + f64::from(i - 1) / 1024.0).collect();
         let (x, y) = (Moments::of(&x, 0), Moments::of(&y, 0));
@@ -440,11 +447,11 @@ mod tests {
 
     #[test]
     fn near_constant_samples_are_looked_at_twice() {
-        // 1e12 + i/1024 exactly, where S2 is 2^86 m2.  Measured 0; allow 1e-14.
+        // 1e12 + i/1024 is exact, and S2 is 2^86 m2. Measured 0; allow 1e-14.
         let x: Vec<f64> = (0..1001).map(|i| 1e12 + f64::from(i) / 1024.0).collect();
         let want = 1001.0 * (1001.0 * 1001.0 - 1.0) / 12.0 / 1_048_576.0;
         assert!(close(Moments::of(&x, 0).m2(), want, 1e-14));
-        // Three groups of it: all others of the first are the other two.
+        // Three equal groups: the others of the first are the other two.
         let mut groups = GroupMoments::default();
         groups.run(&[0, 0, 0], 3003, |i| (i / 1001, x[i % 1001], 1));
         groups.leave_one_out();
@@ -491,7 +498,8 @@ mod tests {
             let whole = Moments::of(&values, zeros);
             let parts = Moments::of(&values[..cut], zeros).merge(&Moments::of(&values[cut..], 0));
             prop_assert_eq!(whole.n, parts.n);
-            // Roundings of the spread, not of the offset, unless zeros make that the spread.
+            // Rounding errors are relative to the spread, which includes the offset if there are
+            // zeros.
             let spread = 2e3 + if zeros > 0 { offset } else { 0.0 };
             prop_assert!((whole.mean_difference(&parts)).abs() <= 2e-15 * spread);
             prop_assert!(close(parts.m2(), whole.m2(), 1e-12) || whole.m2() < 1e-9);

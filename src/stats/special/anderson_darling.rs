@@ -1,62 +1,66 @@
-//! The one-sample Anderson-Darling statistic in the limit (case 0: nothing estimated): the upper
-//! tail of A² = `Σ_j Z_j²/(j (j + 1))` and its logarithm. Not the k-sample statistic, whose limit for
-//! k = 2 this is.
+//! Upper tail of the limiting distribution of the one-sample Anderson-Darling statistic (case 0: no
+//! estimated parameters), A² = `Σ_j Z_j²/(j (j + 1))`, and the logarithm of that tail. The k-sample
+//! statistic is a different one, but for k = 2 it has this limit.
 //!
-//! Symbols: `u_j` = j (j + 1)/2 = 1, 3, 6, 10, ... the poles of the moment generating function,
+//! Symbols: `u_j` = j (j + 1)/2 = 1, 3, 6, 10, ... are the poles of the moment generating function;
 //! D(u) = `Π_j (1 - u/u_j)` = -cos(π/2 √(1 + 8u))/(2πu).
 //!
-//! **Upper tail**, Smirnov's formula for a weighted sum of squares (1937; Slepian
-//! 1958, Bell Syst. Tech. J. 37, 163), whose relative accuracy knows no end:
+//! **Upper tail**: Smirnov's formula for a weighted sum of squares (1937; Slepian 1958, Bell Syst.
+//! Tech. J. 37, 163), which keeps its relative accuracy however small the tail is:
 //!
 //! ```text
 //! P(A² > x) = 1/π Σ_k (-1)^(k+1) ∫ from u_(2k-1) to u_2k of e^(-xu) / (u √|D(u)|) du
 //! ```
 //!
-//! u = mid - half cos θ and the midpoint rule in θ (Gauss and Chebyshev) absorb the square roots at
-//! both ends; for x > 64, u = 1 + w²/x and the trapezoidal rule, the rest weighing e^-2x.
+//! The substitution u = mid - half cos θ with the midpoint rule in θ (Gauss-Chebyshev quadrature)
+//! removes the square-root singularities at both ends. For x > 64, u = 1 + w²/x with the
+//! trapezoidal rule; what is left out is smaller by a factor of e^-2x.
 //!
-//! **Lower tail**, Anderson and Darling (1954, J. Am. Stat. Assoc. 49, 765), the series of which
-//! Marsaglia and Marsaglia (2004, J. Stat. Softw. 9(2)) sum as `adinf`; with r = 4j + 1:
+//! **Lower tail**: the series of Anderson and Darling (1954, J. Am. Stat. Assoc. 49, 765), which
+//! Marsaglia and Marsaglia (2004, J. Stat. Softw. 9(2)) sum in `adinf`; with r = 4j + 1:
 //!
 //! ```text
-//! P(A² <= x) = 4/√(πx) Σ_j C(-1/2, j) e^(-r²π²/8x) ∫ over v > 0 of e^(-v² + x/(8 (1 + 8xv²/(π²r²)))) dv
+//! P(A² <= x) = 4/√(πx) Σ_j C(-1/2, j) e^(-r²π²/8x)
+//!              ∫ over v > 0 of e^(-v² + x/(8 (1 + 8xv²/(π²r²)))) dv
 //! ```
 //!
-//! Departures: neither is evaluated at each call. √x e^x P(A² > x), a smooth function of s = 1/x in
-//! (0, 1], and √x e^(π²/8x) P(A² <= x), one of x in (0, 1], are turned once into polynomials on
-//! cells of equal width through Chebyshev's nodes.
+//! Departures: neither formula is evaluated at each call. √x e^x P(A² > x) is a smooth function of
+//! s = 1/x in (0, 1], and √x e^(π²/8x) P(A² <= x) is one of x in (0, 1]. Each is interpolated once,
+//! at Chebyshev nodes, by one polynomial on each of several intervals ("cells") of equal width.
 //!
-//! Cost: a polynomial of degree 15 in two chains, one square root, one or two of exp and ln; the
-//! first call takes a millisecond more.
+//! Cost: a polynomial of degree 15, evaluated in two chains, one square root, and one or two calls
+//! of exp or ln. The first call takes an extra millisecond.
 //!
-//! Measured against 50 digits (`tests/golden/special.csv`, x in 5e-4 to 1e5):
+//! Largest relative error against 50-digit values (`tests/golden/special.csv`, x from 5e-4 to 1e5):
 //!
 //! | x | sf | `log_sf` |
 //! |---|---|---|
-//! | to 0.01 | 1e-16 | 8e-14 |
-//! | to 1 | 3e-15 | 2e-14 |
-//! | to 1e5 | 5e-15 | 2e-15 |
+//! | up to 0.01 | 1e-16 | 8e-14 |
+//! | up to 1 | 3e-15 | 2e-14 |
+//! | up to 1e5 | 5e-15 | 2e-15 |
+//!
+//! Special values:
 //!
 //! | x | sf | `log_sf` |
 //! |---|---|---|
 //! | NaN | NaN | NaN |
 //! | <= 0, -inf | 1 | 0 |
-//! | < 0.0016 | 1 | 0 (the other tail is below the smallest f64) |
+//! | < 0.0016 | 1 | 0 (the lower tail is below the smallest f64) |
 //! | inf | 0 | -inf |
 
 use crate::cast::real_length;
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-/// Up to here the lower tail, beyond it the upper one (1/x <= 1).
+/// Up to this x the lower tail is evaluated, above it the upper tail (1/x <= 1).
 const SPLIT: f64 = 1.0;
 const DEGREE: usize = 16;
 const LOWER_CELLS: usize = 8;
 const UPPER_CELLS: usize = 16;
-/// Where Smirnov's first interval turns into a Gaussian integral.
+/// Above this x, Smirnov's first interval is evaluated as a Gaussian integral.
 const FAR: f64 = 64.0;
 
-/// Powers of y in [-1, 1] across one cell, lowest first.
+/// Coefficients of a polynomial in y, which runs from -1 to 1 across one cell; lowest power first.
 type Cell = [f64; DEGREE];
 
 static LOWER: LazyLock<[Cell; LOWER_CELLS]> = LazyLock::new(|| cells(scaled_cdf));
@@ -84,7 +88,7 @@ pub fn sf(x: f64) -> f64 {
     }
 }
 
-/// ln P(A² > x), also where `sf` underflows to 0 or rounds to 1.
+/// ln P(A² > x); accurate also where `sf` underflows to 0 or rounds to 1.
 ///
 /// # Examples
 ///
@@ -104,7 +108,7 @@ pub fn log_sf(x: f64) -> f64 {
     } else if x < f64::INFINITY {
         upper(x).ln() - x
     } else {
-        // -inf of inf, NaN of NaN
+        // inf gives -inf, NaN gives NaN
         -x
     }
 }
@@ -120,15 +124,15 @@ fn upper(x: f64) -> f64 {
     evaluate(&UPPER, s) * s.sqrt()
 }
 
-/// The polynomial of the cell that holds s in [0, 1]; NaN in, NaN out.
+/// Evaluates, at s in [0, 1], the polynomial of the cell that contains s. NaN gives NaN.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn evaluate<const N: usize>(cells: &[Cell; N], s: f64) -> f64 {
     let scaled = s * real_length(N);
-    // a float's cast saturates: NaN goes to cell 0
+    // casts from float saturate, and NaN becomes 0
     let i = (scaled as usize).min(N - 1);
     let y = 2.0 * (scaled - real_length(i)) - 1.0;
     let square = y * y;
-    // even and odd powers apart: two short chains instead of a long one
+    // even and odd powers separately: two short dependency chains instead of one long one
     let (mut even, mut odd) = (0.0, 0.0);
     for pair in cells[i].chunks_exact(2).rev() {
         even = even * square + pair[0];
@@ -137,11 +141,12 @@ fn evaluate<const N: usize>(cells: &[Cell; N], s: f64) -> f64 {
     even + y * odd
 }
 
+/// Interpolates f on N cells of equal width that cover [0, 1].
 fn cells<const N: usize>(f: impl Fn(f64) -> f64) -> [Cell; N] {
     std::array::from_fn(|i| fit(|y| f((real_length(i) + 0.5 * (y + 1.0)) / real_length(N))))
 }
 
-/// Interpolates f at Chebyshev's nodes and expands Chebyshev's series in powers.
+/// Interpolates f on [-1, 1] at the Chebyshev nodes; returns the coefficients of the powers.
 fn fit(f: impl Fn(f64) -> f64) -> Cell {
     let angle = |k: usize| PI * (real_length(k) + 0.5) / real_length(DEGREE);
     let values: [f64; DEGREE] = std::array::from_fn(|k| f(angle(k).cos()));
@@ -165,7 +170,7 @@ fn fit(f: impl Fn(f64) -> f64) -> Cell {
     powers
 }
 
-/// √x e^(π²/8x) P(A² <= x), x <= 1: the next j of the series would weigh e^(-98).
+/// √x e^(π²/8x) P(A² <= x) for x <= 1. The next term of the series, j = 2, has the weight e^(-98).
 fn scaled_cdf(x: f64) -> f64 {
     const STEP: f64 = 1.0 / 16.0;
     let series = [(1.0, 1.0), (5.0, -0.5)].map(|(r, binomial): (f64, f64)| {
@@ -191,7 +196,7 @@ fn scaled_sf(x: f64) -> f64 {
         let low = (2.0 * k - 1.0) * k;
         let sum: f64 = (0..NODES)
             .map(|i| {
-                // distances to u_(2k-1) and to u_2k, which lie 2k apart
+                // distances to u_(2k-1) and u_2k, which are 2k apart
                 let (sin, cos) = (0.5 * PI * (f64::from(i) + 0.5) / f64::from(NODES)).sin_cos();
                 let (above, below) = (2.0 * k * sin * sin, 2.0 * k * cos * cos);
                 (-x * (low - 1.0 + above)).exp() * weight(k, above, below) * 2.0 * k * sin * cos
@@ -206,7 +211,7 @@ fn scaled_sf(x: f64) -> f64 {
     }
 }
 
-/// The same for large x: 2/π ∫ over w > 0 of e^(-w²) √(v)/(u √|D(u)|), v = w²/x, u = 1 + v.
+/// [`scaled_sf`] for large x: 2/π ∫ over w > 0 of e^(-w²) √(v)/(u √|D(u)|), v = w²/x, u = 1 + v.
 fn far_scaled_sf(x: f64) -> f64 {
     const STEP: f64 = 0.25;
     let smooth = |w: f64| {
@@ -218,14 +223,15 @@ fn far_scaled_sf(x: f64) -> f64 {
     2.0 / PI * STEP * (0.5 * 3_f64.sqrt() + inner)
 }
 
-/// 1/(u √|D(u)|) between the poles 2k - 1 and 2k, `above` the one and `below` the other: the cosine is a
-/// sine of the distance to the nearer zero, and so loses nothing beside it.
+/// 1/(u √|D(u)|) for u between the poles u_(2k-1) and u_2k, `above` the former and `below` the
+/// latter. The cosine in D(u) is computed as a sine of the distance to its nearer zero, which keeps
+/// full precision close to that zero.
 fn weight(k: f64, above: f64, below: f64) -> f64 {
     let u = (2.0 * k - 1.0) * k + above;
     let root = (1.0 + 8.0 * u).sqrt();
     let (distance, odd) =
         if above < below { (above, 4.0 * k - 1.0) } else { (below, 4.0 * k + 1.0) };
-    // √(1 + 8u) minus the odd number that it is at the zero
+    // √(1 + 8u) minus its value at the zero, which is an odd integer
     let sine = (4.0 * PI * distance / (root + odd)).sin();
     (2.0 * PI / (u * sine)).sqrt()
 }
@@ -250,7 +256,7 @@ mod tests {
         }
     }
 
-    /// The polynomials against the formulae that they stand for: 3e-15, allow 2e-14.
+    /// The polynomials against the formulae that they interpolate. Measured 3e-15; allow 2e-14.
     #[test]
     fn the_cells_equal_their_naive_twins() {
         for i in 1..1000 {
@@ -296,7 +302,7 @@ mod tests {
             prop_assert!(sf(x + step) <= sf(x));
         }
 
-        /// 2e-14, allow 2e-13: the one is e to the power of the other.
+        /// exp(`log_sf`) against `sf`. Measured 2e-14; allow 2e-13.
         #[test]
         fn the_logarithm_is_the_logarithm(x in 0.02..690.0) {
             prop_assert!((log_sf(x).exp() / sf(x) - 1.0).abs() < 2e-13);

@@ -1,11 +1,11 @@
 //! The logarithm of a factorial.
 //!
-//! Below 16 the product, which is exact; above, Stirling's series with five terms, whose next one is
-//! below 1e-17 there (NIST Digital Library of Mathematical Functions, 5.11.1).
+//! For n < 16, the logarithm of the exact product. From 16 on, five terms of Stirling's series
+//! (NIST Digital Library of Mathematical Functions, 5.11.1); the next term is below 1e-17 there.
 
 use std::f64::consts::TAU;
 
-/// ln n! of a whole number n.
+/// ln n! of an integer n >= 0, given as f64.
 ///
 /// # Examples
 /// ```
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn it_is_the_sum_of_logarithms() {
-        // Measured 2e-15 relative, most of it the sum's own rounding; allow 1e-14.
+        // Measured 2e-15 relative, mostly the rounding of the sum itself; allow 1e-14.
         let mut sum = 0.0;
         for i in 1..3000 {
             let n = f64::from(i);

@@ -6,14 +6,15 @@
 //! | [`student_t`] | Student's t with real degrees of freedom | t, df |
 //! | [`anderson_darling`] | limit of the one-sample Anderson-Darling statistic (case 0) | A² |
 //!
-//! Every module has `sf`, the upper tail P(X > x), and `log_sf`, its *natural* logarithm, which
-//! keeps its relative accuracy where `sf` has long underflowed to 0 and also where `sf` is 1 to
-//! within rounding. Nothing here is a lower tail: by symmetry P(Z <= z) is `sf(-z)`.
+//! Each of these modules has `sf`, the upper tail P(X > x), and `log_sf`, its *natural* logarithm,
+//! which keeps its relative accuracy where `sf` underflows to 0 or rounds to 1. There are no lower
+//! tails: for the symmetric distributions, P(X <= x) is `sf(-x)`.
 //!
-//! The golden values of the tests come from `tests/golden/special.py` (mpmath, 50 digits).
+//! [`elementary`] has exp and log functions that vectorize; `ln_factorial` is ln n!.
 //!
-//! `statrs` is an oracle of the tests alone: against the golden values its normal tail is off by 1e-10
-//! and its Student tail by up to 8e-5, where those here are off by 1e-13 at most.
+//! The golden values of the tests come from `tests/golden/special.py` (mpmath, 50 digits). `statrs`
+//! is used only as an oracle in tests. Against the golden values its normal tail is off by 1e-10
+//! and its Student tail by up to 8e-5; the functions here are off by at most 1e-13.
 //!
 //! Degenerate answers of [`Tail`]:
 //!
@@ -21,10 +22,8 @@
 //! |---|---|---|
 //! | either input NaN | NaN | NaN |
 //! | p above 1 (a doubled tail below the centre) | 1 | 0, never -0 |
-//! | p underflows | 0 | finite, as long as `ln_p` is |
+//! | p underflows | 0 | finite if `ln_p` is |
 //! | `ln_p` = -inf | 0 | inf |
-//!
-//! Beside them [`ln_factorial`].
 //!
 //! IMPORTS std, `crate::cast`.
 
@@ -43,17 +42,17 @@ use std::f64::consts::{LN_2, LOG10_E};
 /// A p-value and its negative decimal logarithm, which does not underflow.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct Tail {
-    /// The p-value, in [0, 1]; 0 once it is below the smallest f64.
+    /// The p-value, in [0, 1]; 0 if it is below the smallest f64.
     pub p: f64,
-    /// -log10 of the p-value, >= 0; exact to rounding also where `p` is 0.
+    /// -log10 of the p-value, >= 0; accurate to rounding even where `p` is 0.
     pub neg_log10: f64,
 }
 
 impl Tail {
-    /// Both NaN: the p-value of undefined data.
+    /// The result for undefined data: both fields NaN.
     pub const NAN: Self = Self { p: f64::NAN, neg_log10: f64::NAN };
 
-    /// From a p-value and its natural logarithm, each computed on its own; clamps at p = 1.
+    /// From a p-value and its natural logarithm, computed separately. p is clamped to 1.
     ///
     /// # Examples
     ///
@@ -75,7 +74,8 @@ impl Tail {
         Self { p: p.min(1.0), neg_log10: -ln_p * LOG10_E }
     }
 
-    /// From the natural logarithm of the p-value alone: p loses `|ln_p|` units in the last place.
+    /// From the natural logarithm of the p-value alone; p is off by about `|ln_p|` units in the
+    /// last place.
     ///
     /// # Examples
     ///
@@ -105,7 +105,7 @@ impl Tail {
         Self::new(p, p.ln())
     }
 
-    /// p = sf: "greater", or "less" with the statistic's sign turned.
+    /// p = sf: the alternative "greater", or "less" for the negated statistic.
     ///
     /// # Examples
     ///
@@ -120,8 +120,8 @@ impl Tail {
         Self::new(sf, log_sf)
     }
 
-    /// p = min(1, 2 sf). Near p = 1 `neg_log10` has the absolute accuracy of an f64 only;
-    /// [`normal::two_sided`] and [`student_t::two_sided`] keep the relative one.
+    /// p = min(1, 2 sf). Near p = 1, where `neg_log10` is small, only its absolute error is small;
+    /// [`normal::two_sided`] and [`student_t::two_sided`] keep its relative error small, too.
     ///
     /// # Examples
     ///
@@ -137,14 +137,14 @@ impl Tail {
     }
 }
 
-/// The rows of `tests/golden/special.csv`, and how far a function may stray from them.
+/// Compares functions with the rows of `tests/golden/special.csv`.
 #[cfg(test)]
 mod golden {
     const TABLE: &str = include_str!("../../../tests/golden/special.csv");
-    /// Below it the subnormal range is near and sf is held to its logarithm only.
+    /// Below this sf, close to the subnormal numbers, only the logarithm is compared.
     const SMALLEST_SF: f64 = 1e-300;
 
-    /// Worst relative errors of (sf, `log_sf`) over the rows of `function` that `keep` takes.
+    /// Largest relative errors of sf and `log_sf` over the rows of `function` that `keep` selects.
     pub fn worst(
         function: &str,
         keep: impl Fn(f64, f64) -> bool,
@@ -180,7 +180,7 @@ mod golden {
         worst
     }
 
-    /// Asserts both relative errors over all rows of `function`.
+    /// Asserts that both relative errors are at most `allowed` over all rows of `function`.
     pub fn hold(function: &str, allowed: f64, ours: impl Fn(f64, f64) -> (f64, f64)) {
         let worst = worst(function, |_, _| true, ours);
         assert!(worst.0 <= allowed && worst.1 <= allowed, "{function}: {worst:?}");
@@ -192,8 +192,9 @@ mod tests {
     use super::{Tail, normal, student_t};
     use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-    /// Between the golden values.  `statrs` 0.19 is off by 1e-10 for the normal tail, by 5e-15 for
-    /// Student's beyond t = 1 with up to ten degrees of freedom, and by up to 8e-5 elsewhere.
+    /// Arguments between the golden values. `statrs` 0.19 is off by 1e-10 for the normal tail, by
+    /// 5e-15 for Student's t beyond t = 1 with up to ten degrees of freedom, and by up to 8e-5
+    /// elsewhere.
     #[test]
     fn statrs_agrees_where_it_is_good() {
         let standard = Normal::standard();

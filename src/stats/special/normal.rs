@@ -1,29 +1,32 @@
 //! The standard normal distribution: its upper tail and the tail's logarithm.
 //!
 //! Symbols: z the argument, Q(z) = P(Z > z) = erfc(z/√2) / 2, and for z >= 0 the scaled tail
-//! S(z) = exp(z²/2) Q(z) (half of erfcx(z/√2)), which falls only as 1/(z √(2π)) and so neither
-//! underflows nor cancels.
+//! S(z) = exp(z²/2) Q(z) (half of erfcx(z/√2)), which decreases only like 1/(z √(2π)), so that it
+//! neither underflows nor cancels.
 //!
-//! Formula: minimax rational approximations of Cody (1969, Math. Comp. 23, 631-637) with the
-//! coefficients of Cody (1993, ACM TOMS 19, 22-30, Algorithm 715, ANORM), which are his erfc
-//! written for z itself, so that z/√2 is never rounded:
+//! Formula: the minimax rational approximations of Cody (1969, Math. Comp. 23, 631-637), with the
+//! coefficients of Cody (1993, ACM TOMS 19, 22-30, Algorithm 715, ANORM): his erfc written in terms
+//! of z itself, so that z/√2 is never rounded:
 //!
 //! - z <= 0.67448975 (the quartile): Q = 1/2 - z A(z²)/B(z²), with A/B of degree 4;
 //! - z <= √32: S = C(z)/D(z), of degree 8;
 //! - beyond: S = (1/√(2π) - w P(w)/Q(w)) / z, w = 1/z², of degree 5.
 //!
-//! Q = exp(-z²/2) S takes exp(-z²/2) as exp(-h²/2) exp(-(z - h)(z + h)/2), with h = z rounded to
-//! a sixteenth: h²/2 is exact, hence no error of z² units in the last place.
-//! log Q(z) = ln S - z²/2 for z above the quartile, ln Q to 0 and log1p(-Q(-z)) below it.
+//! In Q = exp(-z²/2) S, exp(-z²/2) is computed as exp(-h²/2) exp(-(z - h)(z + h)/2), where h is z
+//! rounded to the nearest sixteenth. h²/2 is exact, which avoids an error of z² units in the last
+//! place. log Q(z) is ln S - z²/2 above the quartile, ln Q from 0 to the quartile, and
+//! log1p(-Q(-z)) for z < 0.
 //!
-//! Departures: [`two_sided`] keeps -log10 of p relative also next to p = 1, by log1p of the
-//! central part.
+//! Departures: [`two_sided`] uses log1p of the central part, so that the relative error of -log10 p
+//! is small also next to p = 1.
 //!
-//! Cost: one rational function and two exponentials (`sf`), one logarithm (`log_sf`): some 30 ns.
-//! [`two_sided_all`] takes several z at a time, all cases at once.
+//! Cost: one rational function, and two exponentials (`sf`) or one logarithm (`log_sf`): about 30
+//! ns. [`two_sided_all`] is vectorized: it computes all cases for several z at a time.
 //!
-//! Measured against 50 digits (`tests/golden/special.csv`, z in [-10000, 10000]):
-//! sf 6e-16 relative down to 1e-300, `log_sf` 7e-16 relative throughout.
+//! Largest relative error against 50-digit values (`tests/golden/special.csv`, z in [-10000,
+//! 10000]): 6e-16 for sf down to 1e-300, 7e-16 for `log_sf` throughout.
+//!
+//! Special values:
 //!
 //! | z | sf | `log_sf` |
 //! |---|---|---|
@@ -38,9 +41,9 @@ use super::elementary::{exp_times, ln_split, split};
 use multiversion::multiversion;
 use std::f64::consts::{FRAC_1_SQRT_2, LN_2, LOG10_E};
 
-/// Where the central form hands over to the scaled one: the upper quartile.
+/// The upper quartile: the central form is used up to here, the scaled form beyond.
 const QUARTILE: f64 = 0.674_489_75;
-/// √32, where the expansion in 1/z² takes over.
+/// √32; beyond it the expansion in 1/z² is used.
 const FAR: f64 = 5.656_854_249_492_381;
 const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_677_94;
 
@@ -118,7 +121,7 @@ pub fn sf(z: f64) -> f64 {
     }
 }
 
-/// ln P(Z > z), also where `sf` underflows to 0 or rounds to 1.
+/// ln P(Z > z); accurate also where `sf` underflows to 0 or rounds to 1.
 ///
 /// # Examples
 ///
@@ -141,8 +144,8 @@ pub fn log_sf(z: f64) -> f64 {
     }
 }
 
-/// The two-sided p-value min(1, 2 P(Z > z)) of a statistic that is already directed: pass |z|.
-/// A negative z (a continuity correction may overshoot the centre) has p = 1.
+/// The two-sided p-value min(1, 2 P(Z > z)) of a statistic z >= 0: pass |z|. A negative z, as from
+/// a continuity correction that overshoots the centre, gives p = 1.
 ///
 /// # Examples
 ///
@@ -160,10 +163,10 @@ pub fn two_sided(z: f64) -> Tail {
     Tail { p, neg_log10 }
 }
 
-/// [`two_sided`] of many: p-values and their negative decimal logarithms, the same to the last bit.
+/// [`two_sided`] of every z, bit-identical: fills p-values and their negative decimal logarithms.
 ///
 /// # Panics
-/// Where the three lengths differ.
+/// Panics if the three lengths differ.
 pub fn two_sided_all(z: &[f64], p: &mut [f64], neg_log10: &mut [f64]) {
     assert!(z.len() == p.len() && z.len() == neg_log10.len(), "lengths differ");
     each(z, p, neg_log10);
@@ -176,8 +179,9 @@ fn each(z: &[f64], p: &mut [f64], neg_log10: &mut [f64]) {
     }
 }
 
-/// p and -log10 p, all cases computed and one chosen.
-// Inlined into each copy of `each`, whatever its instructions; so is what it calls.
+/// p and -log10 p. Computes all cases and selects one, without branches.
+// Always inlined, into each copy of `each` that `multiversion` makes; so are the functions it
+// calls.
 #[allow(clippy::inline_always)]
 #[inline(always)]
 fn both(z: f64) -> (f64, f64) {
@@ -187,7 +191,7 @@ fn both(z: f64) -> (f64, f64) {
     let w = 1.0 / (z * z);
     let far = (FRAC_1_SQRT_2PI - w * horner(&P, w) / monic(&Q, w)) / z;
     let scaled = if z <= FAR { horner(&C, z) / monic(&D, z) } else { far };
-    // 1 - inside = 2^k (1 + f) with an exact f.
+    // 1 - inside = 2^k (1 + f), where f is exact.
     let halved = outside < FRAC_1_SQRT_2;
     let (k, f) = if halved { (-1.0, 1.0 - 2.0 * inside) } else { (0.0, -inside) };
     let (far_k, far_f) = split(scaled);
@@ -202,16 +206,17 @@ fn both(z: f64) -> (f64, f64) {
     if z.is_nan() { (z, z) } else { (p, neg_log10) }
 }
 
-/// z in [0, 40] cut to whole sixteenths: its half square is exact.
+/// z in [0, 40] rounded to the nearest sixteenth, whose half square is exact.
 #[allow(clippy::inline_always)]
 #[inline(always)]
 fn sixteenths(z: f64) -> f64 {
-    // Adding 2^49 leaves the last bit worth 1/16.  To the nearest: at most 1/32 away.
+    // Near 1.5 · 2^48 the last bit of an f64 is worth 1/16, so that the sum is rounded to a
+    // sixteenth.
     const SIXTEENTHS: f64 = 422_212_465_065_984.0;
     (z + SIXTEENTHS) - SIXTEENTHS
 }
 
-/// P(0 < Z <= z) for |z| up to the quartile; odd in z.
+/// P(0 < Z <= z) for |z| up to the quartile; an odd function.
 #[allow(clippy::inline_always)]
 #[inline(always)]
 fn central(z: f64) -> f64 {
@@ -231,7 +236,7 @@ pub(super) fn scaled(z: f64) -> f64 {
     }
 }
 
-/// exp(-z²/2) for z >= 0 without the rounding of z².
+/// exp(-z²/2) for z >= 0, without the error from rounding z².
 fn exp_half_square(z: f64) -> f64 {
     if z > 40.0 {
         return 0.0;
@@ -261,7 +266,7 @@ mod tests {
     #[test]
     fn the_golden_rows() {
         let both = |z: f64, _: f64| (sf(z), log_sf(z));
-        golden::hold("normal", 1e-14, both); // 7e-16, allow 1e-14
+        golden::hold("normal", 1e-14, both); // measured 7e-16
     }
 
     #[test]
@@ -312,7 +317,7 @@ mod tests {
                 let one = two_sided(z);
                 prop_assert_eq!((p[i].to_bits(), log[i].to_bits()), (one.p.to_bits(), one.neg_log10.to_bits()));
                 let (sf, log_sf) = (2.0 * sf(z), -(log_sf(z) + super::LN_2) / std::f64::consts::LN_10);
-                // Measured 9e-16; below the smallest normal number p keeps fewer digits.
+                // Measured 9e-16; a subnormal p has fewer digits.
                 prop_assert!(z.is_nan() || z <= 0.0 || sf < 1e-307 || (one.p / sf - 1.0).abs() < 4e-15, "{}", z);
                 prop_assert!(z.is_nan() || z <= 1.0 || (one.neg_log10 / log_sf - 1.0).abs() < 4e-15 || log_sf.is_infinite(), "{}", z);
             }
@@ -331,7 +336,7 @@ mod tests {
 
         #[test]
         fn the_logarithm_is_the_logarithm(z in -8.0..37.0) {
-            // ln of a rounded sf loses an ulp of sf: 2e-16 absolute, allow 1e-15 of max(1, |ln|)
+            // ln of a rounded sf is off by 2e-16 absolute; allow 1e-15 of max(1, |ln|)
             let (ln, log) = (sf(z).ln(), log_sf(z));
             prop_assert!((ln - log).abs() <= 1e-15 * log.abs().max(1.0), "{ln} {log}");
         }

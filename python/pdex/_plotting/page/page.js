@@ -21,7 +21,7 @@
 
   // --- numbers ----------------------------------------------------------------------------------
 
-  // A name in the drawing.
+  // A name, shortened for the drawing.
   const brief = (name) => (name.length > 24 ? `${name.slice(0, 23)}\u2026` : name);
   const signed = (value, digits = 2) => value.toFixed(digits).replace("-", "\u2212");
   function short(value) {
@@ -32,7 +32,7 @@
     return String(Number(value.toPrecision(3)));
   }
   const fold = (value) => (Number.isFinite(value) ? signed(value) : short(value));
-  // A p-value from its -log10, which goes on where the p-value itself is 0.
+  // A p-value as text from its -log10, which still has a value when the p-value itself rounds to 0.
   function tail(log) {
     if (Number.isNaN(log)) return "\u2013";
     if (log === Infinity) return "0";
@@ -71,11 +71,11 @@
     data = await unpack();
   } catch (error) {
     byId("failure").hidden = false;
-    byId("failure").textContent = `The page's data cannot be read (${error.message}). It needs a browser of 2023 or newer, and the whole file.`;
+    byId("failure").textContent = `The page's data cannot be read (${error.message}). It needs a browser from 2023 or later, and the complete file.`;
     return;
   }
 
-  // Where each target's points and first genes start.
+  // Where the points and top genes of each target start.
   let points = 0, rows = 0;
   for (const [place, target] of meta.targets.entries()) {
     target.place = place;
@@ -86,7 +86,7 @@
     rows += target.top;
   }
 
-  // A target's points; those of `best`, its first genes, have exact numbers, and each row its point.
+  // The points of a target. Those of its top genes, `best`, have exact numbers and are linked to their rows.
   function pointsOf(target, best) {
     const list = [];
     let at = target.start;
@@ -100,7 +100,7 @@
         list.push({ gene: meta.genes[gene], x, y, lfc, log, change });
       }
     });
-    // Two genes may have one name: a row's point is where its numbers are.
+    // Two genes may have the same name, so rows and points are matched by their numbers, too.
     const exact = new Map(best.map((row) => [row.gene, []]));
     for (const row of best) exact.get(row.gene).push(row);
     const near = (value, place, most, step) => Math.abs(Math.max(-most, Math.min(most, value)) - place) <= step;
@@ -137,7 +137,7 @@
     return list.map((value) => [value, step >= 1 ? whole.format(value).replace("-", "\u2212") : signed(value, digits)]);
   }
 
-  // A drawing with axes; returns it with the functions from values to pixels.
+  // Makes a drawing with axes; returns it with the functions that convert values to pixels.
   function frame(width, height, x, y) {
     const box = { left: 46, right: 10, top: 10, bottom: 42 };
     const w = width - box.left - box.right, h = height - box.top - box.bottom;
@@ -186,13 +186,13 @@
     drawLabels(root, width < 500 ? 8 : 12);
     root.append(svg("g", { id: "ring" }));
     root.setAttribute("tabindex", "0");
-    root.setAttribute("aria-label", `Volcano of ${target.name}: ${target.up} genes up, ${target.down} down. Arrow keys go through the genes; the table below lists the first ones.`);
+    root.setAttribute("aria-label", `Volcano of ${target.name}: ${target.up} genes up, ${target.down} down. Arrow keys step through the genes; the table below lists the top genes.`);
     byId("plot").querySelector("svg")?.remove();
     byId("plot").prepend(root);
     listen(root);
   }
 
-  // Greedy: the place that covers no other label, then the fewest hits, then the nearest.
+  // Places labels one by one where they cover no other label, then the fewest hits, then nearest.
   function drawLabels(root, most) {
     const hits = drawn.filter((point) => point.change !== "none");
     const named = hits.filter((point) => point.exact).sort(bySignificance).slice(0, most);
@@ -229,7 +229,7 @@
     ];
   }
 
-  // Marks a point; says it where it was not the pointer that chose it.
+  // Marks a point and, if `aloud`, announces it to screen readers.
   function mark(point, aloud) {
     const ring = byId("ring"), tip = byId("tip");
     ring.replaceChildren();
@@ -278,7 +278,7 @@
     const found = drawn.find((p) => p.gene.toLowerCase() === asked) || drawn.find((p) => p.gene.toLowerCase().startsWith(asked));
     if (found) return mark(found, true);
     const known = meta.genes.some((gene) => gene.toLowerCase().startsWith(asked));
-    byId("said").textContent = known ? "That gene is not drawn: it is not a hit here, and lies in the crowd." : "No gene has a name that begins so.";
+    byId("said").textContent = known ? "That gene is not drawn: it is not a hit here, and lies where genes are crowded." : "No gene has a name that starts like that.";
   }
 
   // --- the target chosen ------------------------------------------------------------------------
@@ -398,7 +398,7 @@
     target.button.setAttribute("aria-current", on);
   }
 
-  // The tab key stops once in the table, at the chosen row or the first one; arrows go on from there.
+  // The tab key stops once in the table, at the chosen row or the first; arrow keys move from there.
   let stop = null;
   function keepOneStop() {
     if (stop) stop.tabIndex = -1;
@@ -442,7 +442,7 @@
   function drawCalibration(null_) {
     byId("calibration").hidden = false;
     const missing = null_.missing ? ` ${whole.format(null_.missing)} missing ones are left out.` : "";
-    byId("calibration-facts").textContent = `${whole.format(null_.n)} p-values of comparisons in which nothing differs: they should be uniform, a flat histogram and points within the grey band (95 %).${missing}`;
+    byId("calibration-facts").textContent = `${whole.format(null_.n)} p-values of comparisons in which nothing differs. They should be uniform: the histogram is flat and the points lie within the grey band (95 %).${missing}`;
     const size = [420, 280];
     const bins = null_.histogram, level = null_.n / bins.length;
     const left = frame(...size, { low: 0, high: 1, title: "p-value" }, { low: 0, high: Math.max(...bins) * 1.08, title: "number" });
