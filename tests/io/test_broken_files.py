@@ -477,7 +477,8 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch, storage):
     dense = pdex._io.backed._dense
     small = lambda x, where, how, _, span: dense(x, where, how, 1000, span)  # noqa: E731
     monkeypatch.setattr(pdex._io.backed, "_dense", small)
-    with pytest.raises(OSError, match=rf"{path}: dataset '/X' cannot be read: .*(truncated|end of)"):
+    words = rf"{path}: dataset '/X' cannot be read: .*(truncated|end of)"
+    with pytest.raises(OSError, match=words):
         de(path)
     assert len(windows) == 2
 

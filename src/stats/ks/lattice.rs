@@ -1,34 +1,35 @@
-//! The exact null distribution of the two-sample Kolmogorov-Smirnov statistics, without ties.
+//! Exact null distribution of the two-sample Kolmogorov-Smirnov statistics, without ties.
 //!
 //! # Symbols
-//! a and b values in the two samples, N = a + b.  Every order of the pooled values is a lattice path
-//! from (0, 0) to (a, b), all C(N, a) equally likely (Hodges 1958, Ark. Mat. 3, 469, section 2); c is
-//! the whole number a b D.  A path is *outside* at (i, j), s = i + j, where |b i - a j| =
-//! |N i - a s| >= c.
+//! The samples have a and b values, N = a + b. Every order of the pooled values is a lattice path
+//! from (0, 0) to (a, b); all C(N, a) paths are equally likely (Hodges 1958, Ark. Mat. 3, 469,
+//! section 2). c is the integer a b D. With s = i + j, a path is *outside* at (i, j) if |b i - a j|
+//! = |N i - a s| >= c, and inside otherwise.
 //!
 //! # Method
-//! By the point at which a path leaves for the first time, all terms positive:
+//! Paths are grouped by the first point at which they are outside, so that all terms are positive:
 //!
 //! ```text
 //! P(D >= c/(a b)) = Σ over first outside points (i, j):  H(i, j) · e(i, j)
-//! H(i, j) = C(s, i) C(N - s, a - i) / C(N, a)                    the path passes there
-//! e(i, j) = i/s · w(i - 1, j)  or  j/s · w(i, j - 1)             it came there from the inside
-//! w(i, j) = i/s · w(i - 1, j) + j/s · w(i, j - 1), w(0, 0) = 1   all paths to (i, j) stay inside
+//! H(i, j) = C(s, i) C(N - s, a - i) / C(N, a)                    P(path passes (i, j))
+//! e(i, j) = i/s · w(i - 1, j)  or  j/s · w(i, j - 1)             P(inside before | passes (i, j))
+//! w(i, j) = i/s · w(i - 1, j) + j/s · w(i, j - 1), w(0, 0) = 1   P(inside so far | passes (i, j))
 //! ```
 //!
-//! with w = 0 outside.  The usual recursion of counts or of 1 - w cancels in the far tail, where
-//! SciPy's inclusion of counts also overflows; here w is near 1 there, and H is kept with an exponent
-//! of its own, so that -log10 p has all its digits however small p is.  A diagonal of w (one s) has no
-//! dependence within and takes several values in one instruction.
+//! with w = 0 outside. The usual recursions, of counts or of 1 - w, cancel in the far tail, and
+//! SciPy's counts also overflow there. Here w is near 1 in that tail, and H has a separate
+//! exponent, so that
+//! -log10 p has full precision however small p is. The values of w on one diagonal (one s) do not
+//! depend on each other, and their loop vectorizes.
 //!
-//! Equal samples have a closed form (Gnedenko and Korolyuk 1951), h = c/n:
+//! Samples of equal size have a closed form (Gnedenko and Korolyuk 1951), with n = a = b, h = c/n:
 //!
 //! ```text
 //! P(D+ >= h/n) = C(2n, n - h) / C(2n, n),   P(D >= h/n) = 2 Σ_{k>=1} (-1)^(k-1) C(2n, n - k h) / C(2n, n)
 //! ```
 //!
-//! Cost: one multiply-add a point inside, at most a b and about 2 c; for equal samples at most 4,096
-//! factors a term.
+//! Cost: one multiply-add per inside point, of which there are at most a b and about 2 c; for equal
+//! sizes at most 4,096 factors per term.
 
 use super::one_sample::{deviance, stirling};
 use crate::cast::{length, real, real_length};
@@ -40,19 +41,20 @@ use std::f64::consts::LN_2;
 pub struct Scratch {
     /// 0, 1, 2, ...
     ramp: Vec<f64>,
-    /// w of one diagonal and of the next, by i + 1: 0 on both sides of the inside.
+    /// w on the current diagonal and on the next, indexed by i + 1; 0 next to both ends of the
+    /// inside.
     now: Vec<f64>,
     next: Vec<f64>,
 }
 
-/// A positive number with an exponent of its own: mantissa · 2^exponent.
+/// A non-negative number with a separate exponent: mantissa · 2^exponent.
 #[derive(Debug, Clone, Copy)]
 struct Scaled {
     mantissa: f64,
     exponent: f64,
 }
 
-/// 2^400, by which mantissas are brought back.
+/// 2^400, the factor by which mantissas are rescaled.
 const STEP: f64 = 2.582_249_878_086_908_6e120;
 const STEP_BITS: f64 = 400.0;
 
@@ -72,7 +74,7 @@ impl Scaled {
         }
     }
 
-    /// Adds `factor` times another, factor from 0 to 1.
+    /// Adds `factor` · `other`, for a factor from 0 to 1.
     #[inline]
     fn add(&mut self, other: Self, factor: f64) {
         let mut term = other.mantissa * factor;
@@ -100,12 +102,12 @@ impl Scaled {
     }
 }
 
-/// How many steps bring a term near 1.
+/// How often a term below 1 must be multiplied by [`STEP`].
 fn term_steps(term: f64) -> u32 {
     u32::from(term < 1.0 / STEP) + u32::from(term < 1.0 / STEP / STEP)
 }
 
-/// H along a path of points that only go up.
+/// Computes H at a sequence of points whose coordinates never decrease.
 #[derive(Debug)]
 struct Walk {
     i: u64,
@@ -118,14 +120,14 @@ impl Walk {
         Self { i: 0, j: 0, passes: Scaled { mantissa: 1.0, exponent: 0.0 } }
     }
 
-    /// H at (i, j), which is not below the last point.
+    /// H at (i, j); neither coordinate may be smaller than that of the last point.
     fn to(&mut self, (i, j): (u64, u64), (a, b): (u64, u64)) -> Scaled {
         debug_assert!(self.i <= i && self.j <= j && i <= a && j <= b, "points go up");
         let n = real(a + b);
         while self.j < j || self.i < i {
             let s = real(self.i + self.j);
             let left = n - s;
-            // The larger share first, so that no factor strays far from 1.
+            // Step in the coordinate that lags behind, so that no factor is far from 1.
             let along = self.i < i && (self.j == j || self.i * b <= self.j * a);
             let (steps, rest) = if along {
                 self.i += 1;
@@ -140,7 +142,7 @@ impl Walk {
     }
 }
 
-/// Which paths are outside.
+/// Which points are outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sides {
     /// b i - a j >= c.
@@ -149,7 +151,7 @@ pub(super) enum Sides {
     Both,
 }
 
-/// ln of the chance that a path is outside somewhere, 0 <= c <= n1 n2.
+/// ln of the probability that a path is outside somewhere, for 0 <= c <= n1 n2.
 pub(super) fn log_outside(
     (n1, n2): (u64, u64),
     c: u64,
@@ -163,11 +165,12 @@ pub(super) fn log_outside(
     if n1 == n2 {
         return equal(n1, c.div_ceil(n1), sides);
     }
-    // By symmetry: the reverse of a path, and an exchange of the samples.
+    // The probability is symmetric in the samples: exchange them and reverse the path.
     let (a, b) = (n1.min(n2), n1.max(n2));
     sum_of_exits((a, b), c, sides, scratch).ln().min(0.0)
 }
 
+/// The probability that a path is outside somewhere, for a < b; see the module header.
 fn sum_of_exits((a, b): (u64, u64), c: u64, sides: Sides, scratch: &mut Scratch) -> Scaled {
     let n = a + b;
     let Scratch { ramp, now, next } = scratch;
@@ -177,7 +180,7 @@ fn sum_of_exits((a, b): (u64, u64), c: u64, sides: Sides, scratch: &mut Scratch)
         now.resize(room, 0.0);
         next.resize(room, 0.0);
     }
-    // The inside of a diagonal: a s - c < N i < a s + c, within both samples.
+    // The inside of a diagonal is a s - c < N i < a s + c, limited by the sample sizes.
     let lowest = |s: u64| match sides {
         Sides::Both if a * s >= c => (a * s - c) / n + 1,
         _ => 0,
@@ -211,7 +214,8 @@ fn sum_of_exits((a, b): (u64, u64), c: u64, sides: Sides, scratch: &mut Scratch)
     outside
 }
 
-/// One diagonal of w from the last: `before` begins one earlier than `ramp`, the values of i.
+/// Computes a diagonal of w from the previous one. `ramp` holds the values of i; `before` starts at
+/// i - 1.
 #[multiversion(targets = "simd")]
 fn step(ramp: &[f64], before: &[f64], s: f64, out: &mut [f64]) {
     let scale = 1.0 / s;
@@ -221,14 +225,14 @@ fn step(ramp: &[f64], before: &[f64], s: f64, out: &mut [f64]) {
     }
 }
 
-/// ln P for two samples of n, h = n D.
+/// ln P for two samples of n values each, with h = n D.
 fn equal(n: u64, h: u64, sides: Sides) -> f64 {
     debug_assert!(0 < h && h <= n, "steps of 1/n");
     let first = log_ratio(n, 0, h);
     if sides == Sides::One {
         return first;
     }
-    // From the second on relative to the first, alternating.
+    // The alternating terms from the second on, relative to the first.
     let (mut relative, mut rest, mut sign) = (0.0f64, 0.0, -1.0);
     let mut k = 1;
     while (k + 1) * h <= n {
@@ -242,10 +246,10 @@ fn equal(n: u64, h: u64, sides: Sides) -> f64 {
     (LN_2 + first + rest.ln_1p()).min(0.0)
 }
 
-/// Steps that are multiplied one by one.
+/// Up to this many factors are multiplied one by one.
 const FEW: u64 = 4096;
 
-/// ln of C(2n, n - to) / C(2n, n - from).
+/// ln(C(2n, n - to) / C(2n, n - from)).
 fn log_ratio(n: u64, from: u64, to: u64) -> f64 {
     if to - from > FEW {
         return log_central_ratio(n, to) - log_central_ratio(n, from);
@@ -257,7 +261,7 @@ fn log_ratio(n: u64, from: u64, to: u64) -> f64 {
     product.ln()
 }
 
-/// ln of C(2n, n - h) / C(2n, n), from binomial probabilities' saddle points.
+/// ln(C(2n, n - h) / C(2n, n)), by the saddle-point form of binomial probabilities (Loader 2000).
 fn log_central_ratio(n: u64, h: u64) -> f64 {
     if h == n {
         return log_central_ratio(n, n - 1) - real(2 * n).ln();
@@ -294,19 +298,19 @@ mod tests {
     fn the_saddle_point_equals_the_product() {
         for (n, h) in [(1, 1), (5, 3), (40, 40), (3000, 1), (3000, 700), (4096, 4096)] {
             let (product, saddle) = (log_ratio(n, 0, h), log_central_ratio(n, h));
-            // Measured 1e-15 absolute for small h; allow 1e-13 of either.
+            // Measured 1e-15 absolute for small h; allow 1e-13 absolute or relative.
             assert!(
                 (product - saddle).abs() < 1e-13 * product.abs().max(1.0),
                 "{n} {h}: {product} {saddle}"
             );
         }
-        // On both sides of the bound.
+        // On both sides of FEW.
         let sides = [FEW, FEW + 1].map(|h| log_ratio(1 << 20, 0, h));
         let step = (real((1 << 20) - FEW) / real((1 << 20) + FEW + 1)).ln();
         assert!((sides[1] - sides[0] - step).abs() < 1e-13, "{sides:?}");
     }
 
-    /// Buffers of a larger pair leave nothing behind.
+    /// Buffers left by a larger pair do not change later results.
     #[test]
     fn a_scratch_forgets_the_last_pair() {
         let mut scratch = Scratch::default();

@@ -1,17 +1,19 @@
-//! The two-sample Kolmogorov-Smirnov test: do target and reference come from one distribution,
-//! whatever it is?  Not the one-sample test against a named distribution.
+//! The two-sample Kolmogorov-Smirnov test. This is not the one-sample test against a given
+//! distribution.
 //!
 //! # Hypothesis and symbols
-//! M of n1 target values and R of n2 reference values are at most v: F1 = M/n1 and F2 = R/n2 there.
+//! The null hypothesis is that target and reference come from the same distribution. Of the n1
+//! target values M are <= v, of the n2 reference values R are; F1 = M/n1 and F2 = R/n2 are the
+//! empirical distribution functions at v.
 //!
 //! ```text
 //! D+ = max over v of (F1 - F2),   D- = max over v of (F2 - F1),   D = max(D+, D-)
 //! ```
 //!
-//! n1 n2 D+ = max (n2 M - n1 R) and n1 n2 D- are whole numbers ([`Distance`]), exactly.
+//! n1 n2 D+ = max (n2 M - n1 R) and n1 n2 D- are integers, computed exactly ([`Distance`]).
 //!
-//! # The alternatives are about the distribution functions
-//! As in `scipy.stats.ks_2samp`, and **the other way round than in the rank-sum test and the t-test**:
+//! # The alternatives refer to the distribution functions
+//! As in `scipy.stats.ks_2samp`, but **opposite to the rank-sum test and the t-test**:
 //!
 //! | alternative | statistic | alternative hypothesis |
 //! |---|---|---|
@@ -22,31 +24,32 @@
 //! # p-value
 //! | method | two-sided | one-sided |
 //! |---|---|---|
-//! | exact | by counting lattice paths ([`lattice`]) | the same |
-//! | asymptotic | P(D_n >= D) of one sample of n = n1 n2 / (n1 + n2) values, n rounded to even ([`one_sample`]) | exp(-2 z² - 2 z (m + 2 l) / (3 √(m l (m + l)))), z² = D² m l / (m + l), m and l the sizes of the larger and the smaller sample (Hodges 1958, Ark. Mat. 3, 469, eq. 5.3) |
-//! | auto | exact for equal sizes and where n1 n2 <= 2^16 ([`AUTO_POINTS`]), else asymptotic | the same |
+//! | exact | lattice paths ([`lattice`]) | the same |
+//! | asymptotic | P(D_n >= D) for one sample of n = n1 n2 / (n1 + n2) values, n rounded to the nearest integer, halves to even ([`one_sample`]) | exp(-2 z² - 2 z (m + 2 l) / (3 √(m l (m + l)))), z² = D² m l / (m + l), where m and l are the sizes of the larger and the smaller sample (Hodges 1958, Ark. Mat. 3, 469, eq. 5.3) |
+//! | auto | exact for equal sizes or n1 n2 <= 2^16 ([`AUTO_POINTS`]), else asymptotic | the same |
 //!
-//! SciPy 1.17 has the same methods; its auto is exact until the larger sample exceeds 10,000 values,
-//! which takes up to seconds a test.  -log10 p does not underflow.
+//! SciPy 1.17 has the same methods. Its auto is exact while the larger sample has at most 10,000
+//! values, which can take seconds per test. -log10 p does not underflow.
 //!
 //! # Ties
-//! D is the largest difference at the values that occur, as in SciPy, and p is computed as if no two
-//! values were equal.  With ties the test is **conservative** (Noether 1963, Metrika 7, 115): p is too
-//! large.  In sparse counts it is very conservative: where a share t of all cells has the value 0, D is
-//! at most about 1 - t.
+//! As in SciPy, D is the largest difference at the values that occur, and p is computed as if no
+//! two values were equal. With ties the test is **conservative** (Noether 1963, Metrika 7, 115): p
+//! is too large. For sparse counts it is very conservative: if a fraction t of all cells has the
+//! value 0, D is at most about 1 - t.
 //!
 //! # Degenerate answers
 //! | samples | here | SciPy 1.17 |
 //! |---|---|---|
-//! | n1 = 0 or n2 = 0 | none (null) | raises |
+//! | n1 = 0 or n2 = 0 | `None` (null) | raises |
 //! | all values equal | D = 0, p = 1 | the same |
 //! | D = 1, asymptotic, two-sided | p = 0, neg_log10_p = inf | p = 0 |
-//! | n1 = n2 = 1, asymptotic, two-sided (n rounds to 0) | p = NaN, or 1 where D = 0 | the same |
-//! | exact, n1 n2 > 2^32 ([`EXACT_POINTS`]), unequal sizes | p = NaN; `pdex.de` refuses | asymptotic, with a warning |
+//! | n1 = n2 = 1, asymptotic, two-sided (n rounds to 0) | p = NaN, or 1 if D = 0 | the same |
+//! | exact, n1 n2 > 2^32 ([`EXACT_POINTS`]), unequal sizes | p = NaN; `pdex.de` raises | asymptotic, with a warning |
 //! | a NaN among the values | NaN | NaN |
-//! | infinite values | ordinary values | the same |
+//! | infinite values | treated as ordinary values | the same |
 //!
-//! Cost: D in O(distinct values of the target); p in a microsecond for most, at most about 50.
+//! Cost: D takes O(distinct values of the target); the asymptotic p mostly a microsecond, at most
+//! about 50.
 
 mod lattice;
 pub mod one_sample;
@@ -61,26 +64,27 @@ use crate::error::Error;
 use lattice::{Sides, log_outside};
 use std::str::FromStr;
 
-/// The largest n1 n2 for which [`Method::Auto`] counts the paths of unequal samples.
+/// The largest n1 n2 for which [`Method::Auto`] is exact for samples of unequal size.
 pub const AUTO_POINTS: u64 = 1 << 16;
-/// The largest n1 n2 for which [`Method::Exact`] does: some seconds.
+/// The largest n1 n2 for which [`Method::Exact`] is computed for unequal sizes: a few seconds.
 pub const EXACT_POINTS: u64 = 1 << 32;
 
-/// True if [`Method::Exact`] has an answer for samples of these sizes, at most [`super::MAX_CELLS`].
+/// True if [`Method::Exact`] is computed for samples of these sizes, which must be at most
+/// [`super::MAX_CELLS`].
 #[must_use]
 pub fn exact_is_feasible(n1: u64, n2: u64) -> bool {
     n1 == n2 || n1 * n2 <= EXACT_POINTS
 }
 
-/// How the p-value is found.
+/// How the p-value is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
-    /// Exact where that is cheap, else asymptotic: decided by the sizes alone.
+    /// Exact if that is cheap, else asymptotic; depends on the sample sizes only.
     #[default]
     Auto,
-    /// By the null distribution; NaN where that would cost too much ([`exact_is_feasible`]).
+    /// From the exact null distribution; NaN if that is too expensive ([`exact_is_feasible`]).
     Exact,
-    /// By the distribution of the one-sample statistic.
+    /// From the asymptotic distribution; see the module header.
     Asymptotic,
 }
 
@@ -97,18 +101,18 @@ impl FromStr for Method {
     }
 }
 
-/// What a caller may choose.
+/// Options of the test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
-    /// About the distribution functions, not the values: see the head of this module.
+    /// Refers to the distribution functions, not to the values; see the module header.
     pub alternative: Alternative,
     pub method: Method,
 }
 
-/// The distances between two empirical distribution functions: the sufficient statistics of the test.
+/// The distances between two empirical distribution functions, from which the test is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Distance {
-    /// n1; n1 + n2 is at most [`super::MAX_CELLS`].
+    /// n1. n1 + n2 is at most [`super::MAX_CELLS`].
     pub n_target: u64,
     /// n2.
     pub n_reference: u64,
@@ -126,8 +130,8 @@ pub struct Ks {
     pub p: Tail,
 }
 
-/// The distances of a pair, from the target's own runs alone: F1 - F2 is largest right after one of
-/// them, F2 - F1 right before one.
+/// The distances of a pair. Only the target's runs are visited: F1 - F2 is largest just after one
+/// of them, F2 - F1 just before one.
 ///
 /// # Examples
 /// ```
@@ -152,7 +156,7 @@ pub fn distance(pair: &PairRuns) -> Distance {
     debug_assert!(pair.is_consistent(), "sizes and order of the runs of a pair");
     let &PairRuns { shared, own, n_target, n_reference, pooled } = pair;
     let (mut above, mut below, mut target) = (0, 0, 0);
-    // n2 M - n1 R, at most n1 n2 <= 2^58 in size.
+    // n2 M - n1 R; its absolute value is at most n1 n2 <= 2^58.
     let excess = |target: u64, shared: u64| {
         let reference = shared - if pooled { target } else { 0 };
         (n_reference * target).cast_signed() - (n_target * reference).cast_signed()
@@ -163,12 +167,12 @@ pub fn distance(pair: &PairRuns) -> Distance {
         target += run.cells();
         above = above.max(excess(target, shared.below(at + usize::from(!run.is_alone()))));
     }
-    // Behind the last own run F1 is 1: F2 does not exceed it.
+    // After the target's last run F1 is 1, which F2 does not exceed.
     Distance { n_target, n_reference, above: above.cast_unsigned(), below: below.cast_unsigned() }
 }
 
 impl Distance {
-    /// The test; `None` where a sample is empty.
+    /// The statistic and its p-value; `None` if a sample is empty.
     #[must_use]
     pub fn test(&self, options: &Options, scratch: &mut Scratch) -> Option<Ks> {
         let &Self { n_target, n_reference, above, below } = self;
@@ -193,7 +197,7 @@ impl Distance {
         Some(Ks { statistic, p })
     }
 
-    /// True if the exact distribution is to be used: asked for, or chosen by [`Method::Auto`].
+    /// True if the exact distribution is used: on request, or by the choice of [`Method::Auto`].
     fn takes_exact(&self, method: Method) -> bool {
         let (n1, n2) = (self.n_target, self.n_reference);
         match method {
@@ -220,18 +224,19 @@ impl Distance {
     }
 }
 
-/// The p-value of this natural logarithm.
+/// The p-value with the natural logarithm `ln_p`.
 fn of_log(ln_p: f64) -> Tail {
     Tail::new(ln_p.exp(), ln_p)
 }
 
-/// The rows of `tests/golden/ks.csv`, and how far a function may stray from them.
+/// Compares functions with the rows of `tests/golden/ks.csv`.
 #[cfg(test)]
 mod golden {
     const TABLE: &str = include_str!("../../../tests/golden/ks.csv");
 
-    /// Worst relative errors of (sf, ln sf) over the rows of `function` whose (n1, x) `keep` takes;
-    /// `ours` is given (n1, n2, x).
+    /// Largest relative errors of (sf, ln sf) over the rows of `function` whose (n1, x) `keep`
+    /// selects.
+    /// `ours` is called with (n1, n2, x).
     pub fn worst(
         function: &str,
         keep: impl Fn(f64, f64) -> bool,
@@ -250,7 +255,7 @@ mod golden {
             if number(4) > 1e-300 {
                 worst.0 = worst.0.max(off(sf, number(4)));
             }
-            // Next to p = 1 the logarithm has the absolute accuracy of p.
+            // Next to p = 1 the logarithm is compared absolutely.
             let near_one = (log_sf - number(5)).abs();
             worst.1 = worst.1.max(if number(5) > -0.1 { near_one } else { off(log_sf, number(5)) });
             rows += 1;
@@ -276,7 +281,7 @@ mod tests {
         Options { alternative, method }
     }
 
-    /// Whole numbers of paths by tests/golden/ks.py, as far as 1e-300 and beyond.
+    /// Integer counts of paths from tests/golden/ks.py, for p down to 1e-300 and below.
     #[test]
     fn paths_are_counted_to_the_last_digits() {
         for (name, alternative) in
@@ -296,7 +301,8 @@ mod tests {
         }
     }
 
-    /// `scipy.stats.ks_2samp(x, y, alternative, method="asymp")`, SciPy 1.17.1, for samples with this D.
+    /// `scipy.stats.ks_2samp(x, y, alternative, method="asymp")` of SciPy 1.17.1, for samples with
+    /// this D.
     #[test]
     fn asymptotic_ones_equal_scipy() {
         use Alternative::{Greater, Less, TwoSided};
@@ -317,7 +323,7 @@ mod tests {
         }
     }
 
-    /// Every way to label few cells, ties and all: without ties p is exact, with them never too small.
+    /// All labellings of a few cells: without ties p is exact, with ties it is never too small.
     #[test]
     fn all_relabellings() {
         for (cells, targets) in [
@@ -365,7 +371,7 @@ mod tests {
         assert_eq!((all.p, all.neg_log10), (0.0, f64::INFINITY));
         assert!(tail(asymptotic(Alternative::TwoSided), (1, 1), 1).p.is_nan());
         assert!(tail(asymptotic(Alternative::Less), (30, 40), 0).p == 1.0);
-        // On both sides of each bound: exact and asymptotic p differ, and exact ones end.
+        // On both sides of each bound: exact and asymptotic p differ, and exact p becomes NaN.
         let two_sided = |method| options(Alternative::TwoSided, method);
         let p = |method, sizes, c| tail(two_sided(method), sizes, c).p;
         for (sizes, exact) in [((64, 1024), true), ((65, 1024), false), ((5000, 5000), true)] {
@@ -388,7 +394,8 @@ mod tests {
         assert!(text.contains("'asymp'") && text.contains("'asymptotic'"), "{text}");
     }
 
-    /// Far beyond f64: -log10 p of a clean separation is log10 C(N, n1), less that of 2.
+    /// For p far below the smallest f64: if the samples are separated, -log10 p is log10(C(N, n1) /
+    /// 2).
     #[test]
     fn the_logarithm_does_not_underflow() {
         for (n1, n2) in [(400u64, 600u64), (700, 700), (20, 5000)] {
@@ -415,7 +422,7 @@ mod tests {
             prop_assert_eq!(distance(&pair), naive::ks_distance(&spread(|p| p.0), &spread(|p| p.1)));
         }
 
-        /// The exact p-values of a size fall with D, and two-sided ones are at most twice one-sided.
+        /// Exact p-values decrease with D, and a two-sided p is at most twice the one-sided.
         #[test]
         fn p_falls_with_the_distance(n1 in 1u64..40, n2 in 1u64..40, c in 0.0f64..1.0) {
             let c = whole(c * real(n1 * n2));

@@ -1,31 +1,32 @@
-//! The one-sample Kolmogorov-Smirnov statistics: upper tails of D_n and of D+_n for a sample of n
-//! values from a continuous distribution.
+//! Upper tails of the one-sample Kolmogorov-Smirnov statistics D_n and D+_n, for n values from a
+//! continuous distribution.
 //!
 //! # Symbols
 //! D+ = sup (F_n - F), D = sup |F_n - F|; z = √n d.
 //!
 //! # Formulae
-//! One-sided, exact (Smirnov 1944; Birnbaum and Tingey 1951), every term positive:
+//! One-sided, exact (Smirnov 1944; Birnbaum and Tingey 1951); all terms are positive:
 //!
 //! ```text
 //! P(D+ >= d) = d Σ_{j=0}^{⌊n(1-d)⌋} C(n, j) q^(j-1) (1 - q)^(n-j),   q = d + j/n
 //! ```
 //!
-//! A term is d/q times a binomial probability, computed by Loader's saddle point (2000, "Fast and
-//! accurate computation of binomial probabilities"), so that no digit is lost however large n is.  Where
-//! the terms are a smooth function of j, some of them at equal distances give the same sum.
+//! A term is d/q times a binomial probability, computed by Loader's saddle-point expansion (2000,
+//! "Fast and accurate computation of binomial probabilities"), which keeps full precision for any
+//! n. Where the terms are a smooth function of j, the sum is computed from a subset of terms at
+//! equal distances.
 //!
-//! Two-sided, by Simard and L'Ecuyer (2011, J. Stat. Softw. 39(11)) with two changes that gain
-//! digits:
+//! Two-sided, as in Simard and L'Ecuyer (2011, J. Stat. Softw. 39(11)), with two changes that
+//! improve the accuracy. The first row that applies is used:
 //!
-//! | where | what |
+//! | condition | P(D >= d) |
 //! |---|---|
 //! | n d <= 1/2 | 1 |
 //! | d >= 1/2 | 2 P(D+ >= d), exact |
-//! | z² < 4 and n <= 140 | 1 - the middle of n!/n^n H^n (Durbin 1968; Marsaglia, Tsang and Wang 2003, J. Stat. Softw. 8(18)), a vector at a time (Carvalho 2015, J. Stat. Softw. 65(3)); every term positive |
-//! | z < 0.15 else | 1, off by less than 1e-22 |
-//! | z < [`SMALL_Z`] else | the expansion of Li-Chien (1956) and Korolyuk (1960) to n^(-3/2), the series that Pelz and Good (1976) transform for small z |
-//! | else | 2 P(D+ >= d), exact, and the terms k >= 2 of that expansion, together about e^(-6 z²) times as large |
+//! | z² < 4 and n <= 140 | 1 - the middle entry of n!/n^n H^n (Durbin 1968; Marsaglia, Tsang and Wang 2003, J. Stat. Softw. 8(18)), by products of H with a vector (Carvalho 2015, J. Stat. Softw. 65(3)); all terms are positive |
+//! | z < 0.15 | 1, with an error below 1e-22 |
+//! | z < [`SMALL_Z`] | the expansion of Li-Chien (1956) and Korolyuk (1960) up to n^(-3/2); Pelz and Good (1976) transform this series for small z |
+//! | otherwise | 2 P(D+ >= d), exact, plus the terms k >= 2 of that expansion, which are smaller by a factor of about e^(-6 z²) |
 //!
 //! ```text
 //! P(D >= d) = 2 Σ_{k>=1} (-1)^(k-1) e^(-2 y) (1 - 2 y / (3 z √n) - (f - 4 (f + 3) y + 8 y²) / (18 n)
@@ -34,8 +35,11 @@
 //! ```
 //!
 //! # Accuracy
-//! Relative errors, measured against the golden values: the matrix 7e-12, 2 P(D+ >= d) 6e-12, the
-//! expansion 3e-6 at n = 141, falling as n^-2 (SciPy's Pelz-Good is off by 6e-6 there).
+//! Relative errors, measured against the golden values: 7e-12 for the matrix, 6e-12 for 2 P(D+ >=
+//! d). For the expansion it is 3e-6 at n = 141 and decreases like n^-2; SciPy's Pelz-Good series is
+//! off by 6e-6 there.
+//!
+//! Special values:
 //!
 //! | n, d | P(D >= d) |
 //! |---|---|
@@ -43,28 +47,30 @@
 //! | d >= 1 | 0 |
 //! | n = 0, d NaN | NaN |
 //!
-//! Cost: the expansion 0.3 µs, the sum and the matrix up to 50 µs.
+//! Cost: 0.3 µs for the expansion, up to 50 µs for the sum or the matrix.
 
 use crate::cast::{length, real, real_length, whole};
 use std::f64::consts::{LN_2, PI};
 
-/// The most values for which the matrix is used, as in SciPy.
+/// The largest n for which the matrix is used, as in SciPy.
 const MATRIX_VALUES: u64 = 140;
-/// The most rows of the matrix: z² < 4 and n <= 140 need 2 ⌊23.66⌋ + 1.
+/// The most rows of the matrix: z² < 4 and n <= 140 require 2 ⌊23.66⌋ + 1.
 const ROWS: usize = 47;
-/// From this z² on, twice the one-sided tail is exact to 2e-12.
+/// From this z² on, twice the one-sided tail has a relative error of at most 2e-12.
 const FAR_SQUARE: f64 = 4.0;
-/// Below it all terms of the expansion are better than the exact first term and the others.
+/// Below this z, the expansion of all terms is more accurate than the exact first term plus the
+/// expansion of the others.
 const SMALL_Z: f64 = 0.65;
-/// Below it the tail is 1, to rounding.
+/// Below this z the tail rounds to 1.
 const TINY_Z: f64 = 0.15;
-/// A sum of at most so many terms is taken term by term.
+/// A one-sided sum of at most this many terms uses every term.
 const ALL_TERMS: f64 = 512.0;
-/// So is one whose first terms matter, about e^(-n d) of the sum: there it is no smooth function's.
+/// So does a sum with n d below this: its first terms, about e^(-n d) of the sum, matter, and they
+/// are no smooth function of j.
 const SMOOTH: f64 = 40.0;
-/// Any other sum is taken of about so many terms, at equal distances.
+/// Any other sum uses about this many terms, at equal distances.
 const TERMS: f64 = 256.0;
-/// ln of the share of the largest term below which a term is left out.
+/// A term is left out if ln(term / largest term) is below this.
 const NEGLIGIBLE: f64 = -45.0;
 
 /// P(D_n >= d) and its natural logarithm, which does not underflow.
@@ -101,7 +107,7 @@ pub fn both(n: u64, d: f64) -> (f64, f64) {
         return (p, p.ln());
     }
     let ln_twice = LN_2 + log_one_sided(n, d);
-    // The rest relative to the first term, which may have underflowed where the rest is nothing.
+    // The other terms relative to the first, which may underflow; then the others are negligible.
     let rest = expansion(count, z, 2) / ln_twice.exp();
     from_log(ln_twice + if rest.is_finite() { rest.ln_1p() } else { 0.0 })
 }
@@ -110,11 +116,12 @@ fn from_log(ln_p: f64) -> (f64, f64) {
     (ln_p.exp(), ln_p)
 }
 
-/// P(D_n < steps / n): the middle entry of n!/n^n H^n, for fewer than [`ROWS`] rows.
+/// P(D_n < steps / n): the middle entry of n!/n^n H^n, for at most [`ROWS`] rows.
 fn matrix(n: u64, steps: f64) -> f64 {
     let k = length(whole(steps)) + 1;
     let (m, h) = (2 * k - 1, real_length(k) - steps);
-    // 1/(m - i)!, so that rows are read forwards, and (1 - h^(m - i)) / (m - i)!.
+    // At index i: 1/(m - i)!, reversed so that rows are read forwards, and (1 - h^(m - i)) / (m -
+    // i)!.
     let (mut inverse, mut edge) = ([0.0; ROWS + 1], [0.0; ROWS + 1]);
     let (mut factorial, mut power) = (1.0, 1.0);
     for i in 0..=m {
@@ -130,7 +137,8 @@ fn matrix(n: u64, steps: f64) -> f64 {
     state[k - 1] = 1.0;
     for step in 1..=n {
         next[..m].fill(0.0);
-        // Row i < m - 1 is (1 - h^(i + 1)) / (i + 1)! and then 1/(i + 1 - j)! for j = 1 ..= i + 1.
+        // Row i < m - 1 is (1 - h^(i + 1)) / (i + 1)!, followed by 1/(i + 1 - j)! for j = 1 ..= i +
+        // 1.
         for (i, &value) in state[..m - 1].iter().enumerate() {
             next[0] += value * edge[m - 1 - i];
             for (next, entry) in next[1..i + 2].iter_mut().zip(&inverse[m - i..]) {
@@ -148,7 +156,7 @@ fn matrix(n: u64, steps: f64) -> f64 {
     state[k - 1]
 }
 
-/// The terms from `first` on of Li-Chien's and Korolyuk's expansion of P(D >= d).
+/// The terms k >= `first` of the expansion of P(D >= d) by Li-Chien and Korolyuk.
 fn expansion(n: f64, z: f64, first: u32) -> f64 {
     let (root, mut sum) = (n.sqrt(), 0.0);
     for k in first.. {
@@ -170,7 +178,7 @@ fn expansion(n: f64, z: f64, first: u32) -> f64 {
     sum
 }
 
-/// ln P(D+_n >= d), -inf from d = 1 on.
+/// ln P(D+_n >= d); -inf for d >= 1, NaN for n = 0.
 ///
 /// # Examples
 /// ```
@@ -187,9 +195,9 @@ pub fn log_one_sided(n: u64, d: f64) -> f64 {
         return if d <= 0.0 { 0.0 } else { f64::NEG_INFINITY };
     }
     let n = real(n);
-    // Of j = n (1 - d) itself the term is 0.
+    // The term at j = n (1 - d) is 0.
     let last = (n * (1.0 - d)).ceil() - 1.0;
-    // The terms rise to one maximum and fall, but for small z, where they differ little.
+    // The terms rise to one maximum and then fall, except for small z, where they differ little.
     let middle = if n * d * d < FAR_SQUARE {
         (0.5 * last).floor()
     } else {
@@ -207,11 +215,12 @@ pub fn log_one_sided(n: u64, d: f64) -> f64 {
         sum += (log_term(n, d, j) - largest).exp();
         j += stride;
     }
-    // Rounding next to d = 0 may pass 1.
+    // Near d = 0, rounding may give a sum above 1.
     (largest + (sum * stride).ln()).min(0.0)
 }
 
-/// The first whole number from `from` to `to` that `keep` takes, which takes all after it.
+/// The first integer from `from` to `to` for which `keep` is true, by bisection; `keep` must be
+/// true for all integers after it.
 fn boundary(from: f64, to: f64, keep: impl Fn(f64) -> bool) -> f64 {
     let (mut from, mut to) = (from, to);
     while from < to {
@@ -221,7 +230,7 @@ fn boundary(from: f64, to: f64, keep: impl Fn(f64) -> bool) -> f64 {
     to
 }
 
-/// ln of d/q C(n, j) q^j (1 - q)^(n - j), for whole j < n (1 - d).
+/// ln(d/q C(n, j) q^j (1 - q)^(n - j)), for an integer j < n (1 - d).
 fn log_term(n: f64, d: f64, j: f64) -> f64 {
     let (q, excess) = (d + j / n, n * d);
     if j == 0.0 {
@@ -233,9 +242,9 @@ fn log_term(n: f64, d: f64, j: f64) -> f64 {
     stirling(n) - stirling(j) - stirling(rest) - distance + scale + (d / q).ln()
 }
 
-/// x ln(x / (x + step)) + step: twice this is the deviance of x against x + step.
+/// x ln(x / (x + step)) + step, half the Poisson deviance of x from the mean x + step.
 pub(super) fn deviance(x: f64, step: f64) -> f64 {
-    // Rounding may pass the end, where the probability is 0.
+    // Rounding may exceed the end of the range, where the probability is 0.
     let u = (step / x).max(-1.0);
     if u.abs() > 0.5 {
         return step - x * u.ln_1p();
@@ -250,7 +259,8 @@ pub(super) fn deviance(x: f64, step: f64) -> f64 {
     x * (u * v - 2.0 * v * series)
 }
 
-/// ln n! less Stirling's n ln n - n + ln(2πn)/2, for whole n > 0: mpmath to 15, then the series.
+/// ln n! - (n ln n - n + ln(2πn)/2), the error of Stirling's formula, for an integer n > 0: a table
+/// (from mpmath) up to 15, then the series.
 pub(super) fn stirling(n: f64) -> f64 {
     const FIRST: [f64; 15] = [
         0.081061466795327258,
@@ -283,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_golden_rows() {
-        // Rows by n and z, what is allowed, and what was measured for sf and its logarithm.
+        // Selects rows by n and z. Comments: errors measured for sf and its logarithm.
         type Rows = fn(f64, f64) -> bool;
         let regimes: [(&str, Rows, f64); 3] = [
             ("matrix", |n, z| z * z < 4.0 && n <= 140.0, 2e-11), // 7e-12, 9e-13
@@ -295,15 +305,15 @@ mod tests {
             let found = worst("kolmogorov", keep, |n, _, d| both(whole(n), d));
             assert!(found.0 < allowed && found.1 < allowed, "{name}: {found:?}");
         }
-        // Measured 6e-12 (z = 0.65, some terms), else 1e-12.
+        // Measured 6e-12 (z = 0.65, a subset of terms), else 1e-12.
         let found = worst("smirnov", |_, _| true, |n, _, d| from_log(log_one_sided(whole(n), d)));
         assert!(found.0 < 2e-11 && found.1 < 2e-11, "{found:?}");
     }
 
-    /// On both sides of each way, where both hold.
+    /// Where two methods are valid, both give the same value.
     #[test]
     fn the_ways_meet() {
-        // The matrix against the rest, at the last z of n = 140: measured 2e-11.
+        // The matrix against the other methods, at the largest z for n = 140: measured 2e-11.
         let d = (FAR_SQUARE / 140.0).sqrt();
         let inside = 1.0 - matrix(140, 140.0 * d);
         let outside = log_one_sided(140, d).exp() * 2.0 + expansion(140.0, d * 140f64.sqrt(), 2);
@@ -314,13 +324,13 @@ mod tests {
             // Measured 5e-6 at z = 0.6; allow 1e-5.
             assert!((exact / near - 1.0).abs() < 1e-5, "{z}: {exact} {near}");
         }
-        // The expansion of all terms against that of all but the first.
+        // The expansion of all terms against the exact first term and the expansion of the others.
         let n = 100_000u64;
         let d = SMALL_Z / real(n).sqrt();
         let mixed = from_log(LN_2 + log_one_sided(n, d)).0 + expansion(real(n), SMALL_Z, 2);
         let all = expansion(real(n), SMALL_Z, 1);
         assert!((mixed / all - 1.0).abs() < 1e-10, "{mixed} {all}");
-        // Every term against some.
+        // All terms against a subset of terms.
         for z in [0.65, 1.0, 3.0] {
             let [few, many] = [2_040.0f64, 2_200.0].map(|n| {
                 // ln P + 2 z² + 2 z / (3 √n) varies little with n.
@@ -340,7 +350,7 @@ mod tests {
         assert_eq!((log_one_sided(5, 0.0), log_one_sided(5, 1.0)), (0.0, f64::NEG_INFINITY));
         // One value: P(D >= d) = 2 (1 - d) from d = 1/2 on.
         assert!((both(1, 0.75).0 - 0.5).abs() < 1e-15);
-        // Far beyond f64: P is about 2 e^(-2 z²).
+        // For P far below the smallest f64: about 2 e^(-2 z²).
         assert!((both(10_000_000, 0.1).1 / -2e5 - 1.0).abs() < 0.01);
     }
 
