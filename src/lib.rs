@@ -16,8 +16,8 @@
 //! expr     Polars expressions (feature `python`)       imports stats, engine, matrix
 //! python   the Python module (feature `python`)        imports all but expr
 //! ```
-//! Every module may also import `cast`, `error` and `suggest`. `tests/architecture.rs` fails on any
-//! other import.
+//! Any module may also import `cast`, `error` and `suggest`. `tests/architecture.rs` fails on all
+//! other imports.
 //!
 //! The crate has no public interface: users call the Python package. With the feature `testing`,
 //! all modules but `expr` and `python` are public, for benchmarks and doc examples. Without it they

@@ -1,40 +1,40 @@
-//! What is gathered of one band of cells for one block of genes.
+//! The entries of one band of cells, gathered for one block of genes.
 //!
-//! Sparse rows are gathered in two passes over the block's part of each row: the first counts each
-//! gene's entries, the second, from cache, writes them side by side.  A cursor per row remembers where
-//! the block ended, so that a sweep over blocks reads everything once.  A layout takes part by [`Rows`],
-//! which streams a row's entries from a cursor; nothing else of it is known here.
+//! Sparse rows are gathered in two passes over the block's part of each row. The first counts the
+//! entries of each gene; the second reads them again, from cache, and groups them by gene. A cursor
+//! per row remembers where the block ended, so that a sweep over blocks reads every entry from
+//! memory once. A sparse layout implements [`Rows`], which streams a row's entries from a cursor.
 //!
-//! Dense rows are transposed instead: values lie gene after gene.
+//! Dense rows are transposed instead, so that values lie gene after gene.
 
 use super::{Block, Column, Entry, SKIP, Value, append_non_zeros, changed};
 use crate::cast::{length, place};
 use crate::error::{ErrorKind, Result};
 use std::ops::Range;
 
-/// Rows that are asked for from memory before they are read.
+/// How many rows ahead memory is prefetched.
 const AHEAD: usize = 2;
 
-/// Where a row is read from: an entry's offset in its row, and the gene of the entry before, which
-/// layouts that store differences need.
+/// A position in a row: the offset of an entry in its row, and the gene of the entry before it, for
+/// layouts that store differences of genes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Cursor {
     pub offset: u32,
     pub before: u32,
 }
 
-/// Rows that can be read from a cursor: all that [`Band::gather`] needs to know of a layout.
+/// Rows that can be read from a cursor: the interface of a layout that [`Band::gather`] uses.
 ///
-/// Where the arrays changed, every method may fail with [`ErrorKind::Changed`] or yield other places
-/// than before; none may panic.
+/// If the arrays have changed, a method may fail with [`ErrorKind::Changed`] or yield other places
+/// than before, but must not panic.
 pub(super) trait Rows<V: Value> {
     /// The cursor of the first entry at or after `gene`.
     fn seek(&self, cell: usize, gene: u32) -> Result<Cursor>;
 
-    /// Asks for the memory of about `expected` entries.
+    /// Prefetches about `expected` entries.
     fn prefetch(&self, cell: usize, from: Cursor, expected: usize);
 
-    /// Visits the places below `end` from a cursor on; returns the cursor of the first entry after them.
+    /// Visits the places below `end`, starting at a cursor; returns the cursor of the next entry.
     fn places(&self, cell: usize, from: Cursor, end: u32, visit: impl FnMut(u32))
     -> Result<Cursor>;
 
@@ -50,18 +50,18 @@ pub(super) trait Rows<V: Value> {
 /// What a band holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
-    /// Nothing: no block was gathered since the band was made or reset, or that failed.
+    /// Nothing: no block was gathered since the band was made or reset, or the last gather failed.
     Nothing,
-    /// Entries grouped by gene; whether a zero is among them.
+    /// Entries grouped by gene; `zeros` is true if one of them is zero.
     Grouped { zeros: bool },
-    /// Values of `cells` cells, gene after gene.
+    /// The values of `cells` cells, starting at cell `first`, gene after gene.
     Dense { first: usize, cells: usize },
 }
 
 /// The entries of some cells for one block of genes.
 ///
-/// A band is reused from block to block, with the same view, band number and labels; before a sweep
-/// over another view, or with other labels, it is [`Band::reset`].
+/// A band may be reused for the next block, with the same view, band number and labels. Call
+/// [`Band::reset`] before a sweep over another view or with other labels.
 #[derive(Debug)]
 pub struct Band<V> {
     held: Held,
@@ -70,11 +70,11 @@ pub struct Band<V> {
     /// For each row, its first entry at or after `next_gene`.
     cursors: Vec<Cursor>,
     next_gene: usize,
-    /// For each row, its first entry past the block.
+    /// For each row, its first entry after the block.
     ends: Vec<Cursor>,
-    /// Entries of the block's gene `slot` are `starts[slot]..starts[slot + 1]`.
+    /// The entries of the block's gene `slot` are at `starts[slot]..starts[slot + 1]`.
     starts: Vec<u32>,
-    /// What `starts` must be once all entries are in their places.
+    /// What `starts` must be after all entries have been placed.
     bounds: Vec<u32>,
     entries: Vec<Entry<V>>,
     /// Dense values, gene after gene.
@@ -98,17 +98,17 @@ impl<V> Default for Band<V> {
 }
 
 impl<V: Value> Band<V> {
-    /// Forgets where rows were read up to, and what was gathered; memory is kept.
+    /// Forgets the cursors and the gathered entries; keeps the memory.
     pub fn reset(&mut self) {
         self.held = Held::Nothing;
         self.cursors.clear();
     }
 
-    /// Appends the labelled non-zeros of the gathered block's gene number `slot`, in the order of
-    /// cells; `labels` are those that were gathered with.
+    /// Appends the non-zeros of gene number `slot` of the gathered block at labelled cells, in
+    /// ascending order of cells. `labels` must be those passed to the gather.
     ///
-    /// Nothing is held after [`Band::reset`] or a gather that failed, and nothing past the block: to
-    /// ask for it is a mistake of the caller's, which tests see.
+    /// Appends nothing, and panics in debug builds, if no block is held (after [`Band::reset`] or a
+    /// failed gather) or `slot` is not in the block.
     pub fn append(&self, slot: usize, labels: &[u32], out: &mut Column<V>) {
         let appended = match self.held {
             Held::Nothing => None,
@@ -134,7 +134,7 @@ impl<V: Value> Band<V> {
         Some(())
     }
 
-    /// Makes room for the values of some cells, gene after gene, `genes` of them.
+    /// Returns a buffer for the values of `cells`, gene after gene, of `genes` genes.
     pub(super) fn hold_dense(&mut self, cells: &Range<usize>, genes: usize) -> &mut [V] {
         self.cursors.clear();
         self.held = Held::Dense { first: cells.start, cells: cells.len() };
@@ -145,8 +145,9 @@ impl<V: Value> Band<V> {
     /// Gathers the block's entries of `cells`.
     ///
     /// # Errors
-    /// [`ErrorKind::Changed`], where the two passes do not agree or an entry was left behind by an
-    /// earlier block; [`ErrorKind::ShapeMismatch`] for a block of 2^32 entries or more.
+    /// [`ErrorKind::Changed`] if the two passes disagree or a row has an entry before the block at
+    /// its cursor; [`ErrorKind::ShapeMismatch`] if `labels` are too few or the block has 2^32
+    /// entries or more.
     pub(super) fn gather(
         &mut self,
         source: &impl Rows<V>,
@@ -172,7 +173,7 @@ impl<V: Value> Band<V> {
             };
             self.two_passes(source, cells.start, block, labels, slot)
         };
-        // After a failure the cursors are not to be gone on from.
+        // After a failure the cursors are invalid.
         match zeros {
             Ok(zeros) => self.held = Held::Grouped { zeros },
             Err(_) => self.cursors.clear(),
@@ -180,7 +181,7 @@ impl<V: Value> Band<V> {
         zeros.map(|_| ())
     }
 
-    /// Puts every cursor at the block's first gene.
+    /// Moves every cursor to the block's first gene.
     fn seek(&mut self, source: &impl Rows<V>, cells: &Range<usize>, block: &Block) -> Result<()> {
         let there = self.cursors.len() == cells.len() && self.rows == *cells;
         if there && self.next_gene == block.first() {
@@ -200,6 +201,7 @@ impl<V: Value> Band<V> {
         Ok(())
     }
 
+    /// Counts, then places the block's entries; true if one of them is zero.
     fn two_passes(
         &mut self,
         source: &impl Rows<V>,
@@ -219,8 +221,8 @@ impl<V: Value> Band<V> {
         Ok(zeros)
     }
 
-    /// First pass: counts the block's entries of each gene into `starts[slot + 2]`, sums these, and
-    /// finds where each row's part of the block ends.
+    /// First pass: counts the entries of each gene in `starts[slot + 2]`, sums the counts, and
+    /// finds where the block ends in each row.
     fn count(
         &mut self,
         source: &impl Rows<V>,
@@ -272,7 +274,7 @@ impl<V: Value> Band<V> {
         Ok(())
     }
 
-    /// Second pass: moves each entry to its gene's place; whether a zero is among them.
+    /// Second pass: moves each entry to its gene's range; true if one of them is zero.
     fn place(
         &mut self,
         source: &impl Rows<V>,
@@ -308,7 +310,7 @@ impl<V: Value> Band<V> {
                 return changed(cell);
             }
         }
-        // Every gene got as many entries as were counted: none lies in another's place.
+        // Unless every gene got as many entries as were counted, one lies in another gene's range.
         let end = self.bounds.len() - 1;
         if self.starts[1..=end] == self.bounds[1..] { Ok(zeros) } else { changed(first_cell) }
     }
@@ -317,8 +319,8 @@ impl<V: Value> Band<V> {
 /// Where a gene's entries go.
 #[derive(Debug, Clone, Copy)]
 enum Slot {
-    /// The place among the block's genes; beyond them for a gene that cannot be in the block.
+    /// To this slot of the block, which is out of range for a gene outside the block.
     At(usize),
-    /// The gene lies in the block and is not asked for.
+    /// Nowhere: the gene is between the block's genes but not requested.
     NotAsked,
 }

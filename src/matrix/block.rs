@@ -1,14 +1,14 @@
-//! Genes that are gathered together.
+//! A block of genes that are gathered together.
 
 use super::SKIP;
 use crate::cast::{narrow, place};
 
-/// Genes that are gathered together: some of the columns `first()..end()`, ascending.
+/// Genes that are gathered together: some or all of the columns `first()..end()`, ascending.
 #[derive(Debug, Clone)]
 pub struct Block<'a> {
     /// The genes, strictly ascending; never empty.
     genes: &'a [u32],
-    /// For each column from the first gene to the last, its slot (place in `genes`) or [`SKIP`].
+    /// For each column from the first gene to the last, its slot (index in `genes`) or [`SKIP`].
     slots: Vec<u32>,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Block<'a> {
         self.first() + self.slots.len()
     }
 
-    /// Whether every column from `first` to `end` is asked for.
+    /// True if the block contains every column in `first()..end()`.
     pub(super) fn is_whole(&self) -> bool {
         self.genes.len() == self.slots.len()
     }
@@ -62,7 +62,7 @@ impl<'a> Block<'a> {
         &self.slots
     }
 
-    /// First column and end as places of entries.
+    /// The first column and the end, as u32.
     pub(super) fn places(&self) -> (u32, u32) {
         (self.genes[0], narrow(self.end()))
     }

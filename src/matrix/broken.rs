@@ -1,4 +1,4 @@
-//! Views that break a contract, each of which the suite must catch.
+//! Views that break a contract; the suite must catch each of them.
 
 use super::conformance::*;
 use super::*;
@@ -10,17 +10,17 @@ enum Fault {
     None,
     /// Yields nothing.
     Nothing,
-    /// Leaves out the last stretch of a visit, and the last band of a gather.
+    /// Leaves out the last entry of a visit, and the last band of a gather.
     Last,
-    /// Moves a value by one place.
+    /// Moves all values by one place; gathers the first genes instead of the block.
     Moved,
     /// Yields a stretch longer than allowed.
     TooLong,
-    /// Ignores the range, or takes cells that are to be skipped.
+    /// Ignores the range, or includes cells that must be skipped.
     Range,
-    /// Gathers the block before once more.
+    /// Yields the first gene, or the first genes, instead of those requested.
     Stale,
-    /// Yields every entry as another value.
+    /// Yields wrong values, or wrong labels in a gather.
     Value,
 }
 
@@ -34,7 +34,7 @@ const FAULTS: [Fault; 7] = [
     Fault::Value,
 ];
 
-/// A sound view, broken.
+/// A correct view with a fault.
 struct Broken<T>(T, Fault);
 
 fn visit_broken(
@@ -135,7 +135,7 @@ impl<T: GeneMajor<f32>> GeneMajor<f32> for Broken<T> {
     }
 }
 
-/// Whether a check of the suite passes on all the large cases.
+/// True if a check of the suite passes for all large cases.
 fn passes(check: impl Fn(&Case)) -> bool {
     let all = || Case::large().iter().for_each(&check);
     catch_unwind(AssertUnwindSafe(all)).is_ok()
@@ -155,7 +155,7 @@ fn every_way_in_catches_broken_cell_major_views() {
         };
         assert!(with(Fault::None));
         for fault in FAULTS {
-            // What a fault is to a visit and to a gather differs.
+            // `Stale` only affects gathers.
             let harmless = i == 0 && fault == Fault::Stale;
             assert_eq!(with(fault), harmless, "check {i} of {fault:?}");
         }
@@ -175,7 +175,7 @@ fn every_way_in_catches_broken_gene_major_views() {
         };
         assert!(with(Fault::None));
         for fault in FAULTS {
-            // Labels and values come out the same, whatever the length of stretches.
+            // Appending does not depend on the length of stretches.
             let harmless = i == 1 && fault == Fault::TooLong;
             assert_eq!(with(fault), harmless, "check {i} of {fault:?}");
         }

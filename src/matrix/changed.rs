@@ -1,5 +1,5 @@
-//! Arrays that change after they were checked are an error, or yield what is safe to take: never a panic,
-//! never a place out of range.
+//! Arrays that change after they were checked give an error or a safe result: never a panic, never
+//! a place out of range.
 
 use super::band::Rows;
 use super::compressed::Compressed;
@@ -13,7 +13,7 @@ const INDICES: [i32; 9] = [0, 2, 5, 1, 2, 3, 4, 0, 5];
 const INDPTR: [i64; 5] = [0, 3, 3, 7, 9];
 const LABELS: [u32; 4] = [0, 1, 1, 0];
 
-/// A view of arrays that are no longer what was checked.
+/// A view of arrays that differ from those that were checked.
 fn csr<'a>(indices: &'a [i32; 9], indptr: &'a [i64; 5]) -> Csr<'a, f32> {
     let checked = check(SHAPE.0, SHAPE.1, 9, &INDICES, &INDPTR).unwrap();
     Csr::from_checked(&checked, &VALUES, indices, indptr).unwrap()
@@ -24,7 +24,7 @@ fn csc<'a>(indices: &'a [i32; 9], indptr: &'a [i64; 5]) -> Csc<'a, f32> {
     Csc::from_checked(&checked, &VALUES, indices, indptr).unwrap()
 }
 
-/// The row that an error names.
+/// The row or column that the error names.
 fn outer<T: fmt::Debug>(result: Result<T>) -> usize {
     match result.unwrap_err().kind() {
         ErrorKind::Changed { outer } => *outer,
@@ -49,7 +49,7 @@ fn pointers_that_make_no_sense_are_an_error() {
     for bad in [-1, 1 << 40, 10, 2] {
         let mut indptr = INDPTR;
         indptr[2] = bad;
-        // A pointer of 2 makes row 1 end before it starts.
+        // With a pointer of 2, row 1 ends before it starts.
         let view = csr(&INDICES, &indptr);
         assert_eq!(outer(visit(&view, 1)), 1, "{bad}");
         assert_eq!(outer(gather(&view, &GENES, &mut Band::default())), 1, "{bad}");
@@ -78,7 +78,7 @@ fn indices_out_of_range_or_order_are_an_error() {
 #[test]
 fn an_entry_that_an_earlier_block_left_behind_is_an_error() {
     let mut indices = INDICES;
-    // Row 2 is 1, 5, 3, 4 now: the first block stops at 5, and 3 and 4 come after it.
+    // Row 2 is now 1, 5, 3, 4: the first block stops at 5 and leaves 3 behind.
     indices[4] = 5;
     let (view, mut band) = (csr(&indices, &INDPTR), Band::default());
     for (genes, next) in [([0, 1, 2, 3], &[4, 5][..]), ([0, 1, 2, 4], &[5])] {
@@ -86,7 +86,7 @@ fn an_entry_that_an_earlier_block_left_behind_is_an_error() {
         gather(&view, &genes, &mut band).unwrap();
         assert_eq!(outer(gather(&view, next, &mut band)), 2);
     }
-    // After an error the band starts anew.
+    // After an error the band can be used again.
     gather(&csr(&INDICES, &INDPTR), &[4, 5], &mut band).unwrap();
     let mut column = Column::new();
     band.append(1, &LABELS, &mut column);
@@ -97,13 +97,14 @@ fn an_entry_that_an_earlier_block_left_behind_is_an_error() {
 fn arrays_that_change_between_blocks_are_an_error() {
     let mut band = Band::default();
     gather(&csr(&INDICES, &INDPTR), &[0, 1, 2], &mut band).unwrap();
-    // All of row 2 was read up to offset 2; now it has one entry.
+    // Row 1 now has entries of genes before the block.
     assert_eq!(outer(gather(&csr(&INDICES, &[0, 3, 6, 7, 9]), &[3, 4], &mut band)), 1);
     gather(&csr(&INDICES, &INDPTR), &[0, 1, 2], &mut band).unwrap();
+    // Row 2 now has one entry, but its cursor is at offset 2.
     assert_eq!(outer(gather(&csr(&INDICES, &[0, 3, 3, 4, 9]), &[3, 4], &mut band)), 2);
 }
 
-/// Indices that are others from the `after`-th read on.
+/// An index that changes its value after `after` reads of all indices.
 #[derive(Debug, Clone, Copy)]
 struct Turncoat {
     first: u32,
@@ -147,7 +148,7 @@ impl Index for Turncoat {
     }
 }
 
-/// Gathers all genes of rows whose indices turn into `then` after some reads.
+/// Gathers `genes` from rows whose indices change to `then` after `after` reads.
 fn gather_turning(then: &[u32; 9], after: usize, genes: &[u32]) -> Result<Vec<Vec<f32>>> {
     let reads: &'static AtomicUsize = Box::leak(Box::default());
     let turn = |(&first, &then): (&i32, &u32)| Turncoat { first: first as u32, then, reads, after };
@@ -171,15 +172,15 @@ fn passes_of_a_gather_that_disagree_are_an_error() {
     for after in 0..=18 {
         assert_eq!(gather_turning(&same, after, &GENES).unwrap(), expected);
     }
-    // The first pass reads 9 indices.  Then an entry moves to a gene before or after its own, or out
-    // of the block, or out of the matrix.
+    // The first pass reads 9 indices. Then an entry moves to another gene, out of the block, or out
+    // of the matrix.
     for to in [0, 3, 5, 6, u32::MAX, 1 << 31] {
         let mut then = same;
         then[4] = to;
         assert!(gather_turning(&then, 9, &GENES).is_err(), "{to}");
         assert!(gather_turning(&then, 9, &[0, 2, 4, 5]).is_err(), "{to}");
     }
-    // Two that change places hold the same genes all the same.
+    // If two indices are swapped, the row still holds the same genes.
     let mut then = same;
     then.swap(3, 4);
     assert!(gather_turning(&then, 9, &GENES).is_ok());

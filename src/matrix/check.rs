@@ -1,4 +1,4 @@
-//! Compressed arrays are checked once, by all cores, and put in order where they are not.
+//! The check of compressed arrays, once and on all cores, and a sorted copy of unsorted ones.
 
 use super::index::{Index, Indices, Indptr, with_indices};
 use super::{Stored, Value, ascending};
@@ -7,48 +7,49 @@ use crate::error::{Error, ErrorKind, Result};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Entries that a thread checks at least, and the most that it checks of one row or column.
+/// The fewest entries that a thread checks; longer rows or columns are split into parts of this
+/// size.
 const CHUNK: usize = 1 << 17;
 
-/// The proof that compressed arrays were checked: their lengths, and whether they are in order.
+/// The result of a check of compressed arrays: their lengths, and whether they are sorted.
 ///
-/// Views are made of it without another look at the arrays' contents ([`super::Csr::from_checked`]).
-/// Arrays of the same lengths that hold something else by then are safe to read all the same:
-/// what makes no sense is [`ErrorKind::Changed`].
+/// With it, views are made without reading the arrays' contents again
+/// ([`super::Csr::from_checked`]). If the contents have changed since, views are still safe to
+/// read: inconsistent content gives [`ErrorKind::Changed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
-    /// Rows (CSR) or columns (CSC).
+    /// The number of rows (CSR) or columns (CSC).
     outer: usize,
     inner: usize,
-    /// Length of values and of indices.
+    /// The length of values and of indices.
     length: usize,
-    /// Entries that indptr reaches: arrays may have spare room behind them.
+    /// Entries up to the last pointer; the arrays may be longer.
     used: usize,
     /// The first row or column whose indices do not strictly ascend.
     unsorted: Option<usize>,
 }
 
 impl Checked {
-    /// Rows (CSR) or columns (CSC), and the limit of indices.
+    /// The number of rows (CSR) or columns (CSC), and the limit of indices.
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
         (self.outer, self.inner)
     }
 
-    /// Stored entries.
+    /// The number of stored entries.
     #[must_use]
     pub fn entries(&self) -> usize {
         self.used
     }
 
-    /// The first row (CSR) or column (CSC) whose indices are unsorted or occur twice: a view takes
-    /// the copy that [`canonical`] makes.
+    /// The first row (CSR) or column (CSC) with unsorted or duplicate indices. If there is one, a
+    /// view needs the sorted copy that [`canonical`] makes.
     #[must_use]
     pub fn unsorted(&self) -> Option<usize> {
         self.unsorted
     }
 
-    /// Whether arrays have the lengths of those that were checked, and those were in order.
+    /// Fails unless the arrays have the lengths of those that were checked, and those were sorted.
     pub(super) fn require(&self, values: usize, indices: &Indices, indptr: &Indptr) -> Result<()> {
         check_lengths(self.outer, self.length, indices, indptr)?;
         expect("values", self.length, values)?;
@@ -71,12 +72,14 @@ fn check_lengths(outer: usize, values: usize, indices: &Indices, indptr: &Indptr
     expect("indices", values, indices.len())
 }
 
-/// Rows and columns of a matrix at the most: 2^31 - 1.  Places are u32, and an index that is negative as
-/// i32 is then never a place.
+/// The most rows or columns of a matrix, 2^31 - 1. A negative i32 index, cast to a u32 place, is
+/// then always out of range.
 pub(super) const MAX_PLACES: u32 = i32::MAX.cast_unsigned();
 
+/// Fails if a matrix has more than [`MAX_PLACES`] rows or columns.
+///
 /// # Errors
-/// [`ErrorKind::ShapeMismatch`] above [`MAX_PLACES`].
+/// [`ErrorKind::ShapeMismatch`].
 pub(super) fn check_shape(shape: (usize, usize)) -> Result<()> {
     let limit = place(MAX_PLACES);
     for (what, got) in [("rows of a matrix", shape.0), ("columns of a matrix", shape.1)] {
@@ -87,9 +90,10 @@ pub(super) fn check_shape(shape: (usize, usize)) -> Result<()> {
     Ok(())
 }
 
-/// Checks compressed arrays of `outer` rows (or columns) and indices below `inner`.
+/// Checks compressed arrays of `outer` rows (CSR) or columns (CSC), `values` stored values, and
+/// indices below `inner`.
 ///
-/// Runs on the current rayon pool; the error is that of the first broken row, whatever the threads.
+/// Runs on the current rayon pool. The error is always that of the first broken row.
 ///
 /// # Errors
 /// [`ErrorKind::BrokenIndptr`], [`ErrorKind::ShapeMismatch`] or [`ErrorKind::IndexOutOfRange`].
@@ -122,7 +126,7 @@ pub fn check<'a>(
     Ok(Checked { outer, inner, length: values, used, unsorted })
 }
 
-/// What some neighbouring rows hold: the first error, and the first row that is out of order.
+/// The result for some consecutive rows: the first error, and the first unsorted row.
 #[derive(Debug, Default)]
 struct Found {
     error: Option<Error>,
@@ -130,13 +134,13 @@ struct Found {
 }
 
 impl Found {
-    /// That of more rows, of which `other` are the later ones.
+    /// Merges in the result for the rows that follow.
     fn then(self, other: Self) -> Self {
         Self { error: self.error.or(other.error), unsorted: self.unsorted.or(other.unsorted) }
     }
 }
 
-/// Checks each row; the first that is not in order.
+/// Checks each row; returns the first unsorted one.
 fn check_rows<I: Index>(
     outer: usize,
     inner: usize,
@@ -154,7 +158,7 @@ fn check_rows<I: Index>(
     found.error.map_or(Ok(found.unsorted), Err)
 }
 
-/// Checks one row: whether its indices strictly ascend.
+/// Checks one row; true if its indices strictly ascend.
 fn check_row<I: Index>(row: usize, inner: usize, indices: &[I], indptr: &Indptr) -> Result<bool> {
     let broken = |position, reason| Err(ErrorKind::BrokenIndptr { position, reason }.into());
     let (Some(start), Some(end)) = (indptr.get(row), indptr.get(row + 1)) else {
@@ -182,17 +186,17 @@ fn check_row<I: Index>(row: usize, inner: usize, indices: &[I], indptr: &Indptr)
     }
 }
 
-/// Whether indices strictly ascend; long rows are shared between threads.
+/// True if the indices strictly ascend. Long rows are split between threads.
 fn ascend<I: Index>(indices: &[I]) -> bool {
     if indices.len() <= CHUNK {
         return ascending(indices);
     }
-    // Each part with the first index of the next.
+    // Each part includes the first index of the next.
     let part = |i: usize| &indices[i * CHUNK..((i + 1) * CHUNK + 1).min(indices.len())];
     (0..indices.len().div_ceil(CHUNK)).into_par_iter().all(|i| ascending(part(i)))
 }
 
-/// Compressed arrays in canonical order: strictly ascending indices.
+/// Compressed arrays in canonical order: the indices of each row (or column) strictly ascend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Canonical<V> {
     pub values: Vec<V>,
@@ -200,11 +204,11 @@ pub struct Canonical<V> {
     pub indptr: Vec<i64>,
 }
 
-/// A canonical copy of checked compressed arrays: indices sorted, entries at one place summed in
-/// the order in which they are stored, as SciPy reads them.
+/// A canonical copy of checked compressed arrays: indices are sorted, and duplicate entries are
+/// summed in stored order, as in SciPy.
 ///
-/// Runs on the current rayon pool.  Of arrays that are no longer what was checked, rows that make no
-/// sense come out empty.
+/// Runs on the current rayon pool. If the arrays have changed since the check, rows that are no
+/// longer consistent become empty.
 ///
 /// # Examples
 /// ```
@@ -238,7 +242,7 @@ fn sort_rows<S: Stored, I: Index>(
     let total = ranges.iter().map(Range::len).sum();
     let mut sorted = vec![S::Value::default(); total];
     let mut places = vec![0i64; total];
-    // Each row is sorted into room of its own, and summed there.
+    // Each row is sorted and summed in its own part of the output.
     let (mut values_left, mut places_left) = (&mut sorted[..], &mut places[..]);
     let mut rows = Vec::with_capacity(ranges.len());
     for range in &ranges {
@@ -269,7 +273,7 @@ fn sort_rows<S: Stored, I: Index>(
     out
 }
 
-/// Sorts one row into `out`, and returns how many places it has.
+/// Sorts one row into `out_values` and `out_places`, sums duplicates, and returns the number left.
 fn sort_row<S: Stored, I: Index>(
     values: &[S],
     indices: &[I],
@@ -322,7 +326,7 @@ mod tests {
         );
         assert_eq!(kind((2, 3), &[3], &[0, 0, 1]), range(1, 3, 3));
         assert_eq!(kind((2, 3), &[-1], &[0, 0, 1]), range(1, -1, 3));
-        // In the middle of a row, and the first of several rows and reasons.
+        // In the middle of a row; and the first of several rows with several errors.
         assert_eq!(kind((2, 3), &[0, 9, 1], &[0, 3, 3]), range(0, 9, 3));
         assert_eq!(kind((3, 3), &[1, 0, 7, 8], &[0, 2, 4, 3]), range(1, 7, 3));
         let (limit, none) = (MAX_PLACES as usize, &[0i32; 0]);
@@ -366,7 +370,7 @@ mod tests {
         assert_eq!(checked.entries(), 2);
     }
 
-    /// The check of version 0.4, row after row on one core: the error, or the first unsorted row.
+    /// A serial check, row after row: the error, or the first unsorted row.
     fn naive(
         inner: usize,
         indices: &[i32],
@@ -450,7 +454,7 @@ mod tests {
             found.map(|checked| checked.unsorted()).map_err(|error| error.kind().clone())
         };
         assert_eq!(look(&sorted), Ok(None));
-        // At the seams between parts, and twice the same.
+        // Duplicates at and around the boundaries between parts.
         for at in [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, n - 1] {
             let mut indices = sorted.clone();
             indices[at] = indices[at - 1];

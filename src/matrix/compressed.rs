@@ -1,4 +1,4 @@
-//! What CSR and CSC share: rows (or columns) of places and values, one after the other.
+//! The common part of CSR and CSC: rows (or columns) of indices and values, one after the other.
 
 use super::band::{Cursor, Rows};
 use super::index::{Index, Indptr};
@@ -8,10 +8,10 @@ use crate::cast::place;
 use crate::error::Result;
 use std::ops::Range;
 
-/// Entries of a visit that is short.
+/// A visit of at most this many entries uses short buffers.
 const SHORT: usize = 32;
 
-/// Compressed arrays once the type of their indices is known.
+/// Compressed arrays with a known index type.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Compressed<'a, S, I> {
     pub values: &'a [S],
@@ -19,11 +19,11 @@ pub(super) struct Compressed<'a, S, I> {
     pub indptr: Indptr<'a>,
 }
 
-/// Turns indices into places, in `buffer`; `None` unless they strictly ascend from `least` on, below
-/// `end`.
+/// Converts indices to places in `buffer`; `None` unless they strictly ascend and lie in
+/// `least..end`.
 ///
-/// What is compared is what was copied, so that the answer holds even if the arrays change meanwhile;
-/// places of 2^31 and more, which are none, are negative here.
+/// The copied places are compared, not the array, so that the result holds even if another thread
+/// changes the array. Invalid places of 2^31 or more are negative here.
 #[inline]
 fn places<'b, I: Index>(
     indices: &[I],
@@ -43,7 +43,7 @@ fn places<'b, I: Index>(
 }
 
 impl<'a, S: Stored, I: Index> Compressed<'a, S, I> {
-    /// The entries of one row or column.
+    /// The indices and values of one row or column.
     #[inline]
     pub fn outer(&self, outer: usize) -> Result<(&'a [I], &'a [S])> {
         let Some(range) = self.indptr.range(outer) else { return changed(outer) };
@@ -53,7 +53,7 @@ impl<'a, S: Stored, I: Index> Compressed<'a, S, I> {
         }
     }
 
-    /// Visits the entries of one row or column whose places, all below `inner`, are in `range`.
+    /// Visits the entries of a row or column with places in `range`; all places are below `inner`.
     #[inline]
     pub fn visit(
         &self,
@@ -70,7 +70,7 @@ impl<'a, S: Stored, I: Index> Compressed<'a, S, I> {
         else {
             return changed(outer);
         };
-        // Buffers are zeroed first: a short visit takes short ones.
+        // Buffers are zeroed first, so a short visit uses short ones.
         if indices.len() <= SHORT {
             stretches::<_, _, SHORT>(outer, indices, values, range, visit)
         } else {

@@ -1,31 +1,31 @@
-//! The contracts of [`super`] as one suite: every view, by every way in, yields the matrix that was
-//! written out.
+//! A test suite for the contracts of [`super`]: every access path of a view yields the same matrix.
 //!
-//! `suite!(name, cells, |case| view)` (or `genes`) makes a module of tests for a view that the closure
-//! makes of a [`Case`]; nothing else is needed for a new layout.  Each way in is one function below, so
-//! that a view that answers one of them wrongly fails by name; `broken.rs` shows that they do.
+//! `suite!(name, cells, |case| view)` (or `genes`) makes a module of tests for the view that the
+//! closure makes from a [`Case`]. A new layout needs nothing else. Each access path is tested by
+//! one function below, whose name a failure shows. `broken.rs` tests that these functions catch
+//! faulty views.
 
 use super::*;
 use proptest::prelude::*;
 use std::fmt::Debug;
 
-/// A small matrix as rows of i16, which [`Sample::of`] makes values of; labels, and what is asked for.
+/// A matrix as rows of i16, which [`Sample::of`] converts to values; labels; and what is requested.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub rows: Vec<Vec<i16>>,
     pub n_genes: usize,
     pub labels: Vec<u32>,
-    /// The genes asked for, ascending.
+    /// The requested genes, ascending.
     pub genes: Vec<u32>,
-    /// Genes of one block.
+    /// The number of genes in a block.
     pub block: usize,
     /// Where ranges of genes are cut.
     pub cuts: (usize, usize),
 }
 
-/// A stored type that random numbers can be made into.
+/// A stored type that can be made from random integers.
 pub(super) trait Sample: Stored<Value: Debug> + Debug {
-    /// Keeps 0, and covers what is special about the type.
+    /// Maps 0 to 0, and covers the special values of the type.
     fn of(raw: i16) -> Self;
 }
 
@@ -46,7 +46,7 @@ sample! {
     u16: |raw| raw as u16;
     i32: |raw| i32::from(raw).wrapping_mul(65_537);
     u32: |raw| raw as u32;
-    // Neighbours that share an f64.
+    // Adjacent integers with the same nearest f64.
     i64: |raw| if raw > 100 { (1 << 60) + i64::from(raw) } else { i64::from(raw) };
     u64: |raw| if raw > 100 { (1 << 63) + raw as u64 } else { raw as u64 };
     f32: |raw| if raw == 13 { f32::NAN } else { f32::from(raw) };
@@ -57,7 +57,7 @@ sample! {
     };
 }
 
-/// A type of indices or pointers.
+/// An integer type of indices or pointers.
 pub(super) trait Whole: TryFrom<usize> + 'static {}
 
 impl<T: TryFrom<usize> + 'static> Whole for T {}
@@ -85,7 +85,7 @@ pub(super) fn cases() -> impl Strategy<Value = Case> {
 }
 
 impl Case {
-    /// More cells than a band has, in several of which a gene is zero.
+    /// More cells than a band has, and a gene that is zero everywhere.
     fn tall() -> Self {
         let n = 5000u32;
         Self {
@@ -113,7 +113,7 @@ impl Case {
         }
     }
 
-    /// A gene with more cells than a stretch has entries, and one without any.
+    /// Genes with more cells than a stretch has entries, and one without non-zeros.
     fn long() -> Self {
         let n = 3 * STRETCH + 7;
         Self {
@@ -126,7 +126,7 @@ impl Case {
         }
     }
 
-    /// Those too large to be drawn often.
+    /// Cases that are too large to be drawn at random.
     pub fn large() -> [Self; 3] {
         [Self::tall(), Self::wide(), Self::long()]
     }
@@ -135,7 +135,7 @@ impl Case {
         (self.rows.len(), self.n_genes)
     }
 
-    /// The values written out, cell after cell or gene after gene.
+    /// The dense values, cell after cell or gene after gene.
     pub fn dense<S: Sample>(&self, gene_major: bool) -> &'static [S] {
         let (cells, genes) = self.shape();
         let (outer, inner) = if gene_major { (genes, cells) } else { (cells, genes) };
@@ -147,7 +147,7 @@ impl Case {
         if gene_major { self.rows[inner][outer] } else { self.rows[outer][inner] }
     }
 
-    /// Values, indices and indptr; zeros of every third place are stored all the same.
+    /// Values, indices and indptr; zeros at every third position are stored explicitly.
     pub fn compressed<S: Sample, I: Whole, P: Whole>(
         &self,
         gene_major: bool,
@@ -170,7 +170,7 @@ impl Case {
         (values.leak(), indices.leak(), indptr.leak())
     }
 
-    /// For each gene asked for, (value, code) of labelled non-zeros.
+    /// For each requested gene, (value, code) of the labelled non-zeros.
     fn columns<S: Sample>(&self) -> Vec<Column<S::Value>> {
         let column = |&gene: &u32| {
             let cells = self.rows.iter().zip(&self.labels);
@@ -183,12 +183,12 @@ impl Case {
     }
 }
 
-/// Text of values, so that NaN equals itself.
+/// The value as text, so that NaN equals NaN.
 fn text(value: &impl Debug) -> String {
     format!("{value:?}")
 }
 
-/// What a visit yields, after a look at its stretches.
+/// The entries that a visit yielded, after its stretches were checked.
 struct Seen<V> {
     places: Vec<u32>,
     values: Vec<V>,
@@ -216,7 +216,7 @@ impl<V: Value + Debug> Seen<V> {
         seen
     }
 
-    /// Non-zeros only.
+    /// The non-zero entries.
     fn non_zeros(&self) -> Vec<(u32, String)> {
         let pairs = self.places.iter().copied().zip(&self.values);
         pairs
@@ -254,7 +254,7 @@ pub(super) fn visits_cells<S: Sample>(case: &Case, view: &dyn CellMajor<S::Value
     assert_eq!(view.entries(), entries);
 }
 
-/// Gathers of blocks in the given order into bands that are reused.
+/// Gathers one block into all bands, which are reused, and returns its columns.
 fn gathered<V: Value>(
     case: &Case,
     view: &dyn CellMajor<V>,
@@ -293,7 +293,7 @@ pub(super) fn gathers<S: Sample>(case: &Case, view: &dyn CellMajor<S::Value>) {
     }
 }
 
-/// Whatever order the bands are asked in, and with one band for all of them.
+/// Gathers of the bands in reverse order, all with one reused buffer.
 pub(super) fn gathers_bands_apart<S: Sample>(case: &Case, view: &dyn CellMajor<S::Value>) {
     let Some(block) = Block::new(&case.genes) else { return };
     let mut band = Band::default();
@@ -310,7 +310,7 @@ pub(super) fn gathers_bands_apart<S: Sample>(case: &Case, view: &dyn CellMajor<S
     assert_eq!(text(&got), text(&case.columns::<S>()));
 }
 
-/// Labels and blocks of another matrix are refused.
+/// Labels and blocks of another shape are an error.
 pub(super) fn refuses_other_shapes<S: Sample>(case: &Case, view: &dyn CellMajor<S::Value>) {
     let genes = [0, case.n_genes as u32];
     let (fits, beyond) = (Block::new(&genes[..1]).unwrap(), Block::new(&genes).unwrap());
@@ -337,7 +337,7 @@ pub(super) fn visits_genes<S: Sample>(case: &Case, view: &dyn GeneMajor<S::Value
     assert_eq!(view.entries(), entries);
 }
 
-/// Columns with labels, as the engine takes them.
+/// Labelled columns, as the engine reads them.
 pub(super) fn appends_genes<S: Sample>(case: &Case, view: &dyn GeneMajor<S::Value>) {
     let column = |&gene: &u32| {
         let mut column = Column::new();
@@ -348,7 +348,7 @@ pub(super) fn appends_genes<S: Sample>(case: &Case, view: &dyn GeneMajor<S::Valu
     assert_eq!(text(&got), text(&case.columns::<S>()));
 }
 
-/// Samples are some of the stored values, in order, at least half of what was asked for.
+/// Samples are some of the stored values, in order, and at least half as many as requested.
 pub(super) fn samples_genes<S: Sample>(case: &Case, view: &dyn GeneMajor<S::Value>) {
     for gene in 0..case.n_genes {
         let stored = Seen::by(0..case.rows.len(), |visit| view.visit_gene(gene, visit)).values;
@@ -371,8 +371,8 @@ pub(super) fn samples_genes<S: Sample>(case: &Case, view: &dyn GeneMajor<S::Valu
     }
 }
 
-/// A module of tests: `$view` is made of `$case` and stores `$stored`, one cell (or gene) after the
-/// other.
+/// Makes a module of tests for `$view`, which is made from `$case` and stores values of type
+/// `$stored` cell after cell (`cells`) or gene after gene (`genes`).
 macro_rules! suite {
     (@tests $name:ident, $stored:ty, |$case:ident| $view:expr, $($check:ident)*) => {
         mod $name {

@@ -1,4 +1,4 @@
-//! Compressed sparse columns: each gene's entries lie together.
+//! Compressed sparse columns (CSC): the entries of each gene are contiguous.
 
 use super::changed;
 use super::check::Checked;
@@ -9,8 +9,8 @@ use super::index::{Indices, Indptr, with_indices};
 use super::{GeneMajor, Stored, Stretch, clamped, sample};
 use crate::error::Result;
 
-/// A CSC view of checked arrays, whose columns' indices strictly ascend: a row that occurred twice in a
-/// column would count as two cells.
+/// A CSC view of checked arrays. The indices of each column strictly ascend: a row that occurred
+/// twice in a column would be counted as two cells.
 #[derive(Debug, Clone, Copy)]
 pub struct Csc<'a, S> {
     shape: (usize, usize),
@@ -21,11 +21,11 @@ pub struct Csc<'a, S> {
 }
 
 impl<'a, S: Stored> Csc<'a, S> {
-    /// Checks cells x genes arrays, on the current rayon pool, and makes a view of them.
+    /// Checks the arrays of a cells x genes matrix, on the current rayon pool, and makes a view.
     ///
     /// # Errors
-    /// Those of [`check`], and [`crate::error::ErrorKind::Unsorted`]: [`super::canonical`] puts columns
-    /// in order.
+    /// Those of [`check`], and [`crate::error::ErrorKind::Unsorted`]; [`super::canonical`] makes a
+    /// sorted copy.
     ///
     /// # Examples
     /// ```
@@ -48,7 +48,7 @@ impl<'a, S: Stored> Csc<'a, S> {
         Self::from_checked(&checked, values, indices, indptr)
     }
 
-    /// A view of arrays that were checked before: only their lengths are looked at.
+    /// A view of arrays that were checked before. Only their lengths are compared.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::ShapeMismatch`] or [`crate::error::ErrorKind::Unsorted`].

@@ -1,4 +1,4 @@
-//! Compressed sparse rows: each cell's entries lie together.
+//! Compressed sparse rows (CSR): the entries of each cell are contiguous.
 
 use super::band::Band;
 use super::check::Checked;
@@ -10,12 +10,12 @@ use super::{Block, CellMajor, Stored, Stretch, check_block, clamped};
 use crate::error::Result;
 use std::ops::Range;
 
-/// Rows of one band, or more: enough that a gene's entries form a run, few enough to stay in cache.
+/// The fewest rows of a band: enough that a gene's entries form a run, few enough to stay in cache.
 const BAND: usize = 2048;
-/// Bands at the most.
+/// The most bands.
 const MAX_BANDS: usize = 512;
 
-/// A CSR view of checked arrays, whose rows' indices strictly ascend.
+/// A CSR view of checked arrays. The indices of each row strictly ascend.
 #[derive(Debug, Clone, Copy)]
 pub struct Csr<'a, S> {
     shape: (usize, usize),
@@ -23,27 +23,27 @@ pub struct Csr<'a, S> {
     indices: Indices<'a>,
     indptr: Indptr<'a>,
     entries: usize,
-    /// Rows of one band.
+    /// The number of rows in a band.
     band: usize,
 }
 
-/// How many rows a band has, in a matrix of `cells`.
+/// The number of rows in a band, for a matrix of `cells` rows.
 pub(super) fn band_rows(cells: usize) -> usize {
     cells.div_ceil(MAX_BANDS).max(BAND)
 }
 
-/// The rows of band number `band`.
+/// The rows of band number `band`, if a band has `rows` rows and the matrix `cells`.
 pub(super) fn rows_of(band: usize, rows: usize, cells: usize) -> Range<usize> {
     let start = band.saturating_mul(rows).min(cells);
     start..start.saturating_add(rows).min(cells)
 }
 
 impl<'a, S: Stored> Csr<'a, S> {
-    /// Checks cells x genes arrays, on the current rayon pool, and makes a view of them.
+    /// Checks the arrays of a cells x genes matrix, on the current rayon pool, and makes a view.
     ///
     /// # Errors
-    /// Those of [`check`], and [`crate::error::ErrorKind::Unsorted`]: [`super::canonical`] puts rows in
-    /// order.
+    /// Those of [`check`], and [`crate::error::ErrorKind::Unsorted`]; [`super::canonical`] makes a
+    /// sorted copy.
     ///
     /// # Examples
     /// ```
@@ -69,7 +69,7 @@ impl<'a, S: Stored> Csr<'a, S> {
         Self::from_checked(&checked, values, indices, indptr)
     }
 
-    /// A view of arrays that were checked before: only their lengths are looked at.
+    /// A view of arrays that were checked before. Only their lengths are compared.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::ShapeMismatch`] or [`crate::error::ErrorKind::Unsorted`].

@@ -9,9 +9,9 @@ use crate::cast::{narrow, place};
 use crate::error::{ErrorKind, Result};
 use std::ops::Range;
 
-/// Rows of one band of a row-major matrix.
+/// The number of rows in a band of a row-major matrix.
 const BAND: usize = 2048;
-/// Rows that are transposed together: a cache line's worth of f32.
+/// The number of rows that are transposed together: one cache line of f32.
 const TILE: usize = 16;
 
 fn check(shape: (usize, usize), got: usize) -> Result<()> {
@@ -23,7 +23,7 @@ fn check(shape: (usize, usize), got: usize) -> Result<()> {
     Err(ErrorKind::ShapeMismatch { what: "dense values", expected, got }.into())
 }
 
-/// Visits values and their places, as many.
+/// Visits places and values, which have the same length.
 fn visit_dense<S: Stored>(
     places: &[u32],
     stored: &[S],
@@ -36,12 +36,12 @@ fn visit_dense<S: Stored>(
     }
 }
 
-/// The places 0, 1, 2 and so on: what every visit yields a part of.
+/// The places 0, 1, 2, ...; every visit yields a slice of them.
 fn numbers(count: usize) -> Vec<u32> {
     (0..narrow(count)).collect()
 }
 
-/// A dense matrix in Fortran order: each gene's values lie together.
+/// A dense matrix in Fortran order: the values of each gene are contiguous.
 #[derive(Debug, Clone)]
 pub struct ColumnMajor<'a, S> {
     shape: (usize, usize),
@@ -50,7 +50,7 @@ pub struct ColumnMajor<'a, S> {
 }
 
 impl<'a, S: Stored> ColumnMajor<'a, S> {
-    /// A view of cells x genes values, gene after gene.
+    /// A view of a cells x genes matrix stored gene after gene; `shape` is (cells, genes).
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`].
@@ -91,7 +91,7 @@ impl<S: Stored> GeneMajor<S::Value> for ColumnMajor<'_, S> {
     }
 }
 
-/// A dense matrix in C order: each cell's values lie together.
+/// A dense matrix in C order: the values of each cell are contiguous.
 #[derive(Debug, Clone)]
 pub struct RowMajor<'a, S> {
     shape: (usize, usize),
@@ -100,7 +100,7 @@ pub struct RowMajor<'a, S> {
 }
 
 impl<'a, S: Stored> RowMajor<'a, S> {
-    /// A view of cells x genes values, cell after cell.
+    /// A view of a cells x genes matrix stored cell after cell; `shape` is (cells, genes).
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`].
@@ -152,7 +152,7 @@ impl<S: Stored> CellMajor<S::Value> for RowMajor<'_, S> {
         let width = self.shape.1;
         let cells = rows_of(band, BAND, self.shape.0);
         let out = into.hold_dense(&cells, block.genes().len());
-        // The block has a gene, so that the matrix is wider than 0.
+        // The block has at least one gene, so that `width` is not 0.
         let rows = &self.values[cells.start * width..cells.end * width];
         for (number, tile) in rows.chunks(TILE * width).enumerate() {
             for (slot, &gene) in block.genes().iter().enumerate() {

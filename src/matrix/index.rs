@@ -1,19 +1,19 @@
-//! The integers that sparse matrices keep their indices and pointers in.
+//! The integer types of the indices and pointers of sparse matrices.
 //!
-//! A view holds them as an enum and looks once per cell, gene or block which one it is, so that
-//! nothing above the view is compiled for each width.
+//! A view holds them as an enum and matches on it once per cell, gene or block, so that the code
+//! above the view is not compiled for each integer type.
 
 use std::fmt::Debug;
 use std::ops::Range;
 
-/// A type that indices of stored entries come in.
+/// An integer type of the indices of stored entries.
 pub trait Index: Copy + Ord + Debug + Send + Sync + 'static {
-    /// The index as an integer; negative ones are as invalid as ones too large.
+    /// The index as i64; it may be negative, which is invalid.
     fn get(self) -> i64;
-    /// The index as a place.  A negative one, or one above `u32::MAX`, becomes a place of 2^31 or more,
-    /// which no matrix has.
+    /// The index as u32. A negative index, or one above `u32::MAX`, becomes 2^31 or more, which is
+    /// beyond any matrix.
     fn place(self) -> u32;
-    /// The index counted from `first`, which callers promise to be at most the index.
+    /// The index minus `first`, which the caller guarantees to be at most the index.
     #[must_use]
     fn less(self, first: i64) -> Self;
 }
@@ -77,7 +77,7 @@ pub enum Indices<'a> {
     I64(&'a [i64]),
 }
 
-/// Where each row (CSR) or column (CSC) starts among the entries, and at last where all end.
+/// The offset of each row's (CSR) or column's (CSC) first entry, then the number of all entries.
 #[derive(Debug, Clone, Copy)]
 pub enum Indptr<'a> {
     I32(&'a [i32]),
@@ -103,7 +103,7 @@ impl Indices<'_> {
         with_indices!(self, indices => indices.len())
     }
 
-    /// Whether there are none.
+    /// True if there are no indices.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -112,7 +112,7 @@ impl Indices<'_> {
 }
 
 impl Indptr<'_> {
-    /// The number of pointers: one more than there are rows or columns.
+    /// The number of pointers: one more than the number of rows or columns.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -121,14 +121,14 @@ impl Indptr<'_> {
         }
     }
 
-    /// Whether there are none; never so in a valid matrix.
+    /// True if there are no pointers; never in a valid matrix.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// One pointer as it is stored; `None` past the end.
+    /// The stored pointer `i`; `None` past the end.
     #[inline]
     #[must_use]
     pub fn get(&self, i: usize) -> Option<i64> {
@@ -138,8 +138,8 @@ impl Indptr<'_> {
         }
     }
 
-    /// The entries of one row or column; `None` where the pointers are negative or missing.  The
-    /// range may still be decreasing or end past the entries: slices' `get` says so.
+    /// The range of entries of one row or column; `None` if a pointer is negative or missing. The
+    /// range may still decrease or end past the entries; `slice::get` then returns `None`.
     #[inline]
     pub(super) fn range(&self, outer: usize) -> Option<Range<usize>> {
         let at = |i| usize::try_from(self.get(i)?).ok();

@@ -1,25 +1,25 @@
 //! Borrowed views of a cells x genes matrix, and the two contracts between them and the engine.
 //!
 //! # The contracts
-//! [`CellMajor`] views (CSR, C order) store one cell after the other, [`GeneMajor`] ones (CSC, Fortran
-//! order) one gene after the other.  Both are generic over the type that values widen to, of which
-//! there are four, and hide in which types values and indices are stored: the engine is compiled
-//! for four types, not for each combination, and a layout may pack its arrays as it likes.
+//! [`CellMajor`] views (CSR, C order) store one cell after the other, [`GeneMajor`] views (CSC,
+//! Fortran order) one gene after the other. Both are generic over the type to which values widen,
+//! one of four, and hide the types in which values and indices are stored. So the engine is
+//! compiled for four types, not for each combination, and a layout may store arrays in any form.
 //!
-//! * A visit yields what is stored, zeros among it, in stretches of at most [`STRETCH`] entries, never
-//!   empty: places strictly ascend, in a stretch and from one to the next, and lie in the range that
-//!   was asked for.  What is not stored is zero.
-//! * A gather collects some genes of one band of cells; [`Band::append`] then yields each gene's
-//!   non-zeros at labelled cells, cells ascending.  NaN is no zero.
-//! * Cells labelled [`SKIP`] take no part in a gather.
-//! * Views are checked when they are made.  After that no content of the arrays causes a panic or a
-//!   read out of bounds, even if another thread changes them: what makes no sense any more is
-//!   [`ErrorKind::Changed`].  Stretches visited before such an error were in order.
-//! * Cells, genes and ranges beyond the shape are the caller's mistake: `debug_assert!` says so, and in
-//!   release the answer is an error or empty.
+//! * A visit yields the stored entries, which may include zeros, in non-empty stretches of at most
+//!   [`STRETCH`] entries. Places (gene or cell indices) strictly ascend, within a stretch and from
+//!   one stretch to the next, and lie in the requested range. Entries that are not stored are zero.
+//! * A gather collects some genes of one band of cells. [`Band::append`] then yields the non-zeros
+//!   of each gene at labelled cells, in ascending order of cells. NaN counts as a non-zero.
+//! * Cells labelled [`SKIP`] are left out of a gather.
+//! * Views are checked when they are made. After that, no content of the arrays causes a panic or
+//!   an out-of-bounds read, even if another thread changes them. Inconsistent content gives
+//!   [`ErrorKind::Changed`]; stretches visited before such an error are in order.
+//! * Callers must not ask for cells, genes or ranges outside the shape. If they do, debug builds
+//!   panic, and release builds return an error or an empty result.
 //!
-//! To add a layout, implement one of the traits (and `band::Rows`, where cells are read by a cursor),
-//! and invoke the suite of `conformance.rs`, which states all this as tests.
+//! To add a layout, implement one of the traits (and `band::Rows` if cells are read by a cursor),
+//! and run the suite of `conformance.rs`, which tests all of the above.
 //!
 //! IMPORTS `crate::error`, `crate::cast`, rayon.
 
@@ -53,12 +53,12 @@ use std::fmt;
 use std::ops::Range;
 pub use value::{Stored, Value};
 
-/// The label of a cell that takes no part.
+/// The label of a cell that is left out.
 pub const SKIP: u32 = u32::MAX;
-/// Entries of one [`Stretch`] at the most: few enough to stay in a core's first cache.
+/// The most entries of one [`Stretch`]: few enough to stay in the L1 cache.
 pub const STRETCH: usize = 256;
 
-/// One cell of a gene whose value is not zero.
+/// A non-zero value of a gene in one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Entry<V> {
     pub value: V,
@@ -69,12 +69,12 @@ pub struct Entry<V> {
 /// The non-zeros of one gene.
 pub type Column<V> = Vec<Entry<V>>;
 
-/// Some stored entries of one cell (or one gene): `places` are genes (or cells), strictly ascending and
-/// as many as `values`; zeros may be among the values.
+/// Some stored entries of one cell (or gene). `places` are gene (or cell) indices, strictly
+/// ascending, as many as there are `values`. Values may include zeros.
 ///
-/// Measured: a consumer that scatters entries into a table is fastest when it goes through a stretch 64
-/// at a time, so that the scattering of some overlaps with the reading of the next, and takes what it
-/// captures as slices first.
+/// Measured: a consumer that scatters entries into a table is fastest if it processes a stretch 64
+/// entries at a time, so that scattering some overlaps with reading the next, and if its closure
+/// captures slices rather than vectors.
 #[derive(Debug, Clone, Copy)]
 pub struct Stretch<'a, V> {
     pub places: &'a [u32],
@@ -83,13 +83,13 @@ pub struct Stretch<'a, V> {
 
 /// A matrix that stores one cell after the other.
 pub trait CellMajor<V: Value>: Sync {
-    /// Cells and genes.
+    /// The numbers of cells and genes.
     fn shape(&self) -> (usize, usize);
 
-    /// How many entries are stored: a measure of the work.
+    /// The number of stored entries, a measure of the work.
     fn entries(&self) -> usize;
 
-    /// Visits what is stored of one cell in a range of genes, ascending.
+    /// Visits the stored entries of one cell in a range of genes; places are genes, ascending.
     ///
     /// # Errors
     /// [`ErrorKind::Changed`].
@@ -100,47 +100,48 @@ pub trait CellMajor<V: Value>: Sync {
         visit: &mut dyn FnMut(Stretch<'_, V>),
     ) -> Result<()>;
 
-    /// The number of bands of cells that are gathered apart (in parallel) for each block of genes;
-    /// together they are all cells, ascending.
+    /// The number of bands. A band is a range of cells; bands are gathered independently, in
+    /// parallel, and together cover all cells in ascending order.
     fn bands(&self) -> usize;
 
-    /// Gathers the block's entries of one band.
+    /// Gathers the entries of a block of genes in one band. `labels` has one group code per cell of
+    /// the matrix, or [`SKIP`].
     ///
     /// # Errors
-    /// [`ErrorKind::Changed`], or [`ErrorKind::ShapeMismatch`] for labels of other than all cells or a
-    /// block of other genes.
+    /// [`ErrorKind::Changed`], or [`ErrorKind::ShapeMismatch`] if there is not one label per cell
+    /// or the block has genes beyond the matrix.
     fn gather(&self, band: usize, block: &Block, labels: &[u32], into: &mut Band<V>) -> Result<()>;
 }
 
 /// A matrix that stores one gene after the other.
 pub trait GeneMajor<V: Value>: Sync {
-    /// Cells and genes.
+    /// The numbers of cells and genes.
     fn shape(&self) -> (usize, usize);
 
-    /// How many entries are stored: a measure of the work.
+    /// The number of stored entries, a measure of the work.
     fn entries(&self) -> usize;
 
-    /// Visits what is stored of one gene; places are cells, ascending.
+    /// Visits the stored entries of one gene; places are cells, ascending.
     ///
     /// # Errors
     /// [`ErrorKind::Changed`].
     fn visit_gene(&self, gene: usize, visit: &mut dyn FnMut(Stretch<'_, V>)) -> Result<()>;
 
-    /// Appends up to `most` of the gene's stored values, evenly spread, to `out`: at least half as many
-    /// as that, where there are.
+    /// Appends evenly spaced stored values of the gene to `out`: all of them if there are at most
+    /// `most`, otherwise at least half of `most` and at most `most`.
     ///
     /// # Errors
     /// [`ErrorKind::Changed`].
     fn sample_gene(&self, gene: usize, most: usize, out: &mut Vec<V>) -> Result<()>;
 
-    /// How many entries of the gene are stored.
+    /// The number of stored entries of the gene.
     ///
     /// # Errors
     /// [`ErrorKind::Changed`].
     fn gene_entries(&self, gene: usize) -> Result<usize>;
 }
 
-/// A matrix in either order.
+/// A matrix stored in either order.
 pub enum View<'a, V> {
     Cells(Box<dyn CellMajor<V> + 'a>),
     Genes(Box<dyn GeneMajor<V> + 'a>),
@@ -157,7 +158,7 @@ impl<'a, V: Value> View<'a, V> {
         Self::Genes(Box::new(view))
     }
 
-    /// Cells and genes.
+    /// The numbers of cells and genes.
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
         match self {
@@ -166,7 +167,7 @@ impl<'a, V: Value> View<'a, V> {
         }
     }
 
-    /// How many entries are stored.
+    /// The number of stored entries.
     #[must_use]
     pub fn entries(&self) -> usize {
         match self {
@@ -186,7 +187,7 @@ impl<V: Value> fmt::Debug for View<'_, V> {
     }
 }
 
-/// Appends the non-zeros among pairs of value and label whose label is not [`SKIP`].
+/// Appends the non-zero values whose label is not [`SKIP`], from pairs of value and label.
 #[inline]
 pub(crate) fn append_non_zeros<V: Value>(
     out: &mut Column<V>,
@@ -194,7 +195,7 @@ pub(crate) fn append_non_zeros<V: Value>(
 ) {
     let mut end = out.len();
     out.resize(end + pairs.len(), Entry::default());
-    // Written always, kept where it counts: no branch to mispredict on sparse data.
+    // Always write, and advance only past entries to keep: no branch to mispredict on sparse data.
     for (value, code) in pairs {
         if let Some(entry) = out.get_mut(end) {
             *entry = Entry { value, code };
@@ -204,8 +205,8 @@ pub(crate) fn append_non_zeros<V: Value>(
     out.truncate(end);
 }
 
-/// Appends the labelled non-zeros of one gene, in the order of cells; a cell without a label takes no
-/// part.
+/// Appends the non-zeros of one gene at labelled cells, in ascending order of cells. Cells labelled
+/// [`SKIP`], or beyond the end of `labels`, are left out.
 ///
 /// # Errors
 /// [`ErrorKind::Changed`].
@@ -222,22 +223,22 @@ pub fn append_gene<V: Value>(
     })
 }
 
-/// A range that callers promise to lie below `limit`, as places, and the limit; [`check::check_shape`]
-/// bounds that.
+/// Converts a range and its limit to u32. The caller guarantees that the range ends at or below
+/// `limit`; [`check::check_shape`] guarantees that `limit` fits.
 fn clamped(range: Range<usize>, limit: usize) -> (Range<u32>, u32) {
     debug_assert!(range.start <= range.end && range.end <= limit, "{range:?} of {limit}");
     let place = |i: usize| u32::try_from(i.min(limit)).unwrap_or(u32::MAX);
     (place(range.start)..place(range.end), place(limit))
 }
 
-/// Whether numbers strictly ascend.
-#[allow(clippy::needless_bitwise_bool)] // without branches, several at once
+/// True if the numbers strictly ascend.
+#[allow(clippy::needless_bitwise_bool)] // no branches, so that the loop vectorizes
 #[inline]
 fn ascending<T: Ord>(numbers: &[T]) -> bool {
     numbers.windows(2).fold(true, |all, pair| all & (pair[0] < pair[1]))
 }
 
-/// Whether a block and labels belong to a matrix of this shape.
+/// Fails unless the block and the labels fit a matrix of this shape.
 fn check_block(block: &Block, shape: (usize, usize), labels: &[u32]) -> Result<()> {
     if labels.len() != shape.0 {
         let (expected, got) = (shape.0, labels.len());
@@ -250,13 +251,13 @@ fn check_block(block: &Block, shape: (usize, usize), labels: &[u32]) -> Result<(
     Ok(())
 }
 
-/// Appends at most `most` of the values, evenly spread.
+/// Appends at most `most` of the values, evenly spaced.
 fn sample<S: Stored>(stored: &[S], most: usize, out: &mut Vec<S::Value>) {
     let step = stored.len().div_ceil(most.max(1)).max(1);
     out.extend(stored.iter().step_by(step).take(most).map(|value| value.value()));
 }
 
-/// The arrays changed in row or column `outer` since they were checked.
+/// The error for a row or column `outer` that has changed since the arrays were checked.
 fn changed<T>(outer: usize) -> Result<T> {
     Err(ErrorKind::Changed { outer }.into())
 }

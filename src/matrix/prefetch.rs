@@ -1,13 +1,13 @@
-//! A hint to the processor: bring memory near before it is read.
+//! Prefetch: a hint to the processor to load memory into cache before it is read.
 //!
-//! A sweep over blocks of genes reads a short stretch of each row: too short for the processor to
-//! see the pattern, so that each would be waited for.
+//! A sweep over blocks of genes reads a short stretch of each row, too short for the hardware
+//! prefetcher to detect the pattern. Without the hint every stretch would be a cache miss.
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Asks for the elements of `slice` from `first` on, `length` of them; what is out of bounds is no
-/// error, and nothing is asked for where the architecture has no such hint.
+/// Prefetches `length` elements of `slice` from `first` on. Elements out of bounds are ignored.
+/// Does nothing on architectures other than x86_64.
 #[inline]
 pub(super) fn prefetch<T>(slice: &[T], first: usize, length: usize) {
     let end = first.saturating_add(length).min(slice.len());
@@ -21,8 +21,8 @@ pub(super) fn prefetch<T>(slice: &[T], first: usize, length: usize) {
 #[inline]
 fn line<T>(address: *const T) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a prefetch reads nothing that the program sees and never faults, whatever the
-    // address; SSE, which has it, is part of x86_64.
+    // SAFETY: a prefetch never faults, whatever the address, and has no effect that the program can
+    // observe. It needs SSE, which every x86_64 processor has.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
 }
 

@@ -1,42 +1,41 @@
-//! What a matrix stores, and what kernels see of it.
+//! The element types of matrices, and the value types that kernels see.
 //!
-//! A [`Stored`] element (what the caller's array holds) widens without loss to a [`Value`]: f32
-//! holds all 8- and 16-bit integers, f64 all 32-bit ones; 64-bit integers stay themselves, since
-//! no float holds them all.  A value has a *key*, an integer whose order is the value's order, so
-//! that one sort serves every type and ranks are exact even where two integers share an f64.
+//! A [`Stored`] element of the caller's array widens without loss to a [`Value`]: 8- and 16-bit
+//! integers to f32, 32-bit integers to f64. 64-bit integers stay as they are, since no float type
+//! holds them all. A value has a *key*, an unsigned integer that sorts like the value. So one sort
+//! serves every type, and ranks are exact even for different integers with the same nearest f64.
 
 use crate::cast::{low_half, real, real_signed};
 
-/// What [`Value::count`] says of values that are no count.
+/// What [`Value::count`] returns for values that are not counts.
 pub const NO_COUNT: u32 = u32::MAX;
 
 /// A value that kernels rank and average.
 pub trait Value: Copy + Default + PartialOrd + Send + Sync + 'static {
-    /// An integer in the order of the values: -0.0 and 0.0 share one, NaN has none that means
-    /// anything.
+    /// An integer that sorts like the value. -0.0 and 0.0 have the same key; NaN's is meaningless.
     fn key(self) -> u64;
     /// The nearest f64.
     fn to_f64(self) -> f64;
-    /// The value itself where it is an integer from 0 to 65,535, else a larger number.
+    /// The value, if it is an integer from 0 to 65,535; otherwise a number above 65,535.
     fn count(self) -> u32;
-    /// The value of a count.
+    /// The count as a value.
     fn of_count(count: u16) -> Self;
 
-    /// Whether the fractional part is above 1e-3; never so for integers, NaN and infinities.
+    /// True if the fractional part is above 1e-3; false for integers, NaN and infinities.
     fn is_fractional(self) -> bool {
         false
     }
 
-    /// The sum, as duplicate entries of a sparse matrix are read; integers wrap as NumPy's do.
+    /// The sum of duplicate entries of a sparse matrix; integers wrap, as in NumPy.
     #[must_use]
     fn plus(self, other: Self) -> Self;
 
-    /// Whether this is the implicit value of a sparse matrix.
+    /// True for 0, the implicit value of a sparse matrix.
     fn is_zero(self) -> bool {
         self == Self::default()
     }
 
-    /// Whether this is not a number; never so for integers.
+    /// True for NaN; always false for integers.
     #[allow(clippy::eq_op)] // only NaN differs from itself
     fn is_nan(self) -> bool {
         self != self
@@ -46,7 +45,7 @@ pub trait Value: Copy + Default + PartialOrd + Send + Sync + 'static {
 impl Value for f32 {
     #[inline]
     fn key(self) -> u64 {
-        // Adding 0.0 turns -0.0 into 0.0; negative floats order in reverse of their bits.
+        // Adding 0.0 turns -0.0 into 0.0. Negative floats sort in reverse order of their bits.
         let bits = (self + 0.0).to_bits();
         let mask = (bits.cast_signed() >> 31).cast_unsigned() | (1 << 31);
         u64::from(bits ^ mask)
@@ -61,23 +60,23 @@ impl Value for f32 {
         self + other
     }
 
-    // Without branches, and NaN is no fraction.
+    // No branches; false for NaN.
     #[allow(clippy::needless_bitwise_bool, clippy::manual_range_contains)]
     #[inline]
     fn is_fractional(self) -> bool {
-        // Adding 1.5 · 2^23 rounds to the nearest whole number; from 2^22 on halves are all there
-        // is, and from 2^23 on nothing.
+        // Adding and subtracting 1.5 · 2^23 rounds to an integer, for values below 2^22. Larger
+        // values count as whole.
         const ROUND: f32 = 12_582_912.0;
         let beyond = self - ((self + ROUND) - ROUND);
-        // Below the nearest whole number is a large part above the one before.  1e-3 as f32 is
-        // above 1e-3.
+        // If the value was rounded up, its fractional part is at least 1/2. The f32 nearest to 1e-3
+        // is above 1e-3, hence >=.
         (self.abs() < 4_194_304.0) & ((beyond < 0.0) | (beyond >= 1e-3))
     }
 
     #[inline]
     fn count(self) -> u32 {
-        // Below 2^23 adding 2^23 leaves the whole number in the low bits; nothing else comes back
-        // the same and has small bits.
+        // For integers from 0 to 2^23, adding 2^23 leaves the integer in the low bits. No other
+        // value survives the addition and subtraction with low bits below 65,536.
         const WHOLE: f32 = 8_388_608.0;
         let shifted = self + WHOLE;
         let count = shifted.to_bits().wrapping_sub(WHOLE.to_bits());
@@ -184,13 +183,13 @@ impl Value for u64 {
 
 /// An element of the caller's array.
 pub trait Stored: Copy + Send + Sync + 'static {
-    /// What it widens to without loss.
+    /// The type that it widens to without loss.
     type Value: Value;
     /// The widened value.
     fn value(self) -> Self::Value;
 
-    /// The widened values: those of `stored` as they are where they need no widening, else in `buffer`,
-    /// which callers promise to be at least as long.
+    /// The widened values: `stored` itself if the types are equal, otherwise written into `buffer`,
+    /// which the caller guarantees to be at least as long.
     fn widen<'a>(stored: &'a [Self], buffer: &'a mut [Self::Value]) -> &'a [Self::Value];
 }
 
@@ -212,13 +211,13 @@ macro_rules! stored {
     )*};
 }
 
-/// Values that are stored as what they are.
+/// Returns `stored` itself, for types that need no widening.
 #[inline]
 fn borrow<'a, V>(stored: &'a [V], _buffer: &'a mut [V]) -> &'a [V] {
     stored
 }
 
-/// Values that are widened one by one.
+/// Widens the values one by one into `buffer`.
 #[inline]
 fn convert<'a, S: Stored>(stored: &[S], buffer: &'a mut [S::Value]) -> &'a [S::Value] {
     debug_assert!(stored.len() <= buffer.len());

@@ -1,5 +1,5 @@
-//! Windows of HDF5 datasets as NumPy arrays: Python asks HDF5 where the chunks lie, [`readers`]
-//! reads them.
+//! Windows of HDF5 datasets as NumPy arrays. Python asks the HDF5 library for the addresses of the
+//! chunks; [`readers`] reads them.
 //!
 //! [`readers`]: crate::readers
 
@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 use std::fs::File;
 use std::path::PathBuf;
 
-/// A dataset as it lies in its file.
+/// The layout of an HDF5 dataset in its file.
 #[derive(Debug)]
 #[pyclass(frozen)]
 pub struct Chunks {
@@ -29,7 +29,8 @@ pub struct Chunks {
 
 #[pymethods]
 impl Chunks {
-    /// chunks: first row, first column, address and size of each chunk, and its filter mask.
+    /// chunks: first row, first column, address, size and filter mask of each chunk, as five
+    /// arrays.
     #[new]
     #[allow(clippy::type_complexity)] // five arrays of one length
     fn new(
@@ -72,14 +73,14 @@ impl Chunks {
         Ok(Self { path, dataset: Dataset { dtype, shape, chunk, filters, chunks } })
     }
 
-    /// Bytes of all chunks in the file.
+    /// The size in bytes of all chunks in the file.
     #[getter]
     fn stored_bytes(&self) -> u64 {
         self.dataset.chunks.iter().map(|chunk| chunk.size).sum()
     }
 
-    /// The window's numbers as `into` ("u1", "f4", ...), row after row; None where one does not fit.
-    /// `progress` is called with the bytes of the file read so far.
+    /// Reads a window as numbers of type `into` ("u1", "f4", ...), row after row; None if a number
+    /// does not fit. `progress` is called with the number of bytes read from the file so far.
     #[pyo3(signature = (rows, columns, into, threads, progress=None))]
     fn read<'py>(
         &self,
@@ -129,11 +130,12 @@ impl Chunks {
     }
 }
 
-/// Picks the entries of genes `genes.0..genes.1` out of a stretch of a row-major matrix; returns how
-/// many they are.
+/// Picks the entries of genes `genes.0..genes.1` from a stretch of a row-major matrix;
+/// returns their number.
 ///
-/// values: 1, 2, 4 or 8 bytes, as unsigned integers; ends: where rows end in the stretch; before: for
-/// each of them, how many entries were picked up to there; both outs have room for all.
+/// values: the bits of each value as an unsigned integer of 1, 2, 4 or 8 bytes; ends: offsets in
+/// the stretch at which rows end; before: receives, for each end, the number of entries picked up
+/// to it. values_out and indices_out must be long enough for all picked entries.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // arrays in, arrays out
 pub fn pick(

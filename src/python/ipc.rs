@@ -1,8 +1,8 @@
-//! What an Arrow IPC file says of itself: texts by name in the schema of its footer.
+//! Custom metadata of Arrow IPC files: key-value pairs of text in the schema of the footer.
 //!
-//! Polars writes no such metadata into IPC files and passes over it as it reads; `pyarrow` shows it as
-//! `schema.metadata`.  A file ends with the footer, its length in 4 bytes and `ARROW1`, so that another
-//! footer is written over the old one: no column is touched.
+//! Polars neither writes nor reads such metadata; `pyarrow` shows it as `schema.metadata`. A file
+//! ends with the footer, its length in 4 bytes, and `ARROW1`. Setting metadata replaces this end
+//! only and leaves the columns untouched.
 
 use polars_arrow_format::ipc::planus::{Builder, ReadAsRoot};
 use polars_arrow_format::ipc::{Footer, FooterRef, KeyValue};
@@ -12,14 +12,14 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 const MAGIC: &[u8; 6] = b"ARROW1";
-/// The length and the magic.
+/// The bytes after the footer: its length and the magic.
 const TAIL: i64 = 4 + 6;
 
 fn broken() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "no Arrow IPC file, or a damaged one")
 }
 
-/// The footer, and where it starts.
+/// The footer, and its offset in the file.
 fn footer(file: &mut File) -> io::Result<(Footer, u64)> {
     file.seek(SeekFrom::End(-TAIL)).map_err(|_| broken())?;
     let (mut length, mut magic) = ([0; 4], [0; 6]);
@@ -36,10 +36,10 @@ fn footer(file: &mut File) -> io::Result<(Footer, u64)> {
     found.map(|footer| (footer, start)).map_err(|_| broken())
 }
 
-/// The metadata of the file at `path`.
+/// The custom metadata of the file at `path`, as (key, value) pairs.
 ///
 /// # Errors
-/// `OSError` where there is no such file, or one that is no Arrow IPC file.
+/// `OSError` if the file cannot be read or is not an Arrow IPC file.
 #[pyfunction]
 pub(super) fn ipc_metadata(path: PathBuf) -> PyResult<Vec<(String, String)>> {
     let (footer, _) = footer(&mut File::open(path)?)?;
@@ -48,10 +48,10 @@ pub(super) fn ipc_metadata(path: PathBuf) -> PyResult<Vec<(String, String)>> {
     Ok(pairs.into_iter().map(text).collect())
 }
 
-/// Gives the file at `path` these metadata, beside what it has.
+/// Adds metadata to the file at `path`; existing values of the same keys are replaced.
 ///
 /// # Errors
-/// `OSError` where there is no such file, or it cannot be written.
+/// `OSError` if the file cannot be read or written, or is not an Arrow IPC file.
 #[pyfunction]
 pub(super) fn set_ipc_metadata(path: PathBuf, pairs: Vec<(String, String)>) -> PyResult<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;

@@ -1,4 +1,4 @@
-//! A whole job: matrices in, the result's columns out.
+//! A job: one comparison of many targets. Matrices go in, the columns of the result come out.
 
 use super::borrowed;
 use super::matrix::{IntoColumn, Matrix, Visitor};
@@ -26,7 +26,7 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// One option of a test, or the error that names it.
+/// Extracts one option of a test; an error names the option.
 fn option<'py, T: FromPyObjectOwned<'py>>(options: &Bound<'py, PyDict>, name: &str) -> PyResult<T> {
     let missing = || PyTypeError::new_err(format!("missing option {name:?}"));
     let value = options.get_item(name)?.ok_or_else(missing)?;
@@ -82,15 +82,16 @@ fn scale(name: &str, log_base: Option<f64>) -> PyResult<Scale> {
 /// Which cells are compared with which: `pdex._engine.Comparison`.
 #[derive(FromPyObject)]
 struct Comparison<'py> {
-    /// One a cell: 0 the reference, 1 to `n_targets` the targets, 2**32 - 1 left out.
+    /// One code per cell: 0 for the reference, 1 to `n_targets` for the targets, 2**32 - 1 for
+    /// cells that are left out.
     codes: PyReadonlyArray1<'py, u32>,
     n_targets: usize,
     rest: bool,
-    /// One a cell, 2**32 - 1 left out, and their number.
+    /// One stratum per cell, 2**32 - 1 for cells that are left out; and the number of strata.
     strata: Option<(PyReadonlyArray1<'py, u32>, usize)>,
 }
 
-/// What is asked of each pair: `pdex._engine.Question`.
+/// What is computed for each pair: `pdex._engine.Question`.
 #[derive(FromPyObject)]
 struct Question<'py> {
     test: String,
@@ -100,22 +101,22 @@ struct Question<'py> {
     auroc: bool,
 }
 
-/// How a table is finished: `pdex._engine.Finish`.
+/// Options of the derived columns: `pdex._engine.Finish`.
 #[derive(FromPyObject)]
 struct Finish {
-    /// `None` where means have no ratio.
+    /// `None` if ratios of means are undefined; fold changes are then NaN.
     pseudocount: Option<f64>,
     fdr: String,
 }
 
 impl Finish {
-    /// The pseudocount, NaN for fold changes that are NaN, and the family of p-values.
+    /// The pseudocount (NaN for `None`), and the family over which p-values are adjusted.
     fn parse(&self) -> PyResult<(f64, Family)> {
         Ok((self.pseudocount.unwrap_or(f64::NAN), self.fdr.parse()?))
     }
 }
 
-/// The design of `n_targets` targets from one code a cell.
+/// The design of `n_targets` targets, from one code per cell.
 pub(super) fn design(
     codes: &PyReadonlyArray1<u32>,
     n_targets: usize,
@@ -125,7 +126,7 @@ pub(super) fn design(
     Ok(Design::new(borrowed(codes, "codes")?.to_vec(), n_targets, reference)?)
 }
 
-/// A whole job, fed with one matrix or with pieces of it, genes ascending.
+/// A job, which takes one matrix, or its pieces in ascending order of genes.
 #[pyclass]
 pub(super) struct Job {
     design: Design,
@@ -136,11 +137,11 @@ pub(super) struct Job {
     tables: NullTables,
     table: Table,
     done: usize,
-    /// What workers keep between pieces: a [`Workspace`] of the values' type.
+    /// The scratch memory of the workers, kept between pieces: a [`Workspace`] of the value type.
     workspace: Option<Kept>,
 }
 
-/// A workspace whose type of values is known to the piece that uses it.
+/// A [`Workspace`] with its value type erased.
 type Kept = Box<dyn Any + Send + Sync>;
 
 #[pymethods]
@@ -173,7 +174,8 @@ impl Job {
         })
     }
 
-    /// Tests `genes` (columns of this piece, ascending); progress is called with the genes done.
+    /// Tests `genes` (columns of this piece, ascending). `progress` is called with the number of
+    /// genes done so far.
     #[pyo3(signature = (matrix, genes, progress=None))]
     fn add(
         &mut self,
@@ -195,7 +197,7 @@ impl Job {
         Ok(())
     }
 
-    /// The finished columns, in the order of a result, by name.
+    /// The columns of the result, named and in order. Consumes the measured columns.
     #[allow(clippy::needless_pass_by_value)] // made of a Python object
     fn finish(&mut self, py: Python, finish: Finish) -> PyResult<Vec<PySeries>> {
         let (how, table) = (finish.parse()?, std::mem::take(&mut self.table));
@@ -203,12 +205,12 @@ impl Job {
         self.columns(py, table, 0..self.design.n_targets(), how, kept)
     }
 
-    /// The names of what [`Job::numbers`] returns.
+    /// The names of the columns that [`Job::numbers`] returns.
     fn measured(&self) -> Vec<&'static str> {
         Column::measured(self.test.columns(self.auroc)).map(Column::name).collect()
     }
 
-    /// The measured columns that [`Job::complete`] finishes, for all targets and genes.
+    /// The measured columns of all targets and genes, for [`Job::complete`]. Consumes them.
     fn numbers(&mut self, py: Python) -> PyResult<Vec<PySeries>> {
         let (table, test) = (std::mem::take(&mut self.table), self.test);
         let columns =
@@ -216,8 +218,9 @@ impl Job {
         Ok(columns.into_iter().map(|values| PySeries(real("", values))).collect())
     }
 
-    /// What `finish` would return for targets `first..last` and all `n_genes` genes, from their
-    /// numbers; p-values are adjusted over the genes of each target.
+    /// The columns that `finish` would return for targets `first..last` and all `n_genes` genes,
+    /// computed from `numbers`, their measured columns. `place` is (first, last, n_genes). p-values
+    /// are adjusted over the genes of each target.
     #[allow(clippy::needless_pass_by_value)] // made of a Python object
     fn complete(
         &self,
@@ -252,7 +255,7 @@ impl Job {
         how: (f64, Family),
         kept: Option<Kept>,
     ) -> PyResult<Vec<PySeries>> {
-        // What workers kept is given back first of all, beside the work: it may be as large as a result.
+        // Free the workers' scratch memory in parallel: it may be as large as the result.
         let finished = watched(py, self.threads, None, &Monitor::default(), || {
             let finish = || table.finish(self.test, &self.design, targets, how);
             Ok(rayon::join(move || drop(kept), finish).1)
@@ -294,7 +297,8 @@ impl Visitor for Add<'_, '_> {
     }
 }
 
-/// The workspace of this type of values: that of the last piece where it was of the same.
+/// The workspace for value type `V`: that of the last piece if it had the same type, else a new
+/// one.
 fn kept<V: Value>(kept: &mut Option<Kept>, threads: usize) -> PyResult<&mut Workspace<V>> {
     if !kept.as_ref().is_some_and(|kept| kept.is::<Workspace<V>>()) {
         *kept = Some(Box::new(Workspace::<V>::new(threads)));

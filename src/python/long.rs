@@ -1,4 +1,4 @@
-//! The long frame of some genes, as Polars columns.
+//! The values of some genes in long format, as Polars columns.
 
 use super::borrowed;
 use super::job::design;
@@ -42,7 +42,8 @@ impl Visitor for Melt<'_, '_> {
     }
 }
 
-/// The long frame of some genes: columns gene (place in `genes`), target (code - 1), value, count.
+/// The values of some genes in long format: columns gene (index in `genes`), target (code - 1),
+/// value and count.
 #[pyfunction]
 pub(super) fn long(
     py: Python,

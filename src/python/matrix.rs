@@ -1,4 +1,4 @@
-//! A matrix as Python holds it, checked once, and as the engine sees it.
+//! A matrix of NumPy arrays, checked once, and its views for the engine.
 
 use super::borrowed;
 use super::watch::watched;
@@ -15,7 +15,7 @@ use polars::prelude::*;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-/// How the arrays of a matrix lie.
+/// The memory layout of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     /// Dense, C order.
@@ -47,7 +47,7 @@ impl Layout {
     }
 }
 
-/// Indices and pointers of a sparse matrix, and the proof that they were checked.
+/// The indices and pointers of a sparse matrix, and the result of their check.
 #[derive(Debug)]
 struct Compressed {
     indices: Py<PyAny>,
@@ -55,19 +55,19 @@ struct Compressed {
     checked: Checked,
 }
 
-/// The one-dimensional arrays of a cells x genes matrix.
+/// A cells x genes matrix, held as one-dimensional arrays.
 #[derive(Debug)]
 #[pyclass(frozen)]
 pub struct Matrix {
     layout: Layout,
-    /// Cells and genes.
+    /// The numbers of cells and genes.
     #[pyo3(get)]
     shape: (usize, usize),
     values: Py<PyAny>,
     compressed: Option<Compressed>,
 }
 
-/// Calls `$body` with `$T` bound to the element type that a NumPy array holds.
+/// Evaluates `$body` with `$T` bound to the element type of a NumPy array.
 macro_rules! with_stored {
     ($array:expr, $T:ident => $body:expr) => {{
         let array = $array;
@@ -85,7 +85,7 @@ macro_rules! with_stored {
     )*};
 }
 
-/// A borrowed array of indices or pointers, of the types that SciPy stores them in.
+/// A borrowed array of indices or pointers.
 enum Integers<'py> {
     U16(PyReadonlyArray1<'py, u16>),
     I32(PyReadonlyArray1<'py, i32>),
@@ -124,13 +124,13 @@ impl<'py> Integers<'py> {
     }
 }
 
-/// What is done with a matrix once its type is known.
+/// A computation on a matrix, generic over its value type.
 pub(super) trait Visitor {
     type Output;
     fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<Self::Output>;
 }
 
-/// Values that a Polars column can hold as they are.
+/// Value types that a Polars column can hold.
 pub(super) trait IntoColumn: Value + Stored<Value = Self> {
     fn column(values: Vec<Self>) -> Series;
 }
@@ -147,7 +147,7 @@ macro_rules! into_column {
 
 into_column!(f32 => Float32Type, f64 => Float64Type, i64 => Int64Type, u64 => UInt64Type);
 
-/// A sparse matrix's arrays after the check: as they were, or in canonical order.
+/// The arrays of a sparse matrix after the check: unchanged, or copied in canonical order.
 enum Mended<V> {
     AsTheyWere(Checked),
     Copied { values: Vec<V>, indices: Vec<i64>, indptr: Vec<i64>, checked: Checked },
@@ -155,8 +155,9 @@ enum Mended<V> {
 
 #[pymethods]
 impl Matrix {
-    /// layout: "c", "f", "csr" or "csc"; sparse ones have indices and indptr, which are checked, and
-    /// copied in order where they are not sorted or occur twice (entries at one place are summed).
+    /// layout: "c", "f", "csr" or "csc". Sparse layouts require indices and indptr, which are
+    /// checked. If indices are unsorted or occur twice, the arrays are copied, sorted, and
+    /// duplicates summed.
     #[new]
     #[pyo3(signature = (layout, shape, values, indices=None, indptr=None, threads=1))]
     fn new(
@@ -196,13 +197,13 @@ impl Matrix {
         self.values.clone_ref(py)
     }
 
-    /// Genes (CSR) or cells (CSC) of the stored values; None where the matrix is dense.
+    /// The genes (CSR) or cells (CSC) of the stored values; None for a dense matrix.
     #[getter]
     fn indices(&self, py: Python) -> Option<Py<PyAny>> {
         self.compressed.as_ref().map(|c| c.indices.clone_ref(py))
     }
 
-    /// Where each cell (CSR) or gene (CSC) begins; None where the matrix is dense.
+    /// The offset of the first entry of each cell (CSR) or gene (CSC); None for a dense matrix.
     #[getter]
     fn indptr(&self, py: Python) -> Option<Py<PyAny>> {
         self.compressed.as_ref().map(|c| c.indptr.clone_ref(py))
@@ -244,7 +245,7 @@ impl Matrix {
         })
     }
 
-    /// Calls the visitor with a view of the arrays.
+    /// Calls the visitor with a view of the matrix.
     pub(super) fn visit<V: Visitor>(&self, py: Python, visitor: V) -> PyResult<V::Output> {
         let values = self.values.bind(py);
         with_stored!(values, T => {
@@ -278,7 +279,7 @@ impl Matrix {
     }
 }
 
-/// Checks sparse arrays, and copies those that are out of order.
+/// Checks sparse arrays, and makes a canonical copy of unsorted ones.
 fn mend<T: Stored>(
     outer: usize,
     inner: usize,
@@ -297,8 +298,8 @@ fn mend<T: Stored>(
     Ok(Mended::Copied { values, indices, indptr, checked })
 }
 
-/// The least stored value (at most 0), the largest (at least 0), and whether any fractional part is
-/// above 1e-3.
+/// The smallest value (at most 0), the largest value (at least 0), and True if any value has a
+/// fractional part above 1e-3.
 #[pyfunction]
 pub(super) fn survey(py: Python, matrix: &Matrix, threads: usize) -> PyResult<(f64, f64, bool)> {
     struct Look<'py>(Python<'py>, usize);

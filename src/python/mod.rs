@@ -1,20 +1,21 @@
 //! The Python module `pdex._pdex`: NumPy views in, columns out.
 //!
 //! ```text
-//! matrix   arrays of a matrix, borrowed, checked once, as views for the engine
-//! job      a whole job: matrices in, the result's columns out
-//! long     the long frame of some genes
+//! matrix   borrowed arrays of a matrix, checked once, as views for the engine
+//! job      a comparison of many targets: matrices in, columns of the result out
+//! long     the values of some genes in long format
 //! files    windows of HDF5 datasets as NumPy arrays
-//! ipc      what an Arrow IPC file says of itself
-//! watch    work on the process's pool, watched for progress and Ctrl-C
+//! ipc      custom metadata of Arrow IPC files
+//! watch    runs work on the thread pool, with progress and Ctrl-C
 //! ```
 //!
-//! Arrays are borrowed, never copied, but for sparse ones whose indices are out of order.  The work
-//! runs on the process's pool with the GIL released; the calling thread watches it.
+//! Arrays are borrowed, not copied, except for sparse matrices with unsorted or duplicate indices.
+//! Work runs on the process's thread pool with the GIL released, while the calling thread reports
+//! progress and checks for Ctrl-C.
 //!
 //! IMPORTS engine, matrix, stats, readers, `crate::{cast, error, suggest}`, polars, pyo3, numpy.
 
-// PyO3 hands borrowed arrays over by value.
+// PyO3 passes borrowed arrays by value.
 #![allow(clippy::needless_pass_by_value)]
 
 mod files;
@@ -53,7 +54,7 @@ impl From<Error> for PyErr {
     }
 }
 
-/// One borrowed array, as a slice.
+/// A borrowed NumPy array as a slice; `what` names it in errors.
 fn borrowed<'a, T: Element>(array: &'a PyReadonlyArray1<T>, what: &str) -> PyResult<&'a [T]> {
     array.as_slice().map_err(|_| {
         PyValueError::new_err(format!(
@@ -62,7 +63,7 @@ fn borrowed<'a, T: Element>(array: &'a PyReadonlyArray1<T>, what: &str) -> PyRes
     })
 }
 
-/// Benjamini-Hochberg adjusted p-values; NaN stays and is not counted.
+/// Benjamini-Hochberg adjusted p-values. NaN stays NaN and is not counted.
 #[pyfunction]
 #[pyo3(signature = (p, threads=1))]
 fn benjamini_hochberg<'py>(
@@ -79,14 +80,14 @@ fn benjamini_hochberg<'py>(
     Ok(PyArray1::from_vec(py, adjusted))
 }
 
-/// The places of labels: those that resemble `wanted` first, then likely controls, then the others.
+/// Indices of the labels: first those similar to `wanted`, then likely controls, then the rest.
 #[pyfunction]
 fn by_resemblance(wanted: &str, labels: Vec<String>) -> Vec<usize> {
     suggest::order(wanted, &labels)
 }
 
-/// For each label how sure it is that it is that of control cells, the smaller the surer; None where
-/// nothing says so.
+/// The rank of each label as a name of control cells: the smaller, the more certain; None if the
+/// label does not look like one.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // made of a Python object
 fn control_ranks(labels: Vec<String>) -> Vec<Option<usize>> {

@@ -1,4 +1,5 @@
-//! Work on the process's pool, watched by the thread that called.
+//! Runs work on the process's thread pool while the calling thread reports progress and checks for
+//! Ctrl-C.
 
 use crate::engine::pool::{Monitor, pool};
 use crate::error::Error;
@@ -8,10 +9,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How often the calling thread reports progress and looks for Ctrl-C.
+/// The interval at which the calling thread reports progress and checks for Ctrl-C.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Runs `work` with the GIL released, on `threads` threads; Ctrl-C cancels it.
+/// Runs `work` on `threads` threads with the GIL released. Ctrl-C, or an exception in `progress`,
+/// cancels it. `progress` is called with the count in `monitor`.
 pub(super) fn watched<T: Send>(
     py: Python,
     threads: usize,
@@ -28,7 +30,7 @@ pub(super) fn watched<T: Send>(
             let (sender, receiver) = mpsc::channel();
             let worker = scope.spawn(|| {
                 let result = pool.install(work);
-                // The receiver waits below until this or the end of the thread.
+                // Dropping the sender ends the loop below. A panic drops it, too.
                 drop(sender);
                 result
             });
@@ -51,7 +53,7 @@ pub(super) fn watched<T: Send>(
     }
 }
 
-/// Reports progress and checks for signals; cancels the work where either raises.
+/// Reports progress and checks for signals; cancels the work if either raises.
 fn look(monitor: &Monitor, progress: Option<&Py<PyAny>>) -> PyResult<()> {
     let looked = Python::attach(|py| {
         py.check_signals()?;

@@ -1,8 +1,9 @@
-//! A window of a dataset, its chunks read and inflated in parallel.
+//! Reads a window of a dataset, with its chunks read and decompressed in parallel.
 //!
-//! A dataset is rows x columns (one column where it has one dimension).  Chunks that begin at one
-//! row are a *band*: one task reads them into the window's rows, which are its alone.  Rows without
-//! a chunk are zeros, as HDF5 leaves what was never written.
+//! A dataset has rows x columns; a one-dimensional dataset has one column. Chunks that start at the
+//! same row are a *band*. One task reads a band into its rows of the window, which no other task
+//! writes. HDF5 stores no chunk where nothing was written; such rows are 0, so the dataset's fill
+//! value must be 0, too.
 
 use super::decode::{Dtype, Target};
 use super::filters::{Filter, MOST, Undo, possible};
@@ -13,7 +14,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// A window of as many bytes is read whatever the file's size: chunks may be absent.
+/// Windows of up to this many bytes are read from a file of any size, since chunks may be absent.
 const PLAUSIBLE: u64 = 1 << 30;
 
 /// Where a chunk lies in the dataset and in the file.
@@ -22,58 +23,58 @@ pub struct Chunk {
     /// Its first row and column.
     pub row: usize,
     pub column: usize,
-    /// Its first byte in the file, and how many there are.
+    /// The offset of its first byte in the file, and its size in bytes.
     pub address: u64,
     pub size: u64,
-    /// A bit for each filter that it did not go through.
+    /// Bit i is set if the chunk skipped filter i.
     pub mask: u32,
 }
 
-/// A dataset as it lies in its file.
+/// The layout of a dataset in its file.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     pub dtype: Dtype,
-    /// Rows and columns of the dataset, and of each chunk.
+    /// The numbers of rows and columns of the dataset, and of each chunk.
     pub shape: (usize, usize),
     pub chunk: (usize, usize),
     pub filters: Vec<Filter>,
-    /// In any order, no two at one place.
+    /// In any order, with no two at the same position.
     pub chunks: Vec<Chunk>,
 }
 
-/// Part of a dataset.
+/// A rectangular part of a dataset.
 #[derive(Debug, Clone)]
 pub struct Window {
     pub rows: Range<usize>,
     pub columns: Range<usize>,
 }
 
-/// One band: its chunks and the window's rows that they fill.
+/// A band: its chunks, and the rows of the window that they fill.
 struct Band<'a, T> {
-    /// The first of the rows.
+    /// The first of these rows, as a row of the dataset.
     first: usize,
     out: &'a mut [T],
-    /// Places in the dataset's list.
+    /// Indices in the dataset's list of chunks.
     chunks: Vec<usize>,
 }
 
-/// How far a read is, and whether it should stop.
+/// The progress of a read, and its cancellation.
 #[derive(Debug)]
 pub struct Watch<'a> {
     /// Bytes of the file read so far.
     pub bytes: &'a AtomicUsize,
-    /// Set to stop.
+    /// Set this to cancel the read.
     pub cancel: &'a AtomicBool,
 }
 
 impl Dataset {
-    /// The window's numbers, row after row; `None` where some number does not fit `T`.
+    /// Reads the window's numbers, row after row; `None` if one of them does not fit `T`.
     ///
     /// Runs on the current rayon pool.
     ///
     /// # Errors
     /// [`ErrorKind::BrokenChunk`], [`ErrorKind::Unreadable`], [`ErrorKind::UnsupportedDtype`], or
-    /// [`ErrorKind::Interrupted`] once it is cancelled.
+    /// [`ErrorKind::Interrupted`] after cancellation.
     pub fn read<T: Target>(
         &self,
         file: &File,
@@ -113,20 +114,20 @@ impl Dataset {
         Ok((!narrow.into_inner()).then_some(out))
     }
 
-    /// Bytes of a whole chunk.
+    /// The size in bytes of a full, decoded chunk; `None` if it overflows.
     fn chunk_bytes(&self) -> Option<usize> {
         self.chunk.0.checked_mul(self.chunk.1)?.checked_mul(self.dtype.size)
     }
 
-    /// Whether every chunk lies in a file of `length` bytes and can hold what it claims: asked before
-    /// memory is taken.
+    /// Fails unless every chunk lies within a file of `length` bytes and its size is plausible.
+    /// Called before memory is allocated.
     fn check(&self, length: u64) -> Result<()> {
         let whole = self.chunk_bytes().unwrap_or(usize::MAX) as u64;
         for (place, chunk) in self.chunks.iter().enumerate() {
             if chunk.address.checked_add(chunk.size).is_none_or(|end| end > length) {
                 return Err(broken(place, "it lies beyond the end of the file"));
             }
-            // Without filters the last rows may stand alone.
+            // Without filters the last chunk may end with the dataset's last row.
             let rows = self.shape.0.saturating_sub(chunk.row).min(self.chunk.0);
             let least = rows.saturating_mul(self.chunk.1).saturating_mul(self.dtype.size) as u64;
             let bare = self.filters.is_empty() && (least..=whole).contains(&chunk.size);
@@ -137,7 +138,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// The bands that the window touches, ascending.
+    /// The bands that overlap the window, ascending, with their parts of `out`.
     fn bands<'a, T>(
         &self,
         window: &Window,
@@ -169,7 +170,7 @@ impl Dataset {
         bands
     }
 
-    /// Reads a chunk and undoes its filters.
+    /// Reads a chunk into `undo.bytes` and undoes its filters.
     fn inflate(&self, file: &File, place: usize, undo: &mut Undo) -> Result<()> {
         let chunk = &self.chunks[place];
         let size = usize::try_from(chunk.size).unwrap_or(usize::MAX);
@@ -189,7 +190,8 @@ impl Dataset {
         })
     }
 
-    /// Decodes the rows of a chunk that the window holds; false where a number does not fit.
+    /// Decodes the part of a chunk that lies in the window; false if a number does not fit. `out`
+    /// holds the window's rows from `first` on.
     fn spread<T>(
         &self,
         chunk: &Chunk,
@@ -205,7 +207,7 @@ impl Dataset {
         let (size, width) = (self.dtype.size, to.saturating_sub(from));
         let place = |row| ((row - chunk.row) * self.chunk.1 + (from - chunk.column)) * size;
         if width == self.chunk.1 && width == columns {
-            // The rows follow each other here and there: one decoding of all.
+            // Rows are contiguous both in the chunk and in the window: decode all at once.
             let bytes = bytes.get(place(first)..).unwrap_or_default();
             return decode(bytes, out);
         }

@@ -1,14 +1,14 @@
-//! Bytes of a file made numbers, as narrow as the caller hopes.
+//! Conversion of the bytes of a file to numbers, possibly of a narrower type.
 
 use crate::error::{ErrorKind, Result};
 use crate::matrix::Value;
 use multiversion::multiversion;
 
-/// A number type of a file.
+/// The number type of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dtype {
     pub kind: Kind,
-    /// Bytes of one number.
+    /// The size of a number in bytes.
     pub size: usize,
     pub big_endian: bool,
 }
@@ -16,13 +16,13 @@ pub struct Dtype {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Signed,
-    /// Booleans, too.
+    /// Includes booleans.
     Unsigned,
     Float,
 }
 
 impl Dtype {
-    /// From NumPy's text for it, such as `"<f4"`; `None` where it is no number of at most 64 bits.
+    /// Parses NumPy's notation, such as `"<f4"`; `None` unless it is a number of at most 64 bits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (order, text) = text.split_at_checked(1)?;
@@ -39,7 +39,7 @@ impl Dtype {
     }
 }
 
-/// A half float; f32 holds every one.
+/// A half-precision float (IEEE 754 binary16), which converts to f32 without loss.
 #[derive(Debug, Clone, Copy)]
 pub struct Half(u16);
 
@@ -62,10 +62,10 @@ impl From<Half> for f32 {
     }
 }
 
-/// What numbers are made of bytes: fills `out`, and says whether every number fits.
+/// Decodes bytes into `out`; returns true if every number fits.
 pub type Decode<T> = Box<dyn Fn(&[u8], &mut [T]) -> bool + Sync>;
 
-/// Decodes numbers of `N` bytes by `of`, which says whether each fits.
+/// Decodes numbers of `N` bytes with `of`, which also says whether one fits. True if all fit.
 #[inline]
 fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], of: impl Fn([u8; N]) -> (T, bool)) -> bool {
     let mut all = true;
@@ -77,7 +77,8 @@ fn each<const N: usize, T>(bytes: &[u8], out: &mut [T], of: impl Fn([u8; N]) -> 
     all
 }
 
-/// [`each`] with the widest instructions that the processor has: what files of floats are read by.
+/// [`each`] compiled for several instruction sets, of which the best one is chosen at run time.
+/// Used for floats.
 #[multiversion(targets = "simd")]
 fn each_wide<const N: usize, T, F: Fn([u8; N]) -> (T, bool)>(
     bytes: &[u8],
@@ -87,7 +88,7 @@ fn each_wide<const N: usize, T, F: Fn([u8; N]) -> (T, bool)>(
     each(bytes, out, of)
 }
 
-/// A decoder of little-endian numbers `$s` by `$of`.
+/// A decoder of little-endian numbers of type `$s`, converted by `$of`.
 macro_rules! decode {
     ($each:ident, $s:ty, $of:expr) => {{
         let of = $of;
@@ -97,11 +98,11 @@ macro_rules! decode {
     }};
 }
 
-/// Bytes whose order is turned at a time.
+/// The size in bytes of the buffer in which byte order is reversed.
 const TURNED: usize = 4096;
 
-/// A decoder of big-endian numbers of `size` bytes, a power of two up to 8, from one of little-endian
-/// ones.
+/// Makes a decoder of big-endian numbers from one of little-endian numbers. `size` is the size of a
+/// number in bytes, a power of two up to 8.
 fn turned<T: 'static>(size: usize, decode: Decode<T>) -> Decode<T> {
     Box::new(move |bytes, out| {
         let mut native = [0; TURNED];
@@ -115,25 +116,26 @@ fn turned<T: 'static>(size: usize, decode: Decode<T>) -> Decode<T> {
     })
 }
 
-/// A number type that arrays are read into.
+/// A number type into which datasets are read.
 pub trait Target: Copy + Default + Send + Sync + Sized + 'static {
-    /// How little-endian numbers of `dtype` are read into this type: each as itself.
+    /// The decoder of little-endian numbers of `dtype` into this type; it never changes a value.
     ///
     /// # Errors
-    /// [`ErrorKind::UnsupportedDtype`] where they are not.
+    /// [`ErrorKind::UnsupportedDtype`] if there is none.
     fn little_endian(dtype: Dtype) -> Result<Decode<Self>>;
 
-    /// How numbers of `dtype`, in either order of bytes, are read into this type.
+    /// The decoder of numbers of `dtype`, in either byte order, into this type.
     ///
     /// # Errors
-    /// [`ErrorKind::UnsupportedDtype`].
+    /// [`ErrorKind::UnsupportedDtype`] if there is none.
     fn decoder(dtype: Dtype) -> Result<Decode<Self>> {
         let decode = Self::little_endian(dtype)?;
         Ok(if dtype.big_endian { turned(dtype.size, decode) } else { decode })
     }
 }
 
-/// Integers of any width, where they fit, and (`counts`) floats that are whole.
+/// Implements [`Target`] for integer types. They accept integers of any width that fit and, where
+/// `$counts` is true, floats that are whole numbers.
 macro_rules! integer_target {
     ($($t:ty: $counts:expr),*) => {$(
         impl Target for $t {

@@ -1,20 +1,20 @@
-//! HDF5's filters, undone.
+//! Decoding of HDF5 filters.
 //!
-//! | filter | number | what it did |
+//! | filter | number | encoded form |
 //! |---|---|---|
-//! | deflate | 1 | zlib stream (by libdeflate here) |
+//! | deflate | 1 | zlib stream (decoded by libdeflate) |
 //! | shuffle | 2 | first bytes of all elements, then second bytes, ... |
-//! | fletcher32 | 3 | four bytes of checksum behind the data |
+//! | fletcher32 | 3 | the data, followed by a checksum of four bytes |
 //! | LZF | 32000 | literal runs and back references (Marc Lehmann's liblzf; h5py's filter) |
 //!
-//! A chunk may have skipped some: a bit of its mask stands for each.
+//! A chunk may have skipped some filters: in its mask, bit i is set if it skipped filter i.
 
 use crate::cast::{low_half, narrow};
 use crate::error::{ErrorKind, Result};
 use libdeflater::Decompressor;
 use std::mem;
 
-/// One step of the way that data took into the file.
+/// A supported filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
     Deflate,
@@ -23,11 +23,11 @@ pub enum Filter {
     Lzf,
 }
 
-/// Deflate makes at most 1,032 bytes of one.
+/// The largest compression ratio of deflate: one byte decodes to at most 1,032.
 pub const MOST: u64 = 1032;
 
 impl Filter {
-    /// The filter of HDF5's number; `None` for one that is not undone here.
+    /// The filter with this HDF5 number; `None` if it is not supported.
     #[must_use]
     pub fn of_number(number: u32) -> Option<Self> {
         match number {
@@ -40,27 +40,27 @@ impl Filter {
     }
 }
 
-/// Whether `size` bytes can become `length` by any of the filters: asked before memory is taken.
+/// True if some filter can decode `size` bytes to `length` bytes. Checked before allocation.
 #[must_use]
 pub fn possible(size: u64, length: u64) -> bool {
     length <= size.saturating_mul(MOST)
 }
 
-/// One thread's space.
+/// Decodes chunks, with buffers that one thread reuses.
 #[derive(Default)]
 pub struct Undo {
-    /// What was read, and then what each filter leaves.
+    /// The bytes read, which each decoded filter replaces.
     pub bytes: Vec<u8>,
     spare: Vec<u8>,
     inflater: Option<Decompressor>,
 }
 
 impl Undo {
-    /// Undoes the filters of a chunk whose bytes are in `bytes`: `length` bytes are left there,
-    /// elements of `itemsize`.
+    /// Undoes the filters of the chunk in `bytes`, except those that `mask` skips. `length` is the
+    /// decoded size in bytes, `itemsize` the size of an element.
     ///
     /// # Errors
-    /// [`ErrorKind::BrokenChunk`] says what is wrong.
+    /// [`ErrorKind::BrokenChunk`] if the chunk cannot be decoded to `length` bytes.
     pub fn undo(
         &mut self,
         filters: &[Filter],
@@ -71,7 +71,7 @@ impl Undo {
         let active =
             |(i, _): &(usize, &Filter)| mask & 1u32.checked_shl(narrow(*i)).unwrap_or(0) == 0;
         let active: Vec<Filter> = filters.iter().enumerate().filter(active).map(|f| *f.1).collect();
-        // Each checksum makes what went before it four bytes longer.
+        // Each checksum added four bytes to the data.
         let sums = |filters: &[Filter]| {
             filters.iter().filter(|&&filter| filter == Filter::Fletcher32).count() * 4
         };
@@ -120,7 +120,7 @@ impl Undo {
             return;
         }
         self.spare.clear();
-        // Bytes behind the last whole element were not shuffled.
+        // Bytes after the last whole element were not shuffled.
         self.spare.extend_from_slice(&self.bytes);
         match itemsize {
             2 => unshuffle::<2>(&self.bytes, &mut self.spare, n),
@@ -141,7 +141,7 @@ impl Undo {
             return broken("it is shorter than its checksum");
         };
         let (got, want) = (fletcher32(data), u32::from_le_bytes(*sum));
-        // Files of big-endian machines before HDF5 1.6.3 have the bytes of each half swapped.
+        // HDF5 before 1.6.3 swapped the bytes of each half on big-endian machines.
         let swapped = (want & 0x00ff_00ff) << 8 | (want >> 8 & 0x00ff_00ff);
         if got != want && got != swapped {
             return broken("its checksum does not agree");
@@ -162,7 +162,7 @@ fn broken<T>(reason: &'static str) -> Result<T> {
     Err(ErrorKind::BrokenChunk { chunk: 0, reason }.into())
 }
 
-/// `n` elements of `SIZE` bytes from their planes.
+/// Interleaves `SIZE` planes of `n` bytes into `n` elements.
 fn unshuffle<const SIZE: usize>(planes: &[u8], out: &mut [u8], n: usize) {
     let planes: [&[u8]; SIZE] = std::array::from_fn(|j| &planes[j * n..(j + 1) * n]);
     for (i, element) in out.as_chunks_mut::<SIZE>().0.iter_mut().enumerate().take(n) {
@@ -170,7 +170,7 @@ fn unshuffle<const SIZE: usize>(planes: &[u8], out: &mut [u8], n: usize) {
     }
 }
 
-/// Appends what an LZF stream holds, at most `length` bytes; `None` where it makes no sense.
+/// Decodes an LZF stream and appends its bytes; `None` if it is invalid or exceeds `length` bytes.
 fn unlzf(mut stream: &[u8], out: &mut Vec<u8>, length: usize) -> Option<()> {
     while let Some((&control, rest)) = stream.split_first() {
         let control = usize::from(control);
@@ -187,7 +187,7 @@ fn unlzf(mut stream: &[u8], out: &mut Vec<u8>, length: usize) -> Option<()> {
             let (&low, after) = rest.split_first()?;
             let distance = ((control & 31) << 8 | usize::from(low)) + 1;
             let start = out.len().checked_sub(distance)?;
-            // What is copied may reach into itself.
+            // Source and destination may overlap.
             for i in start..start + copied + 2 {
                 out.push(out[i]);
             }
@@ -200,9 +200,9 @@ fn unlzf(mut stream: &[u8], out: &mut Vec<u8>, length: usize) -> Option<()> {
     Some(())
 }
 
-/// Fletcher's checksum of big-endian 16-bit words, as HDF5's.
+/// The Fletcher checksum of big-endian 16-bit words, as HDF5 computes it.
 fn fletcher32(data: &[u8]) -> u32 {
-    // HDF5 folds instead of dividing: a multiple of 65,535 that is not 0 stays 65,535.
+    // HDF5 folds instead of dividing: a nonzero multiple of 65,535 becomes 65,535, not 0.
     let fold = |sum: u64| if sum == 0 { 0 } else { (sum - 1) % 65_535 + 1 };
     let (mut a, mut b) = (0u64, 0u64);
     let (words, odd) = data.as_chunks::<2>();
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A plain LZF stream: literals, and runs of the byte before.
+    /// A simple LZF encoder: literals, and runs of the previous byte.
     fn lzf(data: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut i = 0;

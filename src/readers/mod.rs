@@ -1,10 +1,11 @@
-//! Arrays of an HDF5 file, read around the HDF5 library: every core reads and inflates chunks.
+//! Parallel reading of HDF5 datasets without the HDF5 library: all cores decompress chunks.
 //!
-//! What the file's own library knows - where each chunk lies, and which filters it went through -
-//! comes from the caller, who asks it once.  Here are the positioned reads ([`chunks`]), the filters
-//! undone ([`filters`]), bytes made numbers ([`decode`]) and the entries of some genes picked
-//! ([`pick`]).  Nothing that a file claims is believed
-//! before its bytes are there: sizes are compared with the file's before memory is taken for them.
+//! The caller asks the HDF5 library once for the address and the filters of each chunk. [`chunks`]
+//! reads the chunks at these addresses, [`filters`] undoes their filters, [`decode`] converts bytes
+//! to numbers, and [`pick`] selects the entries of some genes.
+//!
+//! The metadata of a file are not trusted: before memory is allocated, every size is compared with
+//! the length of the file.
 //!
 //! IMPORTS matrix, `crate::error`.
 

@@ -1,4 +1,4 @@
-//! The entries of some genes, out of a stretch of the entries of a row-major sparse matrix.
+//! Picks the entries of some genes from a stretch of entries of a row-major sparse matrix.
 //!
 //! Cost: two passes over the indices and one over the values, on all cores.
 
@@ -7,50 +7,50 @@ use crate::matrix::Index;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Entries that one thread takes at a time.
+/// The number of entries that a thread processes at a time.
 const CHUNK: usize = 1 << 16;
 
-/// A stretch of entries, and the rows that end in it.
+/// Consecutive entries of the matrix, and the rows that end among them.
 #[derive(Debug)]
 pub struct Stretch<'a, V, I> {
     pub values: &'a [V],
     pub indices: &'a [I],
-    /// Where rows end, in entries of this stretch: ascending, each from 1 to its length.
+    /// The ends of rows, as offsets in this stretch: ascending, each from 1 to its length.
     pub ends: &'a [i64],
 }
 
-/// Where the entries that are picked go.
+/// Output arrays for the picked entries.
 #[derive(Debug)]
 pub struct Picked<'a, V, I> {
     pub values: &'a mut [V],
-    /// Less the first gene.
+    /// Genes, counted from the first picked gene.
     pub indices: &'a mut [I],
-    /// For each row that ends in the stretch, how many entries of it were picked up to there.
+    /// For each row that ends in the stretch, the number of entries picked up to that end.
     pub before: &'a mut [i64],
 }
 
-/// One thread's part.
+/// The part of one task.
 struct Part<'a, V, I> {
     entries: Range<usize>,
-    /// Picked before it.
+    /// The number of entries picked before this part.
     before: usize,
     ends: &'a [i64],
     out: Picked<'a, V, I>,
 }
 
-/// An end of a row as a place; negative ones, which callers promise not to send, as 0.
+/// The end of a row as usize. The caller guarantees that it is not negative; if it is, 0.
 fn at(end: i64) -> usize {
     usize::try_from(end).unwrap_or(0)
 }
 
 impl<V: Copy + Send + Sync, I: Index> Stretch<'_, V, I> {
-    /// Picks the entries of `genes`, in order, and returns how many they are.
+    /// Picks the entries of `genes`, in order, and returns their number.
     ///
     /// Runs on the current rayon pool.
     ///
     /// # Errors
-    /// [`ErrorKind::IndexOutOfRange`] for an index that is not below `n_genes`, and
-    /// [`ErrorKind::ShapeMismatch`] where `out` is too short.
+    /// [`ErrorKind::IndexOutOfRange`] if an index is not from 0 to `n_genes - 1`,
+    /// [`ErrorKind::ShapeMismatch`] if `out` is too short or lengths differ.
     ///
     /// # Examples
     /// ```
@@ -90,7 +90,7 @@ impl<V: Copy + Send + Sync, I: Index> Stretch<'_, V, I> {
         Ok(total)
     }
 
-    /// Cuts everything at the chunks' ends.
+    /// Splits input and output into one part per chunk, of which `counts` entries are picked.
     fn parts<'a>(&'a self, counts: &[usize], mut out: Picked<'a, V, I>) -> Vec<Part<'a, V, I>> {
         let (mut ends, mut before) = (self.ends, 0);
         let mut parts = Vec::with_capacity(counts.len());
@@ -152,7 +152,7 @@ mod tests {
             for length in &rows {
                 ends.push(ends.last().unwrap_or(&0) + *length as i64);
             }
-            // Rows that end at 0 belong to the stretch before.
+            // Rows that end at 0 belong to the previous stretch.
             ends.retain(|&end| end > 0);
             let (mut got, mut places, mut before) = (vec![0u32; n], vec![0u16; n], vec![-1i64; ends.len()]);
             let out = Picked { values: &mut got, indices: &mut places, before: &mut before };

@@ -125,8 +125,8 @@ pub fn key(p: f64) -> Option<u64> {
 pub const BUCKETS: usize = 1 << 16;
 
 /// The bucket of a key, non-decreasing in the key: the leading 16 of its 62 bits, which are the
-/// exponent and six bits of the mantissa. Of evenly spread p-values at most 1 in 128 share a
-/// bucket.
+/// exponent and six bits of the mantissa. A bucket gets at most 1
+/// in 128 of evenly spread p-values.
 #[inline]
 #[must_use]
 #[allow(clippy::cast_possible_truncation)] // 18 bits

@@ -1,11 +1,10 @@
 //! Radix sort of u64 entries by their upper 32 bits, the key; the lower 32 bits are a payload.
 //!
 //! Least significant digit first. Each pass is stable and needs one table of counters, which fits
-//! in the L1 cache. The keys of a gene seldom differ in more than 26 bits, so that two passes
-//! suffice.
+//! in the L1 cache. A gene's keys seldom differ in more than 26 bits: two passes suffice.
 //!
-//! Cost: one pass to count, then one pass per digit of 11 or 13 bits. Short lists use a comparison
-//! sort.
+//! Cost: one pass to count, then one pass per digit of 11 or 13 bits. Short lists are sorted by
+//! comparison.
 
 use crate::cast::place;
 use std::mem;

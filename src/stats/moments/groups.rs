@@ -90,8 +90,7 @@ impl GroupMoments {
             let Some(origin) = again.origin else { continue };
             again.push(0.0, zeros[group]);
             let near = again.about.moments_about(origin * power_of_two(-again.scale), again.scale);
-            // With an infinite value the differences are NaN; the sums of the first pass have the
-            // mean.
+            // With an infinite value the differences are NaN; keep the mean of the first pass.
             if again.wanted && !near.mean().is_nan() {
                 *state = near;
             }

@@ -43,13 +43,13 @@ use super::double_double::{DoubleDouble, exponent, power_of_two, product_quotien
 use crate::cast::real;
 use std::ops::RangeInclusive;
 
-/// Range in which a sum of squares and its rounding errors stay normal, even times any number of
-/// cells.
+/// Range in which a sum of squares and its rounding errors stay normal, even when multiplied by any
+/// number of cells.
 const SQUARES: RangeInclusive<f64> = power_of_two(-800)..=power_of_two(960);
 /// Range of sums of squares that may be squared once more.
 const FOURTH_POWERS: RangeInclusive<f64> = power_of_two(-400)..=power_of_two(500);
-/// Lower bound, 2^-1000, that replaces smaller squares of nonzero values, so that a sum of squares
-/// is 0 only if all values are. Where this changes the sum, it lies outside [`SQUARES`].
+/// Replaces smaller squares of nonzero values, so that a sum of squares is 0 only if all values
+/// are. Where this matters, the sum is outside [`SQUARES`].
 const TRACE: f64 = power_of_two(-1000);
 
 /// n, Σ(x - s) and Σ(x - s)² of one sample. States with the same s merge by addition.
@@ -232,8 +232,7 @@ impl Moments {
         }
     }
 
-    /// [`Moments::merge`] of two non-empty samples in the same unit. Squares must not overflow or
-    /// underflow.
+    /// [`Moments::merge`] of two non-empty samples in one unit whose squares fit f64.
     fn merge_plainly(&self, other: &Self) -> Self {
         let n = self.n + other.n;
         let (difference, lost) = two_sum(other.mean, -self.mean);
@@ -267,9 +266,9 @@ impl Moments {
         if ordinary(self) && ordinary(other) { 0 } else { self.unit(other).unwrap_or(0) }
     }
 
-    /// The exponent of the largest of both root sums of squares and the difference of the means,
-    /// but at least that of the means minus 1000. `None` if all three are 0, or a moment is not
-    /// finite.
+    /// The exponent of the largest of: √m2 of either sample, and the difference of the means; but
+    /// at least the exponent of the larger mean minus 1000. `None` if all three are 0, or if a mean
+    /// or m2 is not finite.
     fn unit(&self, other: &Self) -> Option<i32> {
         let exponent = |x: f64| (x != 0.0).then(|| exponent(x));
         let finite = |m: &Self| m.mean.is_finite() && m.m2.is_finite();
@@ -356,8 +355,7 @@ mod tests {
         assert_eq!(Moments::of(&[1e200, -1e200], 0).m2(), f64::INFINITY);
     }
 
-    /// Scaling all values by a power of two changes no digit, even where squares overflow or
-    /// underflow.
+    /// Scaling by a power of two changes no digit, even where squares overflow or underflow.
     #[test]
     fn a_power_of_two_changes_no_digit() {
         let (x, y) = ([1.0, 2.0, 3.0, 4.5], [4.0, -5.0, 6.0, 7.25, 4.0]);
@@ -404,8 +402,7 @@ mod tests {
         }
     }
 
-    /// Constant samples whose difference has no square in f64; m2 is 2 · 1 / 3 · 2² in squared
-    /// units.
+    /// Constant samples whose difference has no square in f64; m2 is 2 · 1 / 3 · 2² squared units.
     #[test]
     fn near_means_are_told_apart() {
         for unit in [-600, 0, 510] {
@@ -498,8 +495,7 @@ mod tests {
             let whole = Moments::of(&values, zeros);
             let parts = Moments::of(&values[..cut], zeros).merge(&Moments::of(&values[cut..], 0));
             prop_assert_eq!(whole.n, parts.n);
-            // Rounding errors are relative to the spread, which includes the offset if there are
-            // zeros.
+            // Rounding errors are relative to the spread; with zeros it includes the offset.
             let spread = 2e3 + if zeros > 0 { offset } else { 0.0 };
             prop_assert!((whole.mean_difference(&parts)).abs() <= 2e-15 * spread);
             prop_assert!(close(parts.m2(), whole.m2(), 1e-12) || whole.m2() < 1e-9);

@@ -20,11 +20,11 @@
 //! Departures: [`two_sided`] uses log1p of the central part, so that the relative error of -log10 p
 //! is small also next to p = 1.
 //!
-//! Cost: one rational function, and two exponentials (`sf`) or one logarithm (`log_sf`): about 30
-//! ns. [`two_sided_all`] is vectorized: it computes all cases for several z at a time.
+//! Cost: about 30 ns for one rational function and two exponentials (`sf`) or one logarithm
+//! (`log_sf`). [`two_sided_all`] is vectorized: it computes all cases for several z at a time.
 //!
-//! Largest relative error against 50-digit values (`tests/golden/special.csv`, z in [-10000,
-//! 10000]): 6e-16 for sf down to 1e-300, 7e-16 for `log_sf` throughout.
+//! Largest relative error against 50-digit values (`tests/golden/special.csv`, |z| up to 10,000):
+//! 6e-16 for sf down to 1e-300, 7e-16 for `log_sf` throughout.
 //!
 //! Special values:
 //!
@@ -180,8 +180,7 @@ fn each(z: &[f64], p: &mut [f64], neg_log10: &mut [f64]) {
 }
 
 /// p and -log10 p. Computes all cases and selects one, without branches.
-// Always inlined, into each copy of `each` that `multiversion` makes; so are the functions it
-// calls.
+// Always inlined, into each copy of `each` that `multiversion` makes; so is what it calls.
 #[allow(clippy::inline_always)]
 #[inline(always)]
 fn both(z: f64) -> (f64, f64) {
@@ -210,8 +209,7 @@ fn both(z: f64) -> (f64, f64) {
 #[allow(clippy::inline_always)]
 #[inline(always)]
 fn sixteenths(z: f64) -> f64 {
-    // Near 1.5 · 2^48 the last bit of an f64 is worth 1/16, so that the sum is rounded to a
-    // sixteenth.
+    // Near 1.5 · 2^48 the last bit of an f64 is worth 1/16, so the sum is rounded to 1/16.
     const SIXTEENTHS: f64 = 422_212_465_065_984.0;
     (z + SIXTEENTHS) - SIXTEENTHS
 }

@@ -1,11 +1,11 @@
 //! Student's t distribution: its upper tail and the logarithm of the tail, for any real df > 0.
 //!
-//! Symbols: ν are the degrees of freedom, a = ν/2, ξ = ln(1 + t²/ν) (so that x = ν/(ν + t²) =
-//! e^-ξ), R(a) = Γ(a + 1/2)/Γ(a). For t >= 0, P(T > t) = `I_x(a, 1/2)/2`, the incomplete beta
+//! Symbols: ν are the degrees of freedom, a = ν/2, ξ = ln(1 + t²/ν), x = ν/(ν + t²) = e^-ξ,
+//! R(a) = Γ(a + 1/2)/Γ(a). For t >= 0, P(T > t) = `I_x(a, 1/2)/2`, where I is the incomplete beta
 //! function. DLMF is the NIST Digital Library of Mathematical Functions.
 //!
-//! The tail is e^-aξ times a sum that neither cancels nor overflows, and ln P(T > t) = -aξ + ln(the
-//! sum).
+//! The tail is e^-aξ times a sum that neither cancels nor overflows, and its logarithm is -aξ plus
+//! the logarithm of the sum.
 //!
 //! **Large a, near tail** (a >= 15, ξ <= 1.5). With u = ξ + s, DLMF 8.17.1 becomes a Gaussian
 //! integral; taking e^(u/4) out of its weight leaves an even function:
@@ -40,7 +40,7 @@
 //! needs a hundred terms, the expansion one to five. For t² < 0.5, [`two_sided`] sums the central
 //! part (DLMF 8.17.8 in 1 - x), so that the relative error of -log10 p is small also next to p = 1.
 //!
-//! Cost: at most 14 + 10 terms in the near tail or 25 in the far tail, one log1p, and one or two
+//! Cost: at most 14 + 10 terms in the near tail or 25 in the far tail, one log1p, one or two
 //! exponentials.
 //!
 //! Largest relative error against 50-digit values (`tests/golden/special.csv`, ν from 0.1 to 1e8,
@@ -118,8 +118,7 @@ pub fn sf(t: f64, df: f64) -> f64 {
     if t < 0.0 { 1.0 - half } else { half }
 }
 
-/// ln P(T > t) for `df` degrees of freedom; accurate also where `sf` underflows to 0 or rounds to
-/// 1.
+/// ln P(T > t) for `df` degrees of freedom, accurate also where `sf` underflows or rounds to 1.
 ///
 /// # Examples
 ///
@@ -300,7 +299,7 @@ mod tests {
     use crate::stats::special::golden;
     use proptest::prelude::*;
 
-    /// (df above, df up to, allowed error). The error is that of e^-aξ: |ln P| units in the last
+    /// (df above, df up to, allowed error). The error, from e^-aξ, is |ln P| units in the last
     /// place.
     #[test]
     fn the_golden_rows() {
