@@ -132,7 +132,7 @@ def against_scipy(adata: Any, test: str, reference: str, n: int) -> dict[str, fl
     import pdex
     import polars as pl
 
-    options = {"method": "scipy"} if test == "anderson" else {}
+    options = {"anderson": {"method": "scipy"}, "wilcoxon": {"method": "asymptotic"}}.get(test, {})
     result = pdex.de(adata, "target", reference=reference, test=test, progress=False, **options)
     result = result.with_columns(pl.col("target", "feature").cast(pl.String))
     top = result.sort("p_value", nulls_last=True).head(MOST_SIGNIFICANT)

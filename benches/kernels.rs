@@ -37,10 +37,11 @@ use pdex::engine::test::Test;
 use pdex::matrix::{Csr, View};
 use pdex::stats::adjust::benjamini_hochberg;
 use pdex::stats::anderson::AndersonSum;
+use pdex::stats::conditional::Tails;
 use pdex::stats::exact::NullTables;
 use pdex::stats::radix::{Scratch, sort_entries};
 use pdex::stats::special::{anderson_darling, normal, student_t};
-use pdex::stats::{ks, naive};
+use pdex::stats::{ks, naive, wilcoxon};
 use std::f64::consts::{LN_2, LOG10_E};
 use std::hint::black_box;
 use std::time::Duration;
@@ -103,6 +104,16 @@ fn sorted(criterion: &mut Criterion) {
     }
 }
 
+/// What a test is called here: rank sums have several ways to a p-value.
+fn name_of(test: Test) -> String {
+    match test {
+        Test::Wilcoxon(options) if options.method != wilcoxon::Method::Asymptotic => {
+            format!("wilcoxon {:?}", options.method).to_lowercase()
+        }
+        _ => test.name().to_owned(),
+    }
+}
+
 fn ks(options: ks::Options, x: &[f64], y: &[f64]) -> ks::Ks {
     naive::ks_distance(x, y).test(&options, &mut ks::Scratch::default()).unwrap()
 }
@@ -127,6 +138,8 @@ fn check_statistic(test: Test, x: &[f64], y: &[f64], statistic: f64) {
 fn check_pair(test: Test, x: &[f64], y: &[f64], statistic: f64, p: f64) {
     check_statistic(test, x, y, statistic);
     let want = match test {
+        // Given the ties: see `given_ties`.
+        Test::Wilcoxon(options) if options.method != wilcoxon::Method::Asymptotic => return,
         Test::Wilcoxon(options) => {
             naive::rank_sum(x, y).test(&options, &NullTables::default()).unwrap().p.p
         }
@@ -150,7 +163,7 @@ fn genes(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(sizes.len() as u64 - 1));
         for (name, reference) in REFERENCES {
             for test in Test::each() {
-                let test_name = test.name();
+                let test_name = name_of(test);
                 let request = GeneRequest {
                     sizes: &sizes,
                     strata: None,
@@ -175,6 +188,8 @@ fn genes(criterion: &mut Criterion) {
                     let (x, y) = gene.samples(t as u32 + 1, reference);
                     check_statistic(test, &x, &y, record[Column::Statistic]);
                     if let Test::Wilcoxon(options) = test {
+                        let method = wilcoxon::Method::Asymptotic;
+                        let options = wilcoxon::Options { method, ..options };
                         // The score holds the ties; p-values are made of many scores at once.
                         let want = naive::rank_sum(&x, &y).test(&options, &tables).unwrap();
                         assert_eq!(record[Column::ZScore], want.z_score);
@@ -197,7 +212,7 @@ fn engine(criterion: &mut Criterion) {
         for (name, reference) in REFERENCES {
             let design = Design::new(screen.codes.clone(), Screen::TARGETS, reference).unwrap();
             for test in Test::each() {
-                let test_name = test.name();
+                let test_name = name_of(test);
                 let (auroc, scale) = (false, Scale::Plain);
                 let request = Request { design: &design, test, auroc, scale, genes: &genes };
                 let mut workspace = Workspace::new(1);
@@ -222,6 +237,52 @@ fn engine(criterion: &mut Criterion) {
                     pool.install(|| bencher.iter(&mut call));
                 });
             }
+        }
+    }
+}
+
+/// One tail of a rank sum given the ties, three standard deviations out.
+fn given_ties(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("a tail of the rank sum given the ties");
+    let long: Vec<u64> = (0..31).map(|j| 6_000 >> (j / 3)).collect();
+    for (cells, n_target) in [
+        (&[9_000, 1_000][..], 200),
+        (&[9_000, 800, 150, 50], 200),
+        (&[9_000, 800, 150, 50], 20),
+        (&[5_000, 2_000, 1_200, 700, 500, 300, 150, 100, 50], 60),
+        (&long, 60),
+    ] {
+        let n = cells.iter().sum();
+        let mut tails = Tails::default();
+        let fill = |tails: &mut Tails| {
+            tails.runs.start(n);
+            for &l in cells {
+                tails.runs.push(l);
+            }
+        };
+        for sign in [1.0, -1.0] {
+            fill(&mut tails);
+            if sign < 0.0 {
+                tails.runs.turn();
+            }
+            let most = 0.9 * tails.runs.largest(n_target).0;
+            let deviation = tails.runs.pool(n_target).variance().sqrt();
+            let t = sign * (3.0 * deviation).min(most).round();
+            fill(&mut tails);
+            let got = tails.best(n_target, t);
+            fill(&mut tails);
+            if let Ok((up, down)) = tails.sums(n_target, t) {
+                // Measured 0.3 with two expressing cells expected, else 0.1.
+                assert!((got - up.min(down)).abs() < 0.4, "{cells:?} {t}: {got} {up} {down}");
+            }
+            let side = if sign > 0.0 { "up" } else { "down" };
+            let name = format!("{} runs, {n_target} of {n} cells, {side}", cells.len());
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    fill(&mut tails);
+                    tails.best(black_box(n_target), t)
+                });
+            });
         }
     }
 }
@@ -302,6 +363,6 @@ fn configured() -> Criterion {
 criterion_group! {
     name = kernels;
     config = configured();
-    targets = radix, sorted, genes, engine, tails, adjust
+    targets = radix, sorted, given_ties, genes, engine, tails, adjust
 }
 criterion_main!(kernels);

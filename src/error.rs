@@ -1,9 +1,9 @@
-//! The error of this crate.
+//! The error type of this crate.
 //!
-//! [`Error`] is opaque. [`Error::kind`] is the data of what went wrong: a caller can match it, count
-//! it or translate it, and each kind has one meaning. [`std::error::Error::source`] is the error that
-//! caused it, where there is one. Text is made only when an error is displayed: `{}` is the error's own
-//! message, `{:#}` adds its causes.
+//! [`Error`] is opaque. [`Error::kind`] says what went wrong, as data that a caller can match,
+//! count or translate; each kind has one meaning. [`std::error::Error::source`] returns the
+//! underlying cause, if there is one. Messages are formatted only when an error is displayed: `{}`
+//! prints the error's own message, `{:#}` adds its causes.
 //!
 //! IMPORTS std only.
 
@@ -16,7 +16,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a request could not be answered.
 ///
-/// Errors are equal if their kinds are: causes are not compared.
+/// Two errors are equal if their kinds are equal; causes are not compared.
 ///
 /// # Examples
 /// ```
@@ -41,13 +41,13 @@ struct Inner {
 }
 
 impl Error {
-    /// The data of what went wrong.
+    /// What went wrong, as data.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
-    /// The same error with another kind; it keeps its cause.
+    /// Changes the kind of the error and keeps its cause.
     #[must_use]
     pub(crate) fn map_kind(mut self, change: impl FnOnce(ErrorKind) -> ErrorKind) -> Self {
         self.0.kind = change(self.0.kind);
@@ -89,19 +89,18 @@ impl fmt::Display for Error {
 
 /// The ways in which a request can fail.
 ///
-/// Cells, genes, rows and positions count from 0.
+/// Indices of cells, genes, rows and positions start at 0.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Two lengths that must agree do not.
+    /// Two lengths that must be equal are not.
     ShapeMismatch { what: &'static str, expected: usize, got: usize },
     /// An option has an unknown value.
     UnknownOption { option: &'static str, got: String, valid: &'static [&'static str] },
-    /// A dataset went through an HDF5 filter that cannot be undone here; `valid` holds those that
-    /// can.
+    /// A dataset uses an HDF5 filter that is not supported; `valid` lists those that are.
     UnknownFilter { number: u32, valid: &'static [&'static str] },
-    /// The reference is not a group of the data; `known` holds some of the `n_known` groups. Labels
-    /// are as they are shown: text is quoted, numbers are not.
+    /// The reference is not a group of the data; `known` lists some of the `n_known` groups. Labels
+    /// are formatted for display: text is quoted, numbers are not.
     UnknownReference {
         reference: String,
         column: String,
@@ -109,19 +108,19 @@ pub enum ErrorKind {
         known: Vec<String>,
         n_known: usize,
     },
-    /// The group code of a cell is neither below `n_groups` nor the mark of cells left out.
+    /// The group code of a cell is neither below `n_groups` nor the code for left-out cells.
     UnknownCode { cell: usize, code: u32, n_groups: usize },
-    /// The stratum of a cell is neither below `n_strata` nor the mark of cells left out.
+    /// The stratum of a cell is neither below `n_strata` nor the code for left-out cells.
     UnknownStratum { cell: usize, stratum: u32, n_strata: usize },
-    /// A gene was asked for that the matrix does not have.
+    /// A requested gene is not in the matrix.
     UnknownGene { gene: usize, n_genes: usize },
-    /// The genes asked for do not ascend strictly: the one at `position` is not above the one before.
+    /// The requested genes do not strictly ascend: that at `position` is not above the one before.
     UnsortedGenes { position: usize },
-    /// A test, or one of its methods, that is not computed within strata; `valid` holds the values of
-    /// the option that are.
+    /// A test, or one of its methods, is not available with strata; `valid` lists the values of the
+    /// option that are.
     StrataUnsupported { option: &'static str, got: String, valid: &'static [&'static str] },
-    /// The exact distribution for samples of these sizes is not tabulated.
-    ExactTooLarge { n1: u64, n2: u64 },
+    /// The exact null distribution is not computed for samples of these sizes.
+    ExactTooLarge { n1: u64, n2: u64, most: u64 },
     /// The reference (or the rest) has no cells.
     EmptyReference { reference: String, column: String },
     /// No row has both a value and a label.
@@ -130,31 +129,30 @@ pub enum ErrorKind {
     UnsupportedDtype { column: String, dtype: String, expected: &'static str },
     /// A frequency weight is null (`got` is `None`) or negative.
     InvalidCount { column: String, row: usize, got: Option<String> },
-    /// One test has more cells than are counted exactly.
+    /// One test has more cells than can be counted exactly.
     TooManyCells { got: u128, limit: u64 },
-    /// Strata times groups exceed what is counted separately.
+    /// There are more pairs of a stratum and a group than are supported.
     TooManyStrata { groups: usize, strata: usize, limit: usize },
     /// A matrix entry is NaN.
     NotANumber { cell: usize, gene: usize },
-    /// An index that a sparse matrix stores is not from 0 to `limit - 1`; `outer` is the row (CSR)
-    /// or column (CSC) that stores it.
+    /// A sparse index is not from 0 to `limit - 1`; `outer` is its row (CSR) or column (CSC).
     IndexOutOfRange { outer: usize, index: i64, limit: usize },
     /// The indices of a row (CSR) or column (CSC) are not sorted, or one occurs twice.
     Unsorted { outer: usize },
-    /// Row or column pointers do not describe the stored entries.
+    /// The row or column pointers do not match the stored entries.
     BrokenIndptr { position: usize, reason: &'static str },
-    /// A row (CSR) or column (CSC) was changed by another thread while it was read.
+    /// Another thread changed a row (CSR) or column (CSC) while it was read.
     Changed { outer: usize },
-    /// The bytes of a dataset's chunk are not what the file says.
+    /// A chunk of a dataset is corrupt, or contradicts the file's metadata.
     BrokenChunk { chunk: usize, reason: &'static str },
-    /// The operating system could not read a dataset's chunk; its error is the source.
+    /// The operating system could not read a chunk of a dataset; its error is the source.
     Unreadable { chunk: usize },
     /// The work was cancelled.
     Interrupted,
 }
 
 impl ErrorKind {
-    /// An error of this kind that keeps its cause.
+    /// An error of this kind with `cause` as its source.
     #[must_use]
     pub(crate) fn caused_by(self, cause: impl StdError + Send + Sync + 'static) -> Error {
         Error(Box::new(Inner { kind: self, cause: Some(Arc::new(cause)) }))
@@ -192,7 +190,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// The messages, by what they are about; each function knows the kinds that `fmt` gives it.
+/// Messages by topic. Each function handles the kinds that `fmt` passes to it.
 impl ErrorKind {
     fn fmt_size(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -207,10 +205,10 @@ impl ErrorKind {
                 "{strata} strata of {groups} groups: at most {limit} pairs of a stratum and a group \
                  are supported; strata should be few, for example batches or replicates"
             ),
-            Self::ExactTooLarge { n1, n2 } => write!(
+            Self::ExactTooLarge { n1, n2, most } => write!(
                 f,
-                "method='exact' is not available for samples of {n1} and {n2} cells; use 'auto' or \
-                 'asymptotic'"
+                "method='exact' is not available for samples of {n1} and {n2} cells, whose exact \
+                 distribution has more than {most} states; use 'auto' or 'asymptotic'"
             ),
             _ => write!(f, "{self:?}"),
         }
@@ -324,7 +322,7 @@ impl ErrorKind {
     }
 }
 
-/// A text in quotes, as Python shows it.
+/// The text in quotes, as Python's `repr` shows it.
 #[must_use]
 pub(crate) fn quote(text: &str) -> String {
     if text.contains('\'') && !text.contains('"') {
@@ -337,12 +335,12 @@ pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", escaped.collect::<String>())
 }
 
-/// Words in quotes, separated by commas.
+/// The words in quotes, separated by commas.
 fn list(words: &[&str]) -> String {
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(", ")
 }
 
-/// What numbers are valid where `n` of them count from 0.
+/// Describes the valid numbers, 0 to n - 1.
 fn below(what: &str, n: usize) -> String {
     match n.checked_sub(1) {
         Some(last) => format!("valid {what} are 0 to {last}"),
@@ -355,7 +353,7 @@ mod tests {
     use super::*;
     use std::io;
 
-    /// Errors about what was asked for, and their messages.
+    /// Errors about the request, and their messages.
     fn of_requests() -> Vec<(ErrorKind, &'static str)> {
         use ErrorKind as E;
         let text = String::from;
@@ -407,14 +405,14 @@ mod tests {
                 "method='exact' is not available with strata; use 'asymptotic', or leave strata out",
             ),
             (
-                E::ExactTooLarge { n1: 3000, n2: 4000 },
-                "method='exact' is not available for samples of 3000 and 4000 cells; use 'auto' or \
-                 'asymptotic'",
+                E::ExactTooLarge { n1: 3000, n2: 4000, most: 1 << 20 },
+                "method='exact' is not available for samples of 3000 and 4000 cells, whose exact \
+                 distribution has more than 1048576 states; use 'auto' or 'asymptotic'",
             ),
         ]
     }
 
-    /// Errors about the data.
+    /// Errors about the data, and their messages.
     fn of_data() -> Vec<(ErrorKind, &'static str)> {
         use ErrorKind as E;
         let text = String::from;

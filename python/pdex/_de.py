@@ -131,8 +131,9 @@ def de(
         ``"two-sided"``, ``"less"`` (the target's values are smaller; for ks, as in SciPy, they are
         greater) or ``"greater"``. anderson has only ``"two-sided"``.
     method
-        How to compute p-values: ``"asymptotic"``, ``"exact"`` or ``"auto"`` for wilcoxon and ks,
-        ``"asymptotic"`` or ``"scipy"`` for anderson. None: the default of the test. See
+        How to compute p-values: ``"auto"``, ``"exact"``, ``"conditional"`` or ``"asymptotic"`` for
+        wilcoxon; ``"auto"``, ``"exact"`` or ``"asymptotic"`` for ks; ``"asymptotic"`` or
+        ``"scipy"`` for anderson. None: the default of the test. See
         :func:`pdex.wilcoxon`, :func:`pdex.ks`, :func:`pdex.anderson`.
     continuity, tie_correct
         Options of wilcoxon: apply the corrections for continuity and for ties.

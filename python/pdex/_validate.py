@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Alternative = Literal["two-sided", "less", "greater"]
-Method = Literal["asymptotic", "exact", "auto"]
+Method = Literal["auto", "exact", "conditional", "asymptotic"]
 AndersonMethod = Literal["asymptotic", "scipy"]
-AnyMethod = Literal["asymptotic", "exact", "auto", "scipy"]
+KsMethod = Literal["auto", "exact", "asymptotic"]
+AnyMethod = Literal["auto", "exact", "conditional", "asymptotic", "scipy"]
 Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
 Mean = Literal["arithmetic", "geometric"]
 Scope = Literal["target", "all"]
@@ -27,7 +28,7 @@ Zeros = Literal["counted", "rows"]
 DEFAULTS: dict[str, dict[str, Any]] = {
     "wilcoxon": {
         "alternative": "two-sided",
-        "method": "asymptotic",
+        "method": "auto",
         "continuity": True,
         "tie_correct": True,
     },
@@ -50,7 +51,7 @@ OPTIONS: dict[str, Any] = {
 _METHODS: dict[str, tuple[str, ...]] = {
     "wilcoxon": get_args(Method),
     "anderson": get_args(AndersonMethod),
-    "ks": get_args(Method),
+    "ks": get_args(KsMethod),
 }
 
 #: Parameter names of other packages, and ours.
@@ -197,10 +198,10 @@ def check_stratified(test: str, options: dict[str, Any]) -> None:
     if test != "wilcoxon":
         msg = f"strata is not available for {test}; use test='wilcoxon', or leave strata out"
         raise ValueError(msg)
-    if options["method"] != "asymptotic":
+    if options["method"] not in ("auto", "asymptotic"):
         msg = (
-            f"method={options['method']!r} is not available with strata; use 'asymptotic', or "
-            "leave strata out"
+            f"method={options['method']!r} is not available with strata; use 'auto' or "
+            "'asymptotic', or leave strata out"
         )
         raise ValueError(msg)
 

@@ -26,9 +26,10 @@ use super::source::gene_histogram::GeneHistogram;
 use super::source::sample::Sample;
 use super::source::sorted::SortedGene;
 use super::test::{Prepared, Scratch, Test, write_wilcoxon};
-use crate::cast::{narrow, place};
+use crate::cast::{narrow, place, real};
 use crate::error::Result;
 use crate::matrix::{Entry, GeneMajor, Value};
+use crate::stats::conditional::StratifiedTails;
 use crate::stats::van_elteren::StratifiedSum;
 use crate::stats::wilcoxon::{self, RankSum};
 
@@ -39,9 +40,11 @@ pub struct GeneKernel<V> {
     sorted: SortedGene,
     prepared: Prepared,
     scratch: Scratch,
-    /// For strata: each target's sum over all of them, and one stratum's cells.
+    /// For strata: each target's sum over all of them, their cells, and the ranks in each.
     stratified: Vec<StratifiedSum>,
     split: Split<V>,
+    strata: Vec<Stratum<V>>,
+    tails: StratifiedTails,
     most_bins: usize,
 }
 
@@ -54,12 +57,21 @@ impl<V> Default for GeneKernel<V> {
             scratch: Scratch::default(),
             stratified: Vec::new(),
             split: Split::default(),
+            strata: Vec::new(),
+            tails: StratifiedTails::default(),
             most_bins: MOST_BINS,
         }
     }
 }
 
 impl<V: Value> GeneKernel<V> {
+    /// # Errors
+    /// [`crate::error::ErrorKind::ExactTooLarge`] for a pair since the last call that could not be
+    /// summed exactly.
+    pub fn check(&mut self) -> Result<()> {
+        self.scratch.check()
+    }
+
     /// Limits the table of a gene to this many bins.
     pub fn limit(&mut self, most_bins: usize) {
         self.most_bins = most_bins;
@@ -143,13 +155,17 @@ impl<V: Value> GeneKernel<V> {
             self.sorted.sums.add(&sample, request);
             let cells = sizes.iter().sum();
             let request = GeneRequest { sizes, strata: None, cells, ..*request };
-            self.rank_stratum(&sample, &request, options);
+            self.rank_stratum(stratum, &sample, &request, options);
         }
         self.split = split;
         self.sorted.sums.finish(request);
-        for (t, sum) in self.stratified.iter().enumerate() {
-            let mut record = Record::EMPTY;
-            if let Some(test) = sum.scored(options.alternative) {
+        for t in 0..request.n_targets() {
+            let (sum, mut record) = (self.stratified[t], Record::EMPTY);
+            if let Some((mut test, needs_runs)) = sum.scored(&options) {
+                if needs_runs {
+                    self.pool_strata(t, strata, request);
+                    test.p = sum.given_ties(options.alternative, &mut self.tails);
+                }
                 write_wilcoxon(&test, &mut record);
             }
             describe(&mut self.sorted.pair(t, request), &mut record);
@@ -160,19 +176,69 @@ impl<V: Value> GeneKernel<V> {
     /// Adds one stratum's rank sums.
     fn rank_stratum(
         &mut self,
+        stratum: usize,
         sample: &Sample<V>,
         request: &GeneRequest,
         options: wilcoxon::Options,
     ) {
-        let targets = self.stratified.iter_mut().enumerate();
-        let push = |sum: &mut StratifiedSum, ranks: RankSum| sum.push(&ranks, options.tie_correct);
-        if let Some(width) = GeneHistogram::width(sample, self.most_bins) {
-            self.histogram.fill(sample, width, request);
-            targets
-                .for_each(|(t, sum)| push(sum, self.histogram.pair(t + 1, request).0.rank_sum()));
+        if self.strata.len() <= stratum {
+            self.strata.resize_with(stratum + 1, Stratum::default);
+        }
+        let stratum = &mut self.strata[stratum];
+        let width = GeneHistogram::width(sample, self.most_bins);
+        stratum.binned = width.is_some();
+        match width {
+            Some(width) => stratum.histogram.fill(sample, width, request),
+            None => stratum.sorted.fill_ranks(sample, request),
+        }
+        for (t, sum) in self.stratified.iter_mut().enumerate() {
+            sum.push(&stratum.rank_sum(t, request), options.tie_correct);
+        }
+    }
+
+    /// Pools target `t`'s cells in every stratum with those that it is compared with there.
+    fn pool_strata(&mut self, t: usize, strata: &[u64], request: &GeneRequest) {
+        self.tails.start();
+        let groups = request.sizes.len();
+        for (sizes, stratum) in strata.chunks_exact(groups).zip(&mut self.strata) {
+            let cells = sizes.iter().sum();
+            let request = GeneRequest { sizes, strata: None, cells, ..*request };
+            let sum = stratum.rank_sum(t, &request);
+            if sum.n_target == 0 || sum.n_reference == 0 {
+                continue;
+            }
+            let weight = 1.0 / real(sum.n_target + sum.n_reference + 1);
+            let runs = self.tails.push(sum.n_target, weight);
+            if stratum.binned {
+                stratum.histogram.pair(t + 1, &request).0.pool(&sum, runs);
+            } else {
+                stratum.sorted.pair(t, &request).pool(&sum, runs);
+            }
+        }
+    }
+}
+
+/// One stratum of a gene.
+#[derive(Debug)]
+struct Stratum<V> {
+    histogram: GeneHistogram<V>,
+    sorted: SortedGene,
+    /// True if the histogram holds its values.
+    binned: bool,
+}
+
+impl<V> Default for Stratum<V> {
+    fn default() -> Self {
+        Self { histogram: GeneHistogram::default(), sorted: SortedGene::default(), binned: false }
+    }
+}
+
+impl<V: Value> Stratum<V> {
+    fn rank_sum(&mut self, t: usize, request: &GeneRequest) -> RankSum {
+        if self.binned {
+            self.histogram.pair(t + 1, request).0.rank_sum()
         } else {
-            self.sorted.fill_ranks(sample, request);
-            targets.for_each(|(t, sum)| push(sum, self.sorted.pair(t, request).rank_sum()));
+            self.sorted.pair(t, request).rank_sum()
         }
     }
 }
@@ -245,6 +311,7 @@ mod tests {
     use crate::stats::anderson::{self, AndersonSum};
     use crate::stats::exact::NullTables;
     use crate::stats::special::normal;
+    use crate::stats::wilcoxon::Method;
     use crate::stats::{Alternative, naive, ttest};
     use proptest::prelude::*;
     use std::iter;
@@ -344,6 +411,34 @@ mod tests {
         a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * b.abs().max(1e-12)
     }
 
+    /// The p-value over all relabellings; `None` where a value would not be what it is in f64.
+    fn exact_p(x: &[f64], y: &[f64], alternative: Alternative) -> Option<f64> {
+        let runs = naive::runs(x, y);
+        let (mut below, mut t) = (0.0, 0.0);
+        let (mut lengths, mut scores) = (Vec::new(), Vec::new());
+        for &(target, other) in &runs {
+            let l = (target + other) as f64;
+            lengths.push(l);
+            // A multiple of ½.
+            scores.push(below + l / 2.0);
+            t += target as f64 * (below + l / 2.0);
+            below += l;
+        }
+        if runs.len() < 2 {
+            return None;
+        }
+        let all = naive::linear_distribution(&[(lengths, scores, x.len() as f64)]);
+        let sum = |keep: &dyn Fn(f64) -> bool| {
+            all.iter().filter(|(v, _)| keep(*v)).map(|(_, p)| p).sum::<f64>()
+        };
+        let (up, down) = (sum(&|v| v >= t - 1e-9), sum(&|v| v <= t + 1e-9));
+        Some(match alternative {
+            Alternative::TwoSided => (2.0 * up.min(down)).min(1.0),
+            Alternative::Greater => up,
+            Alternative::Less => down,
+        })
+    }
+
     proptest! {
         #[test]
         fn wilcoxon_equals_counting_pairs(cells in cells(), rest: bool, tie_correct: bool) {
@@ -360,6 +455,33 @@ mod tests {
                     .map(|column| row[column].to_bits());
                 let want = [want.statistic, want.p.p, want.p.neg_log10, want.z_score, want.auroc];
                 prop_assert_eq!(got, want.map(f64::to_bits));
+            }
+        }
+
+        /// All ways to p-values given the ties, from whatever source, beside all relabellings.
+        #[test]
+        fn p_values_given_the_ties_equal_all_relabellings(cells in cells(), rest: bool, kind in 0usize..3) {
+            let reference = if rest { Reference::Rest } else { Reference::Group };
+            let alternative = [Alternative::TwoSided, Alternative::Less, Alternative::Greater][kind];
+            let by = |method| {
+                let options = wilcoxon::Options { alternative, method, ..Default::default() };
+                compare(&cells, reference, Test::Wilcoxon(options))
+            };
+            let [exact, auto, smooth] = [Method::Exact, Method::Auto, Method::Conditional].map(by);
+            for t in 0..exact.len() {
+                let (x, y) = both(&cells, reference, t);
+                if x.is_empty() || y.is_empty() {
+                    continue;
+                }
+                let [exact, auto, smooth] = [&exact, &auto, &smooth].map(|rows| rows[t].unwrap()[Column::PValue]);
+                let Some(want) = exact_p(&x, &y, alternative) else { continue };
+                // Measured 3e-13; allow 1e-10.
+                prop_assert!((exact / want - 1.0).abs() < 1e-10, "{exact} {want} {x:?} {y:?}");
+                if x.len() + y.len() <= 40 {
+                    prop_assert_eq!(auto, exact);
+                }
+                prop_assert!((auto / want).ln().abs() < 1.5, "{auto} {want} {x:?} {y:?}");
+                prop_assert!((smooth / want).ln().abs() < 1.5, "{smooth} {want} {x:?} {y:?}");
             }
         }
 

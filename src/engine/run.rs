@@ -192,7 +192,7 @@ impl<V: Value> Worker<V> {
         if let View::Genes(genes) = view
             && self.kernel.compare_counts(&**genes, gene, codes, request, &mut write)?
         {
-            return Ok(());
+            return self.kernel.check();
         }
         self.gene.load(view, (bands, block, slot), codes)?;
         if self.gene.column.iter().any(|entry| entry.value.is_nan()) {
@@ -200,7 +200,7 @@ impl<V: Value> Worker<V> {
         }
         let sample = self.gene.sample(request.strata.unwrap_or(request.sizes));
         self.kernel.compare(&sample, request, write);
-        Ok(())
+        self.kernel.check()
     }
 }
 

@@ -12,13 +12,15 @@
 
 use super::column::{Column, Record};
 use super::pair::Pair;
+use crate::cast::wide;
 use crate::error::{ErrorKind, Result};
 use crate::stats::anderson::{self, AndersonSum};
-use crate::stats::exact::{self, NullTables};
+use crate::stats::conditional::{MOST_TRANSITIONS, Tails};
+use crate::stats::exact::NullTables;
 use crate::stats::runs::{FewRuns, SharedRuns};
 use crate::stats::special::Tail;
 use crate::stats::special::normal::two_sided_all;
-use crate::stats::wilcoxon::{Method, Wilcoxon};
+use crate::stats::wilcoxon::{Method, RankSum, Wilcoxon};
 use crate::stats::{ks, ttest, wilcoxon};
 
 /// Which test, with its options.
@@ -51,15 +53,34 @@ pub struct Scratch {
     anderson: anderson::Scratch,
     ks: ks::Scratch,
     few: FewRuns,
+    tails: Tails,
+    /// Sizes of the first pair that took too long to sum exactly.
+    refused: Option<(u64, u64)>,
+}
+
+impl Scratch {
+    /// # Errors
+    /// [`ErrorKind::ExactTooLarge`] for the first pair that could not be summed exactly.
+    pub fn check(&mut self) -> Result<()> {
+        match self.refused.take() {
+            Some((n1, n2)) => {
+                Err(ErrorKind::ExactTooLarge { n1, n2, most: wide(MOST_TRANSITIONS) }.into())
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Test {
-    /// One of each test, with its default options: what property tests and benchmarks go through.
+    /// One of each test, and of each way to a rank sum's p-value: what property tests and benchmarks go through.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
-    pub fn each() -> [Self; 4] {
+    pub fn each() -> [Self; 6] {
+        let wilcoxon = |method| wilcoxon::Options { method, ..Default::default() };
         [
-            Self::Wilcoxon(wilcoxon::Options::default()),
+            Self::Wilcoxon(wilcoxon(Method::Asymptotic)),
+            Self::Wilcoxon(wilcoxon(Method::Auto)),
+            Self::Wilcoxon(wilcoxon(Method::Conditional)),
             Self::Anderson(anderson::Options::default()),
             Self::TTest(ttest::Options::default()),
             Self::Ks(ks::Options::default()),
@@ -107,10 +128,12 @@ impl Test {
             Err(ErrorKind::StrataUnsupported { option, got, valid }.into())
         };
         match self {
-            Self::Wilcoxon(wilcoxon::Options { method: Method::Asymptotic, .. }) => Ok(()),
+            Self::Wilcoxon(wilcoxon::Options {
+                method: Method::Auto | Method::Asymptotic, ..
+            }) => Ok(()),
             Self::Wilcoxon(options) => {
                 let got = format!("{:?}", options.method).to_lowercase();
-                unsupported("method", &got, &["asymptotic"])
+                unsupported("method", &got, &["auto", "asymptotic"])
             }
             _ => unsupported("test", self.name(), &["wilcoxon"]),
         }
@@ -120,12 +143,13 @@ impl Test {
     /// [`ErrorKind::ExactTooLarge`] for the first pair of sizes that the test cannot tabulate.
     pub fn check_sizes(self, mut pairs: impl Iterator<Item = (u64, u64)>) -> Result<()> {
         let feasible = match self {
-            Self::Wilcoxon(wilcoxon::Options { method: Method::Exact, .. }) => exact::feasible,
             Self::Ks(ks::Options { method: ks::Method::Exact, .. }) => ks::exact_is_feasible,
             _ => return Ok(()),
         };
         match pairs.find(|&(n1, n2)| !feasible(n1, n2)) {
-            Some((n1, n2)) => Err(ErrorKind::ExactTooLarge { n1, n2 }.into()),
+            Some((n1, n2)) => {
+                Err(ErrorKind::ExactTooLarge { n1, n2, most: ks::EXACT_POINTS }.into())
+            }
             None => Ok(()),
         }
     }
@@ -148,7 +172,11 @@ impl Test {
     ) {
         match self {
             Self::Wilcoxon(options) => {
-                if let Some(test) = pair.rank_sum().scored(&options, tables) {
+                let sum = pair.rank_sum();
+                if let Some((mut test, needs_runs)) = sum.scored(&options, tables) {
+                    if needs_runs {
+                        test.p = given_ties(pair, &sum, &options, scratch);
+                    }
                     write_wilcoxon(&test, record);
                 }
             }
@@ -186,12 +214,18 @@ impl Test {
         if !self.p_of_score() {
             return;
         }
-        let mut directed = [0.0; 256];
+        let [mut directed, mut of_scores, mut logs] = [[0.0; 256]; 3];
         let tails = p.chunks_mut(directed.len()).zip(neg_log10.chunks_mut(directed.len()));
         for (scores, (p, neg_log10)) in scores.chunks(directed.len()).zip(tails) {
-            let directed = &mut directed[..scores.len()];
+            let n = scores.len();
             directed.iter_mut().zip(scores).for_each(|(z, score)| *z = score.abs());
-            two_sided_all(directed, p, neg_log10);
+            two_sided_all(&directed[..n], &mut of_scores[..n], &mut logs[..n]);
+            // Those that are known stay.
+            let left = p.iter_mut().zip(neg_log10).zip(of_scores.iter().zip(&logs));
+            for ((p, neg_log10), (&of_score, &log)) in left {
+                *neg_log10 = if p.is_nan() { log } else { *neg_log10 };
+                *p = if p.is_nan() { of_score } else { *p };
+            }
         }
     }
 
@@ -204,7 +238,12 @@ impl Test {
         let (mut scores, mut p, mut neg_log10) = ([0.0; 256], [0.0; 256], [0.0; 256]);
         for records in records.chunks_mut(scores.len()) {
             let n = records.len();
-            scores.iter_mut().zip(&*records).for_each(|(z, record)| *z = record[Column::ZScore]);
+            for (record, (z, known)) in
+                records.iter().zip(scores.iter_mut().zip(p.iter_mut().zip(&mut neg_log10)))
+            {
+                *z = record[Column::ZScore];
+                (*known.0, *known.1) = (record[Column::PValue], record[Column::NegLog10P]);
+            }
             self.tails(&scores[..n], &mut p[..n], &mut neg_log10[..n]);
             for (record, (p, neg_log10)) in records.iter_mut().zip(p.iter().zip(&neg_log10)) {
                 record[Column::PValue] = *p;
@@ -224,6 +263,22 @@ fn anderson_sum<P: Pair>(
         return anderson::few_sum(&scratch.few, pair.sizes(), midrank);
     }
     anderson::sum(&pair.runs(), &prepared.anderson, &mut scratch.anderson, midrank)
+}
+
+/// The p-value of a rank sum given the ties; NaN, and noted in the scratch, where it takes too long.
+// Apart from the loop over all pairs, most of which do not need it.
+#[inline(never)]
+fn given_ties<P: Pair>(
+    pair: &mut P,
+    sum: &RankSum,
+    options: &wilcoxon::Options,
+    scratch: &mut Scratch,
+) -> Tail {
+    pair.pool(sum, &mut scratch.tails.runs);
+    sum.given_ties(options, &mut scratch.tails).unwrap_or_else(|_| {
+        scratch.refused.get_or_insert((sum.n_target, sum.n_reference));
+        Tail::NAN
+    })
 }
 
 #[inline]

@@ -74,7 +74,7 @@ impl Visitor for Job<'_> {
     fn visit<V: Value>(self, values: impl Iterator<Item = Option<V>>) -> PolarsResult<Vec<Row>> {
         let cells = Cells::new(values, self.groups, self.counts)?;
         cells.check(self.groups, self.request, &self.plan.test, self.of_group)?;
-        Ok(cells.compare(self.groups.reference, self.plan))
+        Ok(cells.compare(self.groups.reference, self.plan)?)
     }
 }
 
@@ -195,7 +195,7 @@ impl<V: Value> Cells<V> {
     }
 
     /// Asks the engine for the comparisons of all targets.
-    fn compare(&self, reference: Reference, Plan { test, auroc }: Plan) -> Vec<Row> {
+    fn compare(&self, reference: Reference, Plan { test, auroc }: Plan) -> Result<Vec<Row>> {
         with_kernel(|kernel| {
             let (entries, zeros) = (&self.entries[..], &self.zeros[..]);
             let sample = Sample { entries, weights: self.weights.as_deref(), zeros };
@@ -205,9 +205,10 @@ impl<V: Value> Cells<V> {
                 GeneRequest { sizes, strata, cells, reference, test, auroc, scale, tables };
             let mut records = Vec::with_capacity(sizes.len() - 1);
             kernel.compare(&sample, &request, |_, record| records.push(record));
+            kernel.check()?;
             test.complete(records.iter_mut());
             let rows = records.into_iter().enumerate();
-            rows.map(|(t, record)| self.row(t, reference, request.pair(t), record)).collect()
+            Ok(rows.map(|(t, record)| self.row(t, reference, request.pair(t), record)).collect())
         })
     }
 

@@ -12,8 +12,6 @@
 
 pub mod adjust;
 pub mod anderson;
-// The kernels of the tests to come, which nothing but tests calls yet.
-#[cfg(any(test, feature = "testing"))]
 pub mod conditional;
 pub mod double_double;
 pub mod exact;

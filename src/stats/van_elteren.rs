@@ -21,6 +21,9 @@
 //! AUROC is T / Σ w_h n1_h n2_h: the chance that a target's value exceeds a reference's of the same
 //! stratum, strata weighted as in T; above ½ exactly where z > 0.
 //!
+//! [`Method::Auto`] takes the tail given the ties of every stratum, as the plain test does: T is a sum of
+//! midranks, each over N_h + 1.
+//!
 //! # Degenerate answers
 //! | strata | here |
 //! |---|---|
@@ -31,11 +34,14 @@
 //! Cost: O(1) a stratum, from its rank sum.
 
 use super::Alternative;
+use super::conditional::StratifiedTails;
 use super::double_double::{DoubleDouble, product_quotient};
 use super::special::Tail;
 #[cfg(any(test, feature = "testing"))]
 use super::special::normal;
-use super::wilcoxon::{RankSum, Wilcoxon, tail};
+use super::wilcoxon::{
+    Method, NEAR, Options, RankSum, Wilcoxon, joined, ln_sides, points_away, tail,
+};
 use crate::cast::{real, real_signed};
 
 /// Less of the weighted pairs than this is no difference: sums have some 100 bits.
@@ -53,6 +59,8 @@ pub struct StratifiedSum {
     pairs: DoubleDouble,
     /// Σ w² s².
     variance: DoubleDouble,
+    /// The same, reduced by the ties whatever the options.
+    given_ties: DoubleDouble,
 }
 
 impl StratifiedSum {
@@ -72,7 +80,13 @@ impl StratifiedSum {
         self.twice_excess.add(excess);
         self.twice_excess.add(rest);
         self.pairs.add(weight * real(pairs));
-        self.variance.add(weight * weight * stratum.variance(tie_correct));
+        let given_ties = weight * weight * stratum.variance(true);
+        self.given_ties.add(given_ties);
+        self.variance.add(if tie_correct {
+            given_ties
+        } else {
+            weight * weight * stratum.variance(false)
+        });
     }
 
     /// The test; `None` where no stratum holds both samples.
@@ -93,19 +107,20 @@ impl StratifiedSum {
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn test(&self, alternative: Alternative) -> Option<Wilcoxon> {
-        let mut test = self.scored(alternative)?;
+        let options = Options { alternative, ..Options::default() };
+        let (mut test, _) = self.scored(&options)?;
         if alternative == Alternative::TwoSided {
             test.p = normal::two_sided(test.z_score.abs());
         }
         Some(test)
     }
 
-    /// [`StratifiedSum::test`], but a two-sided p-value is yet to come: NaN.  It is that of the score,
-    /// and [`normal::two_sided_all`] takes many at once.
+    /// [`StratifiedSum::test`], but the p-value is yet to come (NaN) where the second part of the answer
+    /// is true, which leaves it to [`StratifiedSum::given_ties`], or else where [`Options::p_of_score`].
     #[must_use]
-    pub fn scored(&self, alternative: Alternative) -> Option<Wilcoxon> {
-        let [statistic, twice_excess, pairs, variance] =
-            [self.statistic, self.twice_excess, self.pairs, self.variance]
+    pub fn scored(&self, options: &Options) -> Option<(Wilcoxon, bool)> {
+        let [statistic, twice_excess, pairs, variance, given_ties] =
+            [self.statistic, self.twice_excess, self.pairs, self.variance, self.given_ties]
                 .map(|sum| sum.renormalized().value());
         if pairs == 0.0 {
             return None;
@@ -114,16 +129,43 @@ impl StratifiedSum {
         // What is left of fractions that cancel.
         let twice_excess = if twice_excess.abs() < CANCELLED * pairs { 0.0 } else { twice_excess };
         let z_score = if constant { 0.0 } else { twice_excess / 2.0 / variance.sqrt() };
-        let p = match alternative {
-            Alternative::TwoSided => Tail::NAN,
-            _ if constant => Tail::one_sided(1.0, 0.0),
-            Alternative::Greater => tail(z_score, Alternative::Greater),
-            Alternative::Less => tail(-z_score, Alternative::Less),
+        let auto = options.method == Method::Auto;
+        let z = if constant { 0.0 } else { twice_excess / 2.0 / given_ties.sqrt() };
+        let needs_runs = auto && z.abs() > NEAR;
+        let p = if needs_runs || options.p_of_score() {
+            Tail::NAN
+        } else if constant {
+            Tail::one_sided(1.0, 0.0)
+        } else {
+            of_score(if auto { z } else { z_score }, options.alternative)
         };
         // Near ½ its distance from there, so that it has the sign of the score.
         let distance = twice_excess / pairs / 2.0;
         let auroc = if distance.abs() < 0.25 { 0.5 + distance } else { statistic / pairs };
-        Some(Wilcoxon { statistic, p, z_score, auroc })
+        Some((Wilcoxon { statistic, p, z_score, auroc }, needs_runs))
+    }
+
+    /// The p-value given the ties of every stratum, from the pooled runs that `tails` was filled with.
+    #[must_use]
+    pub fn given_ties(&self, alternative: Alternative, tails: &mut StratifiedTails) -> Tail {
+        let [twice_excess, variance] =
+            [self.twice_excess, self.given_ties].map(|sum| sum.renormalized().value());
+        let t = twice_excess / 2.0;
+        let z = t / variance.sqrt();
+        if points_away(t, alternative) {
+            return of_score(z, alternative);
+        }
+        let ln_p = tails.best(t) + ln_sides(alternative);
+        joined(z.abs(), || of_score(z, alternative), ln_p)
+    }
+}
+
+/// The tail of the normal curve beyond a score.
+fn of_score(z: f64, alternative: Alternative) -> Tail {
+    match alternative {
+        Alternative::TwoSided => tail(z.abs(), alternative),
+        Alternative::Greater => tail(z, alternative),
+        Alternative::Less => tail(-z, alternative),
     }
 }
 

@@ -13,7 +13,13 @@
 //! ```
 //!
 //! "greater" takes U1 and "less" U2 = n1 n2 - U1 instead of the maximum, and p = sf(z).
-//! The exact method takes P(U >= u) from [`super::exact`].
+//! # Given the ties
+//! The normal curve is poor where many values are tied and few cells of the target are not zero.
+//! [`Method::Exact`], [`Method::Conditional`] and [`Method::Auto`] take the distribution of U over all
+//! C(N, n1) choices of the target's cells instead ([`super::conditional`], with midranks as scores), of
+//! samples without ties the exact one from a table ([`super::exact`]).  Two-sided p-values are twice the
+//! smaller tail.  `Auto` keeps the normal curve for |z| below [`NEAR`] and passes over to the tail
+//! given the ties up to [`FAR`], so that p falls as |z| grows.
 //!
 //! # Exactness
 //! 2 U1 and Σ(t³ - t) are integers, and so is N³ - N - Σ(t³ - t), the factor of s² that a nearly
@@ -25,17 +31,19 @@
 //! |---|---|---|
 //! | n1 = 0 or n2 = 0 | none (null) | NaN |
 //! | all values equal, continuity | p = 1, z = 0 | p = 1 |
-//! | all values equal, no continuity | p = z = NaN | NaN |
-//! | ties, `Method::Exact` | p = NaN | a p-value that ignores the ties |
+//! | all values equal, no continuity | p = z = NaN; given the ties p = 1 | NaN |
+//! | ties, `Method::Exact` | given the ties | a p-value that ignores the ties |
 //! | a NaN among the values | all NaN | NaN |
 //!
 //! Cost: O(1) from the rank sum.
 
+use super::conditional::{Tails, TooMany};
 use super::exact::{self, NullTables};
 use super::special::{Tail, normal};
 use super::{Alternative, unknown};
 use crate::cast::{real, real_signed, widest};
 use crate::error::Error;
+use std::f64::consts::{LN_2, LN_10};
 use std::str::FromStr;
 
 /// How the p-value is found.
@@ -44,11 +52,23 @@ pub enum Method {
     /// The normal approximation.
     #[default]
     Asymptotic,
-    /// The null distribution of U; undefined (NaN) where values are tied.
+    /// The null distribution of U, given the ties.
     Exact,
-    /// Exact where a sample has 8 or fewer values and nothing is tied, else asymptotic.
+    /// The double saddlepoint approximation of it.
+    Conditional,
+    /// The normal approximation near the mean; beyond, exact where that is cheap, else conditional.
     Auto,
+    /// SciPy's choice: exact where a sample has 8 or fewer values and nothing is tied, else
+    /// asymptotic.
+    Scipy,
 }
+
+/// `Auto` leaves p-values of smaller |z| to the normal curve.
+pub const NEAR: f64 = 1.75;
+/// `Auto` takes p-values of larger |z| from the distribution given the ties alone.
+pub const FAR: f64 = 2.0;
+/// Pooled samples up to this size are summed exactly, whatever z.
+const SMALL: u64 = 40;
 
 impl FromStr for Method {
     type Err = Error;
@@ -58,7 +78,9 @@ impl FromStr for Method {
             "asymptotic" => Ok(Self::Asymptotic),
             "exact" => Ok(Self::Exact),
             "auto" => Ok(Self::Auto),
-            _ => Err(unknown("method", name, &["asymptotic", "exact", "auto"])),
+            "conditional" => Ok(Self::Conditional),
+            "scipy" => Ok(Self::Scipy),
+            _ => Err(unknown("method", name, &["auto", "exact", "conditional", "asymptotic"])),
         }
     }
 }
@@ -171,26 +193,76 @@ pub struct Wilcoxon {
 }
 
 impl Options {
-    /// True if the p-value depends on |z score| alone: [`RankSum::scored`] then leaves it to
-    /// [`normal::two_sided_all`], which computes many at once.
+    /// True if p-values that kernels leave as NaN depend on |z score| alone:
+    /// [`normal::two_sided_all`] then computes many at once.
     #[must_use]
     pub fn p_of_score(&self) -> bool {
-        self.method == Method::Asymptotic && self.alternative == Alternative::TwoSided
+        let of_score = match self.method {
+            Method::Asymptotic => true,
+            Method::Auto => self.tie_correct,
+            Method::Exact | Method::Conditional | Method::Scipy => false,
+        };
+        of_score && self.alternative == Alternative::TwoSided
     }
 }
 
 impl RankSum {
     /// True if the exact distribution is to be used: asked for, or chosen by [`Method::Auto`].
-    fn takes_exact(&self, method: Method) -> bool {
+    fn takes_table(&self, method: Method) -> bool {
+        let feasible = || self.ties == 0 && exact::feasible(self.n_target, self.n_reference);
         match method {
-            Method::Asymptotic => false,
-            Method::Exact => true,
+            Method::Asymptotic | Method::Conditional => false,
+            Method::Exact => feasible(),
+            Method::Auto | Method::Scipy => self.n_target.min(self.n_reference) <= 8 && feasible(),
+        }
+    }
+
+    /// True if the p-value takes the pooled runs; `deviation` is that of U given the ties.
+    #[inline]
+    fn needs_runs(&self, method: Method, deviation: f64) -> bool {
+        match method {
+            Method::Asymptotic | Method::Scipy => false,
+            _ if deviation == 0.0 => false,
+            Method::Exact | Method::Conditional => true,
             Method::Auto => {
-                self.n_target.min(self.n_reference) <= 8
-                    && self.ties == 0
-                    && exact::feasible(self.n_target, self.n_reference)
+                let beyond = real_signed(self.twice_excess().abs()) > 2.0 * NEAR * deviation;
+                beyond || self.n_target + self.n_reference <= SMALL
             }
         }
+    }
+
+    /// 2 (U1 - n1 n2 / 2), exact.
+    fn twice_excess(&self) -> i64 {
+        self.twice_u.cast_signed() - (self.n_target * self.n_reference).cast_signed()
+    }
+
+    /// The p-value given the ties, from the pooled runs that `tails` was filled with.
+    ///
+    /// # Errors
+    /// [`TooMany`] where [`Method::Exact`] would take too long.
+    pub fn given_ties(&self, options: &Options, tails: &mut Tails) -> Result<Tail, TooMany> {
+        // With centred midranks T is U1 - n1 n2 / 2.
+        let (n_target, t) = (self.n_target, real_signed(self.twice_excess()) / 2.0);
+        let alternative = options.alternative;
+        match options.method {
+            Method::Exact => return Ok(of_tails(tails.sums(n_target, t)?, alternative)),
+            Method::Conditional => return Ok(of_tails(tails.smooth(n_target, t), alternative)),
+            _ if n_target + self.n_reference <= SMALL => {
+                if let Ok(sums) = tails.sums(n_target, t) {
+                    return Ok(of_tails(sums, alternative));
+                }
+            }
+            _ => {}
+        }
+        let deviation = self.variance(true).sqrt();
+        let z = (t / deviation).abs();
+        let correction = i64::from(options.continuity);
+        let near = || asymptotic_tail(self.twice_excess(), correction, deviation, alternative);
+        if z <= NEAR || points_away(t, alternative) {
+            return Ok(near());
+        }
+        let ln_p = tails.best(n_target, t) + ln_sides(alternative);
+        Ok(joined(z, near, ln_p))
     }
 
     /// U1 / (n1 n2): the chance that a target's value exceeds a reference's; NaN where a sample is
@@ -234,29 +306,38 @@ impl RankSum {
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn test(&self, options: &Options, tables: &NullTables) -> Option<Wilcoxon> {
-        let mut test = self.scored(options, tables)?;
+        let (mut test, needs_runs) = self.scored(options, tables)?;
+        debug_assert!(!needs_runs, "a method that takes the runs");
         if options.p_of_score() {
             test.p = normal::two_sided(test.z_score.abs());
         }
         Some(test)
     }
 
-    /// [`RankSum::test`], but where [`Options::p_of_score`] the p-value is yet to come: NaN.
+    /// [`RankSum::test`], but the p-value is yet to come (NaN) where the second part of the answer is
+    /// true, which leaves it to [`RankSum::given_ties`], or else where [`Options::p_of_score`].
     #[must_use]
-    pub fn scored(&self, options: &Options, tables: &NullTables) -> Option<Wilcoxon> {
+    pub fn scored(&self, options: &Options, tables: &NullTables) -> Option<(Wilcoxon, bool)> {
         if self.n_target == 0 || self.n_reference == 0 {
             return None;
         }
-        let pairs = self.n_target * self.n_reference;
-        // 2 (U1 - n1 n2 / 2), exact.
-        let twice_excess = self.twice_u.cast_signed() - pairs.cast_signed();
+        let twice_excess = self.twice_excess();
         let deviation = self.variance(options.tie_correct).sqrt();
+        let given_ties = if options.tie_correct { deviation } else { self.variance(true).sqrt() };
         let correction = i64::from(options.continuity);
-        let p = if options.p_of_score() {
-            Tail::NAN
-        } else if self.takes_exact(options.method) {
+        let from_table = self.takes_table(options.method);
+        let needs_runs = !from_table && self.needs_runs(options.method, given_ties);
+        let p = if from_table {
             self.exact_tail(options.alternative, tables)
+        } else if given_ties == 0.0 && !matches!(options.method, Method::Asymptotic | Method::Scipy)
+        {
+            // All values are equal, so that U has one value.
+            Tail::from_p(1.0)
+        } else if needs_runs || options.p_of_score() {
+            Tail::NAN
         } else {
+            let auto = options.method == Method::Auto;
+            let deviation = if auto { given_ties } else { deviation };
             asymptotic_tail(twice_excess, correction, deviation, options.alternative)
         };
         let shrunk = (twice_excess.abs() - correction).max(0) * twice_excess.signum();
@@ -265,13 +346,11 @@ impl RankSum {
         } else {
             real_signed(shrunk) / 2.0 / deviation
         };
-        Some(Wilcoxon { statistic: real(self.twice_u) / 2.0, p, z_score, auroc: self.auroc() })
+        let statistic = real(self.twice_u) / 2.0;
+        Some((Wilcoxon { statistic, p, z_score, auroc: self.auroc() }, needs_runs))
     }
 
     fn exact_tail(&self, alternative: Alternative, tables: &NullTables) -> Tail {
-        if self.ties != 0 {
-            return Tail::NAN;
-        }
         let pairs = self.n_target * self.n_reference;
         let (u1, u2) = (self.twice_u / 2, pairs - self.twice_u / 2);
         let sf = |u| tables.sf(u, self.n_target, self.n_reference);
@@ -289,6 +368,39 @@ impl RankSum {
                 Tail::one_sided(p, ln_p)
             }
         }
+    }
+}
+
+/// True if the target is not in the tail of a one-sided alternative: its p-value is near 1.
+pub(super) fn points_away(excess: f64, alternative: Alternative) -> bool {
+    match alternative {
+        Alternative::TwoSided => false,
+        Alternative::Greater => excess < 0.0,
+        Alternative::Less => excess > 0.0,
+    }
+}
+
+/// ln of the number of tails.
+pub(super) fn ln_sides(alternative: Alternative) -> f64 {
+    if alternative == Alternative::TwoSided { LN_2 } else { 0.0 }
+}
+
+/// The p-value beyond [`NEAR`]: up to [`FAR`] it passes over from the normal curve's to the one given
+/// the ties, on a scale of logarithms.
+pub(super) fn joined(z: f64, near: impl Fn() -> Tail, ln_p: f64) -> Tail {
+    if z >= FAR {
+        return Tail::from_log(ln_p);
+    }
+    let part = (z - NEAR) / (FAR - NEAR);
+    Tail::from_log(part * ln_p - (1.0 - part) * near().neg_log10 * LN_10)
+}
+
+/// The p-value from ln P(T ≥ t) and ln P(T ≤ t).
+fn of_tails((up, down): (f64, f64), alternative: Alternative) -> Tail {
+    match alternative {
+        Alternative::TwoSided => Tail::from_log((up.min(down) + LN_2).min(0.0)),
+        Alternative::Greater => Tail::from_log(up),
+        Alternative::Less => Tail::from_log(down),
     }
 }
 

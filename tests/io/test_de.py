@@ -125,7 +125,7 @@ def against_scipy(data, got, test, reference, **options):
 @pytest.mark.parametrize("test", TESTS)
 def test_equals_scipy_for_every_target_and_gene(rng, test, reference, kind):
     data = screen(rng, kind)
-    scipy_p = {"method": "scipy"} if test == "anderson" else {}
+    scipy_p = {"anderson": {"method": "scipy"}, "wilcoxon": {"method": "asymptotic"}}.get(test, {})
     got = run(data, test, reference=reference, **scipy_p)
     targets = sorted(LABELS) if reference == "rest" else ["T0", "T1", "T2"]
     assert got["target"].unique(maintain_order=True).to_list() == targets
@@ -137,15 +137,19 @@ def test_equals_scipy_for_every_target_and_gene(rng, test, reference, kind):
 @pytest.mark.parametrize(
     ("test", "options", "scipy_options"),
     [
-        ("wilcoxon", {}, {}),
-        ("wilcoxon", {"continuity": False}, {"use_continuity": False}),
-        ("wilcoxon", {"method": "auto"}, {"method": "auto"}),
+        ("wilcoxon", {"method": "asymptotic"}, {}),
+        (
+            "wilcoxon",
+            {"method": "asymptotic", "continuity": False},
+            {"use_continuity": False},
+        ),
+        ("wilcoxon", {"method": "exact"}, {"method": "exact"}),
         ("ttest", {}, {}),
         ("ttest", {"equal_var": False}, {"equal_var": False}),
     ],
 )
 def test_options_equal_scipys(rng, test, options, scipy_options, alternative):
-    data = screen(rng, "normal", (27, 40))  # samples of 6 and 7: exact where "auto"
+    data = screen(rng, "normal", (27, 40))  # without ties
     got = run(data, test, alternative=alternative, **options)
     against_scipy(data, got, test, "ctrl", alternative=alternative, **scipy_options)
 

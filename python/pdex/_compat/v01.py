@@ -16,7 +16,15 @@ from pdex._io.source import open_source, read_groups
 from pdex._progress import Progress
 from pdex._resources import Resources, n_threads
 from pdex._scale import scale_of
-from pdex._validate import DEFAULTS, Alternative, Method, as_names, check_options, flag
+from pdex._validate import (
+    DEFAULTS,
+    Alternative,
+    Method,
+    as_names,
+    check_choice,
+    check_options,
+    flag,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -296,11 +304,14 @@ def _options(
             raise TypeError(msg)
     options = {**DEFAULTS[test], **kwargs}
     if test == "wilcoxon":
-        options["method"] = kwargs.get("method", "auto")
         options["continuity"] = bool(tie_correct)
     if test == "anderson":
         options["method"] = "scipy"
     check_options(test, options)
+    if test == "wilcoxon":
+        check_choice("method", options["method"], ("auto", "exact", "asymptotic"))
+        # SciPy's rule, which is not that of pdex.wilcoxon.
+        options["method"] = "scipy" if options["method"] == "auto" else options["method"]
     return options
 
 

@@ -244,7 +244,10 @@ class _Screen:
         return self._job("ttest", "arithmetic", Comparison(codes, n_targets, rest), n_genes)
 
     def _job(self, test: str, mean: str, comparison: Comparison, n_genes: int) -> _pdex.Job:
-        question = Question.of(test, DEFAULTS[test], self.scale, mean)
+        options = dict(DEFAULTS[test])
+        if "method" in options:
+            options["method"] = "asymptotic"
+        question = Question.of(test, options, self.scale, mean)
         return job_of(comparison, question, n_genes, self.resources.threads)
 
     def pieces(self, genes: npt.NDArray[np.uint32]) -> Iterator[Piece]:

@@ -94,8 +94,9 @@ _OF_TESTS = (
         "--method",
         type=click.Choice(get_args(AnyMethod)),
         panel=_PANEL,
-        help="How p-values are computed: asymptotic, exact or auto; for anderson, asymptotic or "
-        "scipy (default: auto for ks, asymptotic for the others).",
+        help="How p-values are computed: auto, exact, conditional or asymptotic for wilcoxon; "
+        "auto, exact or asymptotic for ks; asymptotic or scipy for anderson (default: auto; for "
+        "anderson asymptotic).",
     ),
     option(
         "--continuity/--no-continuity",

@@ -367,8 +367,7 @@ impl<V: Value> Strip<'_, V> {
             table.clear();
             table.resize(self.layout.length, 0);
             self.small_group(code, table, overflow)?;
-            self.measure(code, (table, overflow), kept, (pair, test), &mut row);
-            Ok(())
+            self.measure(code, (table, overflow), kept, (pair, test), &mut row)
         })
     }
 
@@ -418,8 +417,7 @@ impl<V: Value> Strip<'_, V> {
         self.context.walkers.for_each(items.into_iter(), |walk, item| {
             let (code, table, overflow, mut row) = item;
             let Walk { pair, test, .. } = walk;
-            self.measure(code, (table, overflow), kept, (pair, test), &mut row);
-            Ok(())
+            self.measure(code, (table, overflow), kept, (pair, test), &mut row)
         })
     }
 
@@ -564,8 +562,7 @@ impl<V: Value> Strip<'_, V> {
     ) -> Result<()> {
         self.context.walkers.for_each(std::iter::once(row), |walk, row| {
             let Walk { pair, test, .. } = walk;
-            self.measure(code, group, kept, (pair, test), row);
-            Ok(())
+            self.measure(code, group, kept, (pair, test), row)
         })
     }
 
@@ -577,7 +574,7 @@ impl<V: Value> Strip<'_, V> {
         kept: &Strips<V>,
         (pair, test): (&mut PairScratch, &mut Scratch),
         row: &mut Row,
-    ) {
+    ) -> Result<()> {
         let request = &self.gene_request;
         let sizes = request.pair(code - 1);
         for (i, (gene, range)) in kept.genes.iter().zip(&self.layout.bins).enumerate() {
@@ -593,5 +590,6 @@ impl<V: Value> Strip<'_, V> {
             let mut pair = HistogramPair::new(shared, target, sizes, pair);
             row.set(i, &request.measure(&mut pair, (&gene.prepared, test)));
         }
+        test.check()
     }
 }

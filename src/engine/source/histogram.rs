@@ -21,10 +21,11 @@
 use super::bin::{Bin, Sums};
 use super::overflow::{Ascending, KeyedRuns, OverflowEntry};
 use crate::cast::{cells as narrow_cells, real, whole, wide};
-use crate::engine::pair::Pair;
+use crate::engine::pair::{Pair, pool_apart};
 use crate::engine::request::Scale;
 use crate::engine::test::Prepared;
 use crate::matrix::Value;
+use crate::stats::conditional::PooledRuns;
 use crate::stats::double_double::DoubleDouble;
 use crate::stats::moments::{GroupMoments, Moments, PowerSums};
 use crate::stats::runs::{FewRuns, OwnRun, PairRuns};
@@ -330,6 +331,25 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
             runs.push(own, if pooled { shared } else { own + shared });
         });
         true
+    }
+
+    fn pool(&mut self, sum: &RankSum, pool: &mut PooledRuns) {
+        let Shared { bins: shared, pooled, gene, .. } = self.shared;
+        let zeros = self.sizes.0 - self.binned().0 - wide(self.overflow.len());
+        let all_zeros = u64::from(shared[0]) + if pooled { 0 } else { zeros };
+        let below = |value: Option<V>| value.is_some_and(|value| value.key() < V::default().key());
+        let negative = below(self.overflow.first().map(|entry| entry.1))
+            || below(gene.overflow.first().copied());
+        if pool_apart(sum, all_zeros, negative, pool) {
+            return;
+        }
+        if !(self.overflow.is_empty() && gene.overflow.is_empty()) {
+            return self.each_value(|_, target, other| pool.push(target + other));
+        }
+        let own = iter::once(zeros).chain(self.bins.iter().skip(1).map(|c| c.get().into()));
+        own.zip(shared).for_each(|(own, &shared)| {
+            pool.push(u64::from(shared) + if pooled { 0 } else { own });
+        });
     }
 
     fn moments(&mut self) -> (Moments, Moments) {

@@ -23,10 +23,11 @@
 use super::runs::{GroupCells, GroupRuns};
 use super::sample::{GroupSums, Sample};
 use crate::cast::{cells as narrow_cells, low_half, low_place, narrow, place as at_place, wide};
-use crate::engine::pair::Pair;
+use crate::engine::pair::{Pair, pool_apart};
 use crate::engine::request::GeneRequest;
 use crate::engine::test::Needs;
 use crate::matrix::{Entry, Value};
+use crate::stats::conditional::PooledRuns;
 use crate::stats::moments::{GroupMoments, Moments};
 use crate::stats::radix::{Scratch, sort_entries};
 use crate::stats::runs::{FewRuns, PairRuns, SharedRuns};
@@ -274,6 +275,11 @@ pub struct SortedGene {
     sorted: Sorted,
     ranks: Ranks,
     runs: GroupRuns,
+    /// True once the runs are listed.
+    listed: bool,
+    zeros: Vec<u64>,
+    /// The groups with values below 0; empty where there are none.
+    negative: Vec<bool>,
     moments: GroupMoments,
     /// What is averaged; of strata that of all of them.
     pub sums: GroupSums,
@@ -287,14 +293,13 @@ impl SortedGene {
         self.sums.finish(request);
         if needs.rank_sums || needs.runs {
             self.sorted.sort(sample);
+            self.start_runs(sample);
         }
         if needs.rank_sums {
             self.rank(sample, request);
         }
         if needs.runs {
-            self.runs.start(request.is_pooled());
-            self.sorted.list(sample.zeros, &mut self.runs);
-            self.runs.regroup(request.sizes.len());
+            self.list(request);
         }
         if needs.moments {
             let entry = |i: usize| {
@@ -305,6 +310,29 @@ impl SortedGene {
             if request.is_pooled() {
                 self.moments.leave_one_out();
             }
+        }
+    }
+
+    /// Forgets the runs of another gene.
+    fn start_runs<V>(&mut self, sample: &Sample<V>) {
+        self.listed = false;
+        self.zeros.clear();
+        self.zeros.extend_from_slice(sample.zeros);
+        self.negative.clear();
+        if self.sorted.negative > 0 {
+            self.negative.resize(sample.zeros.len(), false);
+            for &entry in &self.sorted.entries[..self.sorted.negative] {
+                self.negative[at_place(low_half(entry))] = true;
+            }
+        }
+    }
+
+    /// Lists the runs, once.
+    fn list(&mut self, request: &GeneRequest) {
+        if !std::mem::replace(&mut self.listed, true) {
+            self.runs.start(request.is_pooled());
+            self.sorted.list(&self.zeros, &mut self.runs);
+            self.runs.regroup(request.sizes.len());
         }
     }
 
@@ -320,6 +348,7 @@ impl SortedGene {
     pub fn fill_ranks<V: Value>(&mut self, sample: &Sample<V>, request: &GeneRequest) {
         self.sorted.sort(sample);
         self.rank(sample, request);
+        self.start_runs(sample);
     }
 
     /// The runs that all targets are compared with.
@@ -330,7 +359,7 @@ impl SortedGene {
 
     /// Target `t` (0-based) and what it is compared with.
     #[must_use]
-    pub fn pair<'a>(&'a self, t: usize, request: &'a GeneRequest<'a>) -> SortedPair<'a> {
+    pub fn pair<'a>(&'a mut self, t: usize, request: &'a GeneRequest<'a>) -> SortedPair<'a> {
         SortedPair { gene: self, t, request }
     }
 }
@@ -338,7 +367,7 @@ impl SortedGene {
 /// A pair of a sorted gene.
 #[derive(Debug)]
 pub struct SortedPair<'a> {
-    gene: &'a SortedGene,
+    gene: &'a mut SortedGene,
     t: usize,
     request: &'a GeneRequest<'a>,
 }
@@ -359,7 +388,22 @@ impl Pair for SortedPair<'_> {
         false
     }
 
+    fn pool(&mut self, sum: &RankSum, pool: &mut PooledRuns) {
+        let gene = &*self.gene;
+        let pooled = self.request.is_pooled();
+        let (zeros, negative) = if pooled {
+            (gene.zeros.iter().sum(), gene.sorted.negative > 0)
+        } else {
+            let negative = |code: usize| gene.negative.get(code).is_some_and(|&any| any);
+            (gene.zeros[0] + gene.zeros[self.t + 1], negative(0) || negative(self.t + 1))
+        };
+        if !pool_apart(sum, zeros, negative, pool) {
+            self.runs().for_each(|target, other| pool.push(target + other));
+        }
+    }
+
     fn runs(&mut self) -> PairRuns<'_> {
+        self.gene.list(self.request);
         self.gene.runs.pair(self.t + 1, self.request.pair(self.t))
     }
 

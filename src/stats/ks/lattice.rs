@@ -3,8 +3,8 @@
 //! # Symbols
 //! The samples have a and b values, N = a + b. Every order of the pooled values is a lattice path
 //! from (0, 0) to (a, b); all C(N, a) paths are equally likely (Hodges 1958, Ark. Mat. 3, 469,
-//! section 2). c is the integer a b D. With s = i + j, a path is *outside* at (i, j) if |b i - a j|
-//! = |N i - a s| >= c, and inside otherwise.
+//! section 2). c is the integer a b D. With s = i + j, a path is *outside* at (i, j) if
+//! |b i - a j| = |N i - a s| >= c, and inside otherwise.
 //!
 //! # Method
 //! Paths are grouped by the first point at which they are outside, so that all terms are positive:
@@ -18,14 +18,15 @@
 //!
 //! with w = 0 outside. The usual recursions, of counts or of 1 - w, cancel in the far tail, and
 //! SciPy's counts also overflow there. Here w is near 1 in that tail, and H has a separate
-//! exponent, so that
+//! exponent:
 //! -log10 p has full precision however small p is. The values of w on one diagonal (one s) do not
-//! depend on each other, and their loop vectorizes.
+//! depend on each other, so their loop vectorizes.
 //!
 //! Samples of equal size have a closed form (Gnedenko and Korolyuk 1951), with n = a = b, h = c/n:
 //!
 //! ```text
-//! P(D+ >= h/n) = C(2n, n - h) / C(2n, n),   P(D >= h/n) = 2 Σ_{k>=1} (-1)^(k-1) C(2n, n - k h) / C(2n, n)
+//! P(D+ >= h/n) = C(2n, n - h) / C(2n, n)
+//! P(D >= h/n) = 2 Σ_{k>=1} (-1)^(k-1) C(2n, n - k h) / C(2n, n)
 //! ```
 //!
 //! Cost: one multiply-add per inside point, of which there are at most a b and about 2 c; for equal
@@ -41,8 +42,7 @@ use std::f64::consts::LN_2;
 pub struct Scratch {
     /// 0, 1, 2, ...
     ramp: Vec<f64>,
-    /// w on the current diagonal and on the next, indexed by i + 1; 0 next to both ends of the
-    /// inside.
+    /// w on the current and the next diagonal, indexed by i + 1; 0 beyond both ends of the inside.
     now: Vec<f64>,
     next: Vec<f64>,
 }
@@ -102,7 +102,7 @@ impl Scaled {
     }
 }
 
-/// How often a term below 1 must be multiplied by [`STEP`].
+/// How many factors of [`STEP`] raise a term to at least 1/STEP.
 fn term_steps(term: f64) -> u32 {
     u32::from(term < 1.0 / STEP) + u32::from(term < 1.0 / STEP / STEP)
 }

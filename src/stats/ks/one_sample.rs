@@ -28,16 +28,19 @@
 //! | z < [`SMALL_Z`] | the expansion of Li-Chien (1956) and Korolyuk (1960) up to n^(-3/2); Pelz and Good (1976) transform this series for small z |
 //! | otherwise | 2 P(D+ >= d), exact, plus the terms k >= 2 of that expansion, which are smaller by a factor of about e^(-6 z²) |
 //!
+//! The expansion is
+//!
 //! ```text
-//! P(D >= d) = 2 Σ_{k>=1} (-1)^(k-1) e^(-2 y) (1 - 2 y / (3 z √n) - (f - 4 (f + 3) y + 8 y²) / (18 n)
+//! P(D >= d) = 2 Σ_{k>=1} (-1)^(k-1) e^(-2 y) (1 - 2 y / (3 z √n)
+//!             - (f - 4 (f + 3) y + 8 y²) / (18 n)
 //!             + y (g/5 - 4 (g + 45) y / 15 + 8 y²) / (27 z n^(3/2))),     y = k² z²,
 //! f = k² - [k odd],  g = 5 k² + 22 - 15 [k odd]
 //! ```
 //!
 //! # Accuracy
-//! Relative errors, measured against the golden values: 7e-12 for the matrix, 6e-12 for 2 P(D+ >=
-//! d). For the expansion it is 3e-6 at n = 141 and decreases like n^-2; SciPy's Pelz-Good series is
-//! off by 6e-6 there.
+//! Relative errors, measured against the golden values: 7e-12 for the matrix and 6e-12 for
+//! 2 P(D+ >= d). That of the expansion is 3e-6 at n = 141 and decreases like n^-2; SciPy's
+//! Pelz-Good series is off by 6e-6 there.
 //!
 //! Special values:
 //!
@@ -66,7 +69,7 @@ const TINY_Z: f64 = 0.15;
 /// A one-sided sum of at most this many terms uses every term.
 const ALL_TERMS: f64 = 512.0;
 /// So does a sum with n d below this: its first terms, about e^(-n d) of the sum, matter, and they
-/// are no smooth function of j.
+/// are not a smooth function of j.
 const SMOOTH: f64 = 40.0;
 /// Any other sum uses about this many terms, at equal distances.
 const TERMS: f64 = 256.0;
@@ -120,8 +123,7 @@ fn from_log(ln_p: f64) -> (f64, f64) {
 fn matrix(n: u64, steps: f64) -> f64 {
     let k = length(whole(steps)) + 1;
     let (m, h) = (2 * k - 1, real_length(k) - steps);
-    // At index i: 1/(m - i)!, reversed so that rows are read forwards, and (1 - h^(m - i)) / (m -
-    // i)!.
+    // At index i: 1/(m - i)! and (1 - h^(m - i)) / (m - i)!, reversed to read rows forwards.
     let (mut inverse, mut edge) = ([0.0; ROWS + 1], [0.0; ROWS + 1]);
     let (mut factorial, mut power) = (1.0, 1.0);
     for i in 0..=m {
@@ -137,8 +139,7 @@ fn matrix(n: u64, steps: f64) -> f64 {
     state[k - 1] = 1.0;
     for step in 1..=n {
         next[..m].fill(0.0);
-        // Row i < m - 1 is (1 - h^(i + 1)) / (i + 1)!, followed by 1/(i + 1 - j)! for j = 1 ..= i +
-        // 1.
+        // Row i < m - 1 is (1 - h^(i + 1)) / (i + 1)!, then 1/(i + 1 - j)! for j = 1 ..= i + 1.
         for (i, &value) in state[..m - 1].iter().enumerate() {
             next[0] += value * edge[m - 1 - i];
             for (next, entry) in next[1..i + 2].iter_mut().zip(&inverse[m - i..]) {
@@ -178,7 +179,7 @@ fn expansion(n: f64, z: f64, first: u32) -> f64 {
     sum
 }
 
-/// ln P(D+_n >= d); -inf for d >= 1, NaN for n = 0.
+/// ln P(D+_n >= d); -inf if d >= 1, NaN if n = 0 or d is NaN.
 ///
 /// # Examples
 /// ```

@@ -10,7 +10,8 @@
 //! which keeps its relative accuracy where `sf` underflows to 0 or rounds to 1. There are no lower
 //! tails: for the symmetric distributions, P(X <= x) is `sf(-x)`.
 //!
-//! [`elementary`] has exp and log functions that vectorize; `ln_factorial` is ln n!.
+//! [`elementary`] has exp and log functions that vectorize; [`ln_factorial`] and [`ln_choose`] are
+//! ln n! and ln C(n, k).
 //!
 //! The golden values of the tests come from `tests/golden/special.py` (mpmath, 50 digits). `statrs`
 //! is used only as an oracle in tests. Against the golden values its normal tail is off by 1e-10
@@ -29,11 +30,11 @@
 
 pub mod anderson_darling;
 pub mod elementary;
-#[cfg(any(test, feature = "testing"))]
 mod factorial;
 pub mod normal;
 pub mod student_t;
 
+pub use factorial::ln_choose;
 #[cfg(any(test, feature = "testing"))]
 pub use factorial::ln_factorial;
 
@@ -84,7 +85,6 @@ impl Tail {
     ///
     /// assert_eq!(Tail::from_log(0.0), Tail { p: 1.0, neg_log10: 0.0 });
     /// ```
-    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn from_log(ln_p: f64) -> Self {
         Self::new(ln_p.exp(), ln_p)
