@@ -70,17 +70,20 @@ impl Gather {
             self.below += l;
             return Piece::run(l);
         }
-        let b = self.below + 0.5 * l;
+        let fine = fine(l, self.below, self.n, self.midrank);
         self.below += l;
-        let fine = if self.midrank {
-            let quarter = 0.25 * self.n * l;
-            // V = 0 only where all values are equal.
-            l * quarter / (b * (self.n - b) - quarter).max(f64::MIN_POSITIVE)
-        } else {
-            l * l
-        };
         Piece { cells: l, runs: 1, fine }
     }
+}
+
+/// What a run of `l` cells adds to [`Piece::fine`], with `below` of the n cells below it.
+fn fine(l: f64, below: f64, n: f64, midrank: bool) -> f64 {
+    if !midrank {
+        return l * l;
+    }
+    let (b, quarter) = (below + 0.5 * l, 0.25 * n * l);
+    // V = 0 only where all values are equal.
+    l * quarter / (b * (n - b) - quarter).max(f64::MIN_POSITIVE)
 }
 
 /// Fills `pieces` from runs; one without cells is left out.
@@ -107,6 +110,14 @@ impl Piece {
         Self { cells, runs: 1, fine: 0.0 }
     }
 
+    /// Pushes the piece, if it has runs, and starts another.
+    fn close(&mut self, pieces: &mut Vec<Self>) {
+        let piece = std::mem::take(self);
+        if piece.runs > 0 {
+            pieces.push(piece);
+        }
+    }
+
     fn add(&mut self, other: Self) {
         self.cells += other.cells;
         self.runs += other.runs;
@@ -119,12 +130,13 @@ impl Piece {
 ///
 /// Runs of more than N/64 cells stay.  The cells of the others are spread over 16 blocks of about equal
 /// size, which a run that stays cuts in two; the block's share of A² is put to its two ends, as in the
-/// trapezoidal rule, and what is lost of the mean comes back as a constant.  An own run that stands
-/// alone joins the block around it, or makes one between two runs that stay.
+/// trapezoidal rule, and what is lost of the mean comes back as a constant.  A run that the target makes
+/// larger than N/64 is cut out of its block; one that stands alone joins the block around it, or makes one
+/// between two runs that stay.
 #[derive(Debug, Default)]
 pub struct Blocks {
     /// The reference's pieces, an empty one before each run that stays unless a block is there.
-    slots: Vec<Piece>,
+    slots: Vec<Slot>,
     /// The slot of each run, and at the end that of values above all runs.
     slot_of: Vec<u32>,
     /// True where a run stays; false at the end.
@@ -135,27 +147,33 @@ pub struct Blocks {
     midrank: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// Its first run; the next slot's is behind its last one.
+    first: usize,
+    piece: Piece,
+}
+
 impl Blocks {
     /// Prepares for all targets compared with these runs; buffers are reused.
     pub fn prepare(&mut self, shared: &SharedRuns, midrank: bool) {
         let mut gather = Gather::new(shared.cells(), midrank);
-        (self.n, self.midrank) = (gather.n, midrank);
         self.slots.clear();
         self.slot_of.clear();
         self.stays.clear();
         // A block to join is last in `slots`.
         let mut open = false;
-        for &l in shared.cells() {
+        for (first, &l) in shared.cells().iter().enumerate() {
             let l = f64::from(l);
             let (joins, stays) = (gather.joins(l), l > gather.small);
             let piece = gather.piece(l);
             match self.slots.last_mut() {
-                Some(last) if joins => last.add(piece),
+                Some(last) if joins => last.piece.add(piece),
                 _ => {
                     if stays && !open {
-                        self.slots.push(Piece::default());
+                        self.slots.push(Slot { first, piece: Piece::default() });
                     }
-                    self.slots.push(piece);
+                    self.slots.push(Slot { first, piece });
                 }
             }
             open = !stays;
@@ -163,11 +181,11 @@ impl Blocks {
             self.stays.push(stays);
         }
         if !open {
-            self.slots.push(Piece::default());
+            self.slots.push(Slot { first: shared.len(), piece: Piece::default() });
         }
         self.slot_of.push(narrow(self.slots.len() - 1));
         self.stays.push(false);
-        self.gathered = gather.gathered;
+        (self.n, self.gathered, self.midrank) = (gather.n, gather.gathered, midrank);
     }
 
     /// True if pairs are to be of the midrank version.
@@ -181,32 +199,59 @@ impl Blocks {
         place(self.slot_of[at]) - usize::from(run.is_alone() && self.stays[at])
     }
 
-    /// Fills `pieces` with a pair's: the reference's and the target's own runs.
-    pub(super) fn pair(&self, own: &[OwnRun], pieces: &mut Vec<Piece>) {
+    /// Fills `pieces` with a pair's: the reference's runs, which this was prepared from, and the target's.
+    pub(super) fn pair(&self, shared: &SharedRuns, own: &[OwnRun], pieces: &mut Vec<Piece>) {
+        debug_assert_eq!(self.stays.len(), shared.len() + 1, "not prepared from these runs");
         pieces.clear();
-        let (mut cells, mut alone) = (0, 0);
+        let (mut cells, mut alone, mut runs) = (0, 0, shared.len());
         for run in own {
             cells += run.cells();
             alone += if run.is_alone() { run.cells() } else { 0 };
+            runs += usize::from(run.is_alone());
         }
-        let more = (self.n + real(cells)) / self.n.max(1.0);
+        let n = self.n + real(cells);
+        let kept = if runs > EXACT_RUNS { n / KEPT } else { -1.0 };
         let most = (self.gathered + real(alone)) / BLOCKS;
         // The target's cells are spread like the reference's, as far as the fine structure goes.
+        let more = n / self.n.max(1.0);
         let scale = if self.midrank { more } else { more * more };
         let mut own = own.iter().peekable();
         for (at, slot) in self.slots.iter().enumerate() {
-            let mut piece = Piece { fine: slot.fine * scale, ..*slot };
-            while let Some(run) = own.next_if(|run| self.slot(**run) == at) {
-                // Between runs that stay: not more cells than in a block elsewhere.
-                if slot.runs == 0 && piece.cells > most {
-                    pieces.push(std::mem::take(&mut piece));
+            let end = self.slots.get(at + 1).map_or(shared.len(), |next| next.first);
+            let add = |piece: &mut Piece, of: &Piece, from: usize, to: usize| {
+                let cells = real_below(shared.below(to) - shared.below(from));
+                if to > from {
+                    let fine = of.fine.max(0.0) * scale * (cells / of.cells);
+                    piece.add(Piece { cells, runs: narrow(to - from), fine });
                 }
-                piece.cells += real_below(run.cells());
-                piece.runs += u32::from(run.is_alone());
+            };
+            // The slot without the runs that are cut out.
+            let mut of = slot.piece;
+            let (mut piece, mut next) = (Piece::default(), slot.first);
+            while let Some(run) = own.next_if(|run| self.slot(**run) == at) {
+                let (at, cells, alone) = (run.place(), real_below(run.cells()), run.is_alone());
+                let l = cells + if alone { 0.0 } else { f64::from(shared.cells()[at]) };
+                if l > kept {
+                    if !alone {
+                        of.fine -=
+                            fine(l - cells, real_below(shared.below(at)), self.n, self.midrank);
+                        of.cells -= l - cells;
+                    }
+                    add(&mut piece, &of, next, at);
+                    piece.close(pieces);
+                    pieces.push(Piece::run(l));
+                    next = at + usize::from(!alone);
+                    continue;
+                }
+                // Between runs that stay: not more cells than in a block elsewhere.
+                if slot.piece.runs == 0 && piece.cells > most {
+                    piece.close(pieces);
+                }
+                piece.cells += cells;
+                piece.runs += u32::from(alone);
             }
-            if piece.runs > 0 {
-                pieces.push(piece);
-            }
+            add(&mut piece, &of, next, end);
+            piece.close(pieces);
         }
     }
 }

@@ -120,10 +120,10 @@ impl TwoPoles {
         }
     }
 
-    /// s where K' = x.
+    /// s where K' = x; infinite where there is none.
     fn solve(self, x: f64) -> f64 {
         if self.delta.is_infinite() {
-            return 0.5 / (x - self.constant).max(f64::MIN_POSITIVE);
+            return 0.5 / (x - self.constant).max(0.0);
         }
         let b = 0.5 + self.c - x * self.delta;
         let root = (b * b + 2.0 * x * self.delta).sqrt();
@@ -199,6 +199,9 @@ pub(super) fn solve(steps: &[Step], weights: &Weights, x: f64) -> Option<Saddle>
                 break;
             }
         }
+    }
+    if s.is_infinite() {
+        return None;
     }
     let t = pole - s;
     let dual = 2.0 * (t * x - model.cumulant(s, at));

@@ -74,7 +74,7 @@
 //! | the same, no run of more than N/20 | up to 3 % at 1e-7 | |
 //!
 //! So where nothing is tied, [`crate::stats::special::anderson_darling`] stays the better choice.  A pair
-//! through [`Blocks`] differs by up to 8 % at 1e-7 where both samples are small and full of small ties.
+//! through [`Blocks`] differs by up to 11 % at 1e-7 where both samples are small and full of small ties.
 //!
 //! Null fraction of p <= 1e-2, 1e-3, 1e-4, 1e-5 over nominal, 1 to 6 million relabellings, N = 10,000, tails
 //! of W by saddlepoint:
