@@ -285,3 +285,118 @@ pub fn t_statistic(x: &[f64], y: &[f64], equal_var: bool) -> f64 {
     };
     (mean_x - mean_y) / square.sqrt()
 }
+
+/// The weights of the limit of A² given the ties, falling: the eigenvalues, by Jacobi's rotations, of the
+/// covariance of the terms whose squares A² adds up.
+#[must_use]
+pub fn anderson_weights(cells: &[u32], midrank: bool) -> Vec<f64> {
+    let k = cells.len() - usize::from(!midrank);
+    let l: Vec<f64> = cells.iter().map(|&l| f64::from(l)).collect();
+    let n: f64 = l.iter().sum();
+    let own = if midrank { 0.5 } else { 1.0 };
+    // How much of run v counts in M_j.
+    let part = |j: usize, v: usize| if v < j { 1.0 } else { f64::from(u8::from(v == j)) * own };
+    let below = |j: usize| (0..l.len()).map(|v| part(j, v) * l[v]).sum::<f64>();
+    let scale = |j: usize| {
+        let b = below(j);
+        let spread = b * (n - b) - if midrank { n * l[j] / 4.0 } else { 0.0 };
+        // A² = N (N-1) / (n1 n2) Σ l (M - n1 B/N)² / spread, less (N-1)/N for eq. 6.
+        (l[j] / spread * n * if midrank { n - 1.0 } else { n }).sqrt()
+    };
+    // Cov(a_u, a_v) = n1 n2 / (N² (N-1)) (N l_u [u = v] - l_u l_v).
+    let covariance = |i: usize, j: usize| {
+        let both: f64 = (0..l.len()).map(|v| part(i, v) * part(j, v) * l[v]).sum();
+        scale(i) * scale(j) * (n * both - below(i) * below(j)) / (n * n * (n - 1.0))
+    };
+    let row = |i| (0..k).map(|j| covariance(i, j)).collect();
+    let mut weights = eigenvalues((0..k).map(row).collect());
+    weights.sort_by(|a, b| b.total_cmp(a));
+    // The terms of the midrank version are k, of rank k - 1.
+    weights.truncate(cells.len() - 1);
+    weights
+}
+
+/// The eigenvalues of a symmetric matrix.
+fn eigenvalues(mut a: Vec<Vec<f64>>) -> Vec<f64> {
+    let k = a.len();
+    for _ in 0..40 {
+        for p in 0..k {
+            for q in p + 1..k {
+                if a[p][q].abs() < 1e-300 {
+                    continue;
+                }
+                let theta = (a[q][q] - a[p][p]) / (2.0 * a[p][q]);
+                let t = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
+                let c = 1.0 / (t * t + 1.0).sqrt();
+                let s = t * c;
+                for row in &mut a {
+                    (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
+                }
+                let (above, from) = a.split_at_mut(q);
+                for (x, y) in above[p].iter_mut().zip(&mut from[0]) {
+                    (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
+                }
+            }
+        }
+    }
+    (0..k).map(|i| a[i][i]).collect()
+}
+
+/// ln P(Σ λ_i χ²_1 > x), inverting the moment generating function along a parabola through the real
+/// point that the largest weight alone would ask for: 1/(2πi) ∫ e^{K(z) - z x} / z dz.
+#[must_use]
+pub fn ln_mixture_tail(weights: &[f64], x: f64) -> f64 {
+    let pole = 0.5 / weights.iter().fold(0.0f64, |a, &b| a.max(b));
+    let t = (pole - 0.5 / x).max(0.02 * pole);
+    // K at t + i u + c u², as modulus and angle.
+    let cumulant = |re: f64, im: f64| {
+        let part = |w: &f64| {
+            let (a, b) = (1.0 - 2.0 * w * re, -2.0 * w * im);
+            (-0.5 * a.hypot(b).ln(), -0.5 * b.atan2(a))
+        };
+        weights.iter().map(part).fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    let start = cumulant(t, 0.0).0 - t * x;
+    let scale = (pole - t).min(t);
+    let (step, curve) = (0.01, 0.1 / scale);
+    let mut sum = 0.0;
+    // Points half a step off the axis: the lower half is the conjugate of the upper one.
+    for i in 0..20_000 {
+        let u = scale * step * (f64::from(i) + 0.5);
+        let (re, im) = (t + curve * u * u, u);
+        let k = cumulant(re, im);
+        let modulus = (k.0 - re * x - start).exp();
+        let angle = k.1 - im * x;
+        // e^{i angle} (2 c u + i) / (re + i im), its imaginary part.
+        let (sin, cos) = angle.sin_cos();
+        let (up, along) = (2.0 * curve * u, 1.0);
+        let (a, b) = (cos * up - sin * along, sin * up + cos * along);
+        sum += modulus * (b * re - a * im) / (re * re + im * im);
+    }
+    (sum * scale * step / std::f64::consts::PI).ln() + start
+}
+
+/// Every way to choose the target's cells from runs, as its numbers of cells and its probability.
+#[must_use]
+pub fn compositions(cells: &[u32], n_target: u32) -> Vec<(Vec<u32>, f64)> {
+    fn choose(n: u32, k: u32) -> f64 {
+        (1..=k).map(|i| f64::from(n - k + i) / f64::from(i)).product()
+    }
+    fn fill(cells: &[u32], left: u32, own: &mut Vec<u32>, p: f64, out: &mut Vec<(Vec<u32>, f64)>) {
+        let Some((&l, more)) = cells.split_first() else {
+            if left == 0 {
+                out.push((own.clone(), p));
+            }
+            return;
+        };
+        for a in 0..=l.min(left) {
+            own.push(a);
+            fill(more, left - a, own, p * choose(l, a), out);
+            own.pop();
+        }
+    }
+    let mut out = Vec::new();
+    let all = choose(cells.iter().sum(), n_target);
+    fill(cells, n_target, &mut Vec::new(), 1.0 / all, &mut out);
+    out
+}

@@ -34,6 +34,9 @@
 //! Cost: O(1) a distinct value, all in integers up to one division; [`runs`] makes that cheaper for
 //! many targets of one gene.
 
+// What p-values will come from, which nothing but tests calls yet.
+#[cfg(any(test, feature = "testing"))]
+pub mod given_ties;
 mod runs;
 
 pub use runs::{Scratch, Shared, few_sum, sum};

@@ -223,7 +223,7 @@ fn central(z: f64) -> f64 {
 }
 
 /// S(z) = exp(z²/2) P(Z > z) for z >= 0.
-pub(super) fn scaled(z: f64) -> f64 {
+pub(crate) fn scaled(z: f64) -> f64 {
     if z <= QUARTILE {
         (0.5 * z * z).exp() * (0.5 - central(z))
     } else if z <= FAR {
