@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Alternative = Literal["two-sided", "less", "greater"]
 Method = Literal["auto", "exact", "conditional", "asymptotic"]
 AndersonMethod = Literal["asymptotic", "scipy"]
-KsMethod = Literal["auto", "exact", "asymptotic"]
+ScipyMethod = Literal["auto", "exact", "asymptotic"]
 AnyMethod = Literal["auto", "exact", "conditional", "asymptotic", "scipy"]
 Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
 Mean = Literal["arithmetic", "geometric"]
@@ -51,7 +51,7 @@ OPTIONS: dict[str, Any] = {
 _METHODS: dict[str, tuple[str, ...]] = {
     "wilcoxon": get_args(Method),
     "anderson": get_args(AndersonMethod),
-    "ks": get_args(KsMethod),
+    "ks": get_args(ScipyMethod),
 }
 
 #: Parameter names of other packages, and ours.

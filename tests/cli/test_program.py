@@ -358,7 +358,7 @@ def test_demo(run):
 COMPLETIONS = {
     "pdex ": ["de", "info", "report", "calibrate", "demo"],
     "pdex de {path} --test ": ["wilcoxon", "anderson", "ttest", "ks"],
-    "pdex de {path} --method a": ["asymptotic", "auto"],
+    "pdex de {path} --method a": ["auto", "asymptotic"],
     "pdex de {path} --groupby ": ["target", "rep"],
     "pdex de {path} --groupby t --strata r": ["rep"],
     "pdex de {path} -g target --reference n": ["non-targeting"],

@@ -111,7 +111,7 @@ UNKNOWN = {
     ),
     "method": (
         {"method": "fast"},
-        "method must be one of 'asymptotic', 'exact', 'auto'; got 'fast'",
+        "method must be one of 'auto', 'exact', 'conditional', 'asymptotic'; got 'fast'",
     ),
     "anderson": (
         {"test": "anderson", "method": "x"},

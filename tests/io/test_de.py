@@ -243,7 +243,7 @@ def test_equals_the_expressions(rng, test, reference, kind):
 
 def test_infinite_values(rng):
     data = screen(rng, x=rng.choice([-np.inf, np.inf, 0.0, 1.5], (230, 9)))
-    cells = every_sample(data, got := run(data))
+    cells = every_sample(data, got := run(data, method="asymptotic"))
     expected = np.array([oracle("wilcoxon", x, y) for x, y in cells])
     assert got["statistic"].to_list() == expected[:, 0].tolist()
     close(got["p_value"], expected[:, 1], 1e-10)

@@ -29,7 +29,7 @@ def test_of_a_frame(screen, path):
         test="wilcoxon",
         options={
             "alternative": "two-sided",
-            "method": "asymptotic",
+            "method": "auto",
             "continuity": True,
             "tie_correct": True,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ from pdex._scale import scale_of
 from pdex._validate import (
     DEFAULTS,
     Alternative,
-    Method,
+    ScipyMethod,
     as_names,
     check_choice,
     check_options,
@@ -50,7 +50,7 @@ class Keywords(TypedDict, total=False):
     """SciPy's options of the tests; each metric accepts some of them."""
 
     alternative: Alternative
-    method: Method
+    method: ScipyMethod
     midrank: bool
     equal_var: bool
 
@@ -309,7 +309,7 @@ def _options(
         options["method"] = "scipy"
     check_options(test, options)
     if test == "wilcoxon":
-        check_choice("method", options["method"], ("auto", "exact", "asymptotic"))
+        check_choice("method", options["method"], get_args(ScipyMethod))
         # SciPy's rule, which is not that of pdex.wilcoxon.
         options["method"] = "scipy" if options["method"] == "auto" else options["method"]
     return options
