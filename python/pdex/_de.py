@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from pdex._description import Description, remember
-from pdex._engine import Comparison, Finish, Question, Work
+from pdex._engine import FEW_NON_ZERO, Comparison, Finish, Question, Work
 from pdex._io.h5ad import error_context
 from pdex._io.source import SKIP, open_source, read_groups
 from pdex._output import check_output, scan
@@ -34,6 +34,7 @@ from pdex._validate import (
     options_of,
     suggesting,
 )
+from pdex._warn import warn
 
 if TYPE_CHECKING:
     import os
@@ -229,7 +230,9 @@ def de(
         progress=progress,
     )
     with _prepared(data, groupby, asked) as job:
-        return remember(job.work.frame(job.targets, job.bar), job.description)
+        frame = job.work.frame(job.targets, job.bar)
+        _warn_of_flat_targets(job.work)
+        return remember(frame, job.description)
 
 
 @suggesting
@@ -340,6 +343,7 @@ def sink_de(
     with _prepared(data, groupby, asked) as job:
         metadata = job.description.metadata()
         schema = job.work.to_file(file, job.targets, job.bar, metadata)
+        _warn_of_flat_targets(job.work)
         return remember(scan(file, schema), job.description)
 
 
@@ -456,6 +460,18 @@ def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Descrip
         exclude=as_names("exclude", asked.exclude or []),
         min_cells=asked.min_cells,
     )
+
+
+def _warn_of_flat_targets(work: Work) -> None:
+    """Warn once if Welch's test met targets without variance where that means little."""
+    if work.flat:
+        total = work.comparison.n_targets * len(work.genes)
+        warn(
+            f"Welch's t-test (equal_var=False): in {work.flat:,} of {total:,} comparisons all "
+            "cells of the target have the same value, which means little where fewer than "
+            f"{FEW_NON_ZERO} non-zero cells are expected. The test takes their variance to be 0, "
+            "so that its p-values are far too small; use equal_var=True or test='wilcoxon'"
+        )
 
 
 def is_rest(reference: object) -> bool:

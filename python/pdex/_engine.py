@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -72,6 +72,10 @@ def job_of(comparison: Comparison, question: Question, n_genes: int, threads: in
     return _pdex.Job(comparison, question, n_genes, threads)
 
 
+#: Non-zero cells of a target that are expected, below which a target of zeros means little.
+FEW_NON_ZERO = 30
+
+
 @dataclass
 class Work:
     """The work of one call.
@@ -92,6 +96,8 @@ class Work:
     question: Question
     finish: Finish
     resources: Resources
+    #: Number of comparisons by Welch's test whose target has no variance and few non-zero cells.
+    flat: int = field(default=0, init=False)
 
     def frame(self, targets: list[str], bar: Progress) -> pl.DataFrame:
         """Return the table of all targets and genes."""
@@ -100,12 +106,13 @@ class Work:
             feed(job, self.source, self._pieces(bar), bar)
         with stage("finish"):
             if self.resources.threads == 1:
-                return self.table(targets, job.finish(self.finish))
+                return self._noted(self.table(targets, job.finish(self.finish)))
             # Make the columns of labels while the engine makes those of numbers.
             with ThreadPoolExecutor(2) as others:
                 labels = [others.submit(label) for label in self._labels(targets)]
                 numbers = job.finish(self.finish)
-                return pl.DataFrame([*(label.result() for label in labels), *numbers])
+                table = pl.DataFrame([*(label.result() for label in labels), *numbers])
+                return self._noted(table)
 
     def to_file(
         self, path: Path, targets: list[str], bar: Progress, metadata: Mapping[str, str]
@@ -141,7 +148,21 @@ class Work:
             if adjusted is not None:
                 part = pl.Series("fdr", spill.arranged(adjusted, first, last))
                 frame = frame.with_columns(part)
-            yield frame
+            yield self._noted(frame)
+
+    def _noted(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Count the comparisons whose p-value Welch's test makes far too small; return `frame`.
+
+        A target without variance has the degrees of freedom of the other sample.
+        """
+        question = self.question
+        if question.test != "ttest" or question.options["equal_var"]:
+            return frame
+        other = "n_target" if question.options["overestim_var"] else "n_reference"
+        flat = (pl.col("df") - (pl.col(other) - 1)).abs() < 1e-9 * pl.col("df")
+        few = pl.col("n_target") * pl.col("reference_fraction") < FEW_NON_ZERO
+        self.flat += int(frame.select((flat & few).sum()).item())
+        return frame
 
     def _schema(self) -> pl.Schema:
         """Return the table's schema."""

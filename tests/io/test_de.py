@@ -15,6 +15,7 @@ import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from pdex.exceptions import PdexWarning
 from polars.testing import assert_frame_equal
 from scipy import stats
 
@@ -239,6 +240,33 @@ def test_equals_the_expressions(rng, test, reference, kind):
     # Measured: equal to the last bit everywhere.
     tolerances = {} if exact else {"rtol": 1e-12, "atol": 1e-13}
     same(got.select(expected.columns), expected, **tolerances)
+
+
+def test_targets_without_variance_are_told_of_under_welchs_test(rng, tmp_path):
+    """Ten of 4,000 null cells, a gene that one in ten expresses: 37 % have p around 1e-85."""
+    genes = 200
+    counts = rng.poisson(0.1, (4010, genes)).astype(np.float32)
+    counts[:, 0] = rng.poisson(50, 4010)
+    counts[:10, 0] = 0
+    obs = pd.DataFrame({"target": ["T"] * 10 + ["ctrl"] * 4000}, [f"c{i}" for i in range(4010)])
+    data = ad.AnnData(counts, obs)
+    zero = int((counts[:10] == 0).all(axis=0)[1:].sum())
+    assert 50 < zero < 100
+    # The first gene is expected in all ten cells: less than 30, so that it counts, too.
+    text = rf"Welch's t-test \(equal_var=False\): in {zero + 1} of 200 comparisons all cells of the"
+    with pytest.warns(PdexWarning, match=text):
+        got = run(data, "ttest", equal_var=False)
+    p = got.filter(pl.col("target_fraction") == 0)["p_value"]
+    assert p.max() < 1e-60
+    with pytest.warns(PdexWarning, match=text):
+        pdex.sink_de(
+            data, "target", tmp_path / "de.parquet", reference="ctrl", test="ttest", equal_var=False
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(data, "ttest")
+        run(data, "wilcoxon")
+        run(data[:, :1].copy(), "ttest", equal_var=False, reference="rest", groups=["ctrl"])
 
 
 def test_infinite_values(rng):
