@@ -67,7 +67,9 @@ def frame_grid(frame: Any, columns: tuple[str, ...], feature: str = "feature") -
 def pdex(job: Job, adata: Any) -> Prepared:
     import pdex
 
-    options = job.get("options", {})
+    # Peers have the normal curve only.
+    options = {"method": "asymptotic"} if job["test"] == "wilcoxon" else {}
+    options |= job.get("options", {})
 
     def call() -> Any:
         return pdex.de(
@@ -160,7 +162,7 @@ def expression(_: Job, frame: Any) -> Prepared:
     query = (
         frame.lazy()
         .group_by("gene")
-        .agg(pdex.wilcoxon("value", "target", reference="target0"))
+        .agg(pdex.wilcoxon("value", "target", reference="target0", method="asymptotic"))
         .explode("wilcoxon")
         .unnest("wilcoxon")
     )
