@@ -309,6 +309,7 @@ mod tests {
     use crate::engine::design::Reference;
     use crate::engine::request::Scale;
     use crate::stats::anderson::{self, AndersonSum};
+    use crate::stats::conditional::PooledRuns;
     use crate::stats::exact::NullTables;
     use crate::stats::special::normal;
     use crate::stats::wilcoxon::Method;
@@ -482,6 +483,72 @@ mod tests {
                 }
                 prop_assert!((auto / want).ln().abs() < 1.5, "{auto} {want} {x:?} {y:?}");
                 prop_assert!((smooth / want).ln().abs() < 1.5, "{smooth} {want} {x:?} {y:?}");
+            }
+        }
+
+        /// The runs that a tail is made of: each value by itself where many are tied, else the zeros and
+        /// nodes that have the variance of all ranks.
+        #[test]
+        fn pooled_runs_are_those_of_the_pair(
+            drawn in prop::collection::vec((0u8..10, -1f64..9.0, 0u32..3), 300..400), zeros in 0u8..9,
+            steps in prop_oneof![Just(0.0), Just(4.0)], negative: bool, rest: bool,
+        ) {
+            let value = |&(kind, v, _): &(u8, f64, u32)| {
+                if kind < zeros {
+                    return 0.0;
+                }
+                let v = if steps > 0.0 { (v * steps).round() / steps } else { v };
+                if negative { v } else { v.abs() }
+            };
+            let cells: Vec<(f64, u32)> = drawn.iter().map(|cell| (value(cell), cell.2)).collect();
+            let reference = if rest { Reference::Rest } else { Reference::Group };
+            let (mut counts, mut sizes, mut entries) = (vec![0; 3], vec![0; 3], Vec::new());
+            for &(value, code) in &cells {
+                sizes[code as usize] += 1;
+                if value == 0.0 {
+                    counts[code as usize] += 1;
+                } else {
+                    entries.push(Entry { value, code });
+                }
+            }
+            let sample = Sample { entries: &entries, weights: None, zeros: &counts };
+            let request = GeneRequest {
+                sizes: &sizes,
+                strata: None,
+                cells: cells.len() as u64,
+                reference,
+                test: Test::Wilcoxon(wilcoxon::Options::default()),
+                auroc: false,
+                scale: Scale::Plain,
+                tables: &NullTables::default(),
+            };
+            let mut gene = SortedGene::default();
+            gene.fill(&sample, &request, request.test.needs(false));
+            for t in 0..2 {
+                let (x, y) = both(&cells, reference, t);
+                let runs = naive::runs(&x, &y);
+                let mut pair = gene.pair(t, &request);
+                let (sum, mut pool) = (pair.rank_sum(), PooledRuns::default());
+                pair.pool(&sum, &mut pool);
+                let found = pool.pool(sum.n_target);
+                let n_zeros = x.iter().chain(&y).filter(|&&v| v == 0.0).count() as f64;
+                let below = x.iter().chain(&y).any(|&v| v < 0.0);
+                // Of few values that are not zero, ties weigh nothing.
+                if steps == 0.0 || zeros < 4 {
+                    prop_assert_eq!(pool.is_listed(), steps > 0.0 || (below && n_zeros > 0.0));
+                }
+                if pool.is_listed() {
+                    let cells: Vec<f64> = runs.iter().map(|run| (run.0 + run.1) as f64).collect();
+                    prop_assert_eq!(found.cells, &cells[..]);
+                } else if n_zeros > 0.0 {
+                    prop_assert_eq!(found.cells[0], n_zeros);
+                }
+                let mut listed = PooledRuns::default();
+                listed.start(sum.n_target + sum.n_reference);
+                runs.iter().for_each(|run| listed.push(run.0 + run.1));
+                let want = listed.pool(sum.n_target).variance();
+                // Ties that weigh nothing, and a twelfth of a rank: measured 1e-4.
+                prop_assert!((found.variance() / want - 1.0).abs() < 3e-4);
             }
         }
 
