@@ -72,7 +72,8 @@ impl Scratch {
 }
 
 impl Test {
-    /// One of each test, and of each way to a rank sum's p-value: what property tests and benchmarks go through.
+    /// One of each test, and of each way to a rank sum's p-value: what property tests and benchmarks
+    /// run through.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn each() -> [Self; 6] {
@@ -238,11 +239,9 @@ impl Test {
         let (mut scores, mut p, mut neg_log10) = ([0.0; 256], [0.0; 256], [0.0; 256]);
         for records in records.chunks_mut(scores.len()) {
             let n = records.len();
-            for (record, (z, known)) in
-                records.iter().zip(scores.iter_mut().zip(p.iter_mut().zip(&mut neg_log10)))
-            {
-                *z = record[Column::ZScore];
-                (*known.0, *known.1) = (record[Column::PValue], record[Column::NegLog10P]);
+            for (i, record) in records.iter().enumerate() {
+                scores[i] = record[Column::ZScore];
+                (p[i], neg_log10[i]) = (record[Column::PValue], record[Column::NegLog10P]);
             }
             self.tails(&scores[..n], &mut p[..n], &mut neg_log10[..n]);
             for (record, (p, neg_log10)) in records.iter_mut().zip(p.iter().zip(&neg_log10)) {

@@ -242,7 +242,7 @@ def test_equals_the_expressions(rng, test, reference, kind):
     same(got.select(expected.columns), expected, **tolerances)
 
 
-def test_targets_without_variance_are_told_of_under_welchs_test(rng, tmp_path):
+def test_welchs_test_warns_of_targets_without_variance(rng, tmp_path):
     """Ten of 4,000 null cells, a gene that one in ten expresses: 37 % have p around 1e-85."""
     genes = 200
     counts = rng.poisson(0.1, (4010, genes)).astype(np.float32)

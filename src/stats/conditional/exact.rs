@@ -9,7 +9,7 @@
 //! # Cost
 //! O(transitions), a transition being one state and one number of cells taken of the next run.
 
-use super::pool::Pool;
+use super::pool::{Pool, sum_of};
 use crate::cast::{length, whole};
 use crate::stats::special::ln_choose;
 
@@ -89,31 +89,13 @@ fn begin(l: f64, rest: f64, left: f64) -> f64 {
 }
 
 /// The sum of the scores of `left` cells, from the top of the first `runs` runs down.
-fn best(pool: &Pool, runs: usize, mut left: f64) -> f64 {
-    let mut sum = 0.0;
-    for (l, s) in pool.runs().take(runs).rev() {
-        let taken = l.min(left);
-        sum += taken * s;
-        left -= taken;
-        if left <= 0.0 {
-            break;
-        }
-    }
-    sum
+fn best(pool: &Pool, runs: usize, left: f64) -> f64 {
+    sum_of(pool.runs().take(runs).rev(), left)
 }
 
 /// The sum of the scores of `left` cells, from the bottom up.
-fn worst(pool: &Pool, mut left: f64) -> f64 {
-    let mut sum = 0.0;
-    for (l, s) in pool.runs() {
-        let taken = l.min(left);
-        sum += taken * s;
-        left -= taken;
-        if left <= 0.0 {
-            break;
-        }
-    }
-    sum
+fn worst(pool: &Pool, left: f64) -> f64 {
+    sum_of(pool.runs(), left)
 }
 
 /// ln P(T ≥ t), summed over outcomes; the number of transitions where they are more than `most`.
@@ -454,7 +436,7 @@ mod tests {
     ];
 
     #[test]
-    fn too_many_transitions_are_told() {
+    fn too_many_transitions_are_an_error() {
         let mut runs = PooledRuns::default();
         runs.start(3_000);
         for _ in 0..3_000 {

@@ -52,16 +52,7 @@ impl Pool<'_> {
 
     /// The sum of the scores of `cells` cells from the top down.
     pub(super) fn top(&self, cells: f64) -> f64 {
-        let (mut left, mut sum) = (cells, 0.0);
-        for (l, s) in self.runs().rev() {
-            let taken = left.min(l);
-            sum += taken * s;
-            left -= taken;
-            if left <= 0.0 {
-                break;
-            }
-        }
-        sum
+        sum_of(self.runs().rev(), cells)
     }
 
     /// The largest T, and ln of its probability.  The target's cells are those from the top down;
@@ -81,6 +72,21 @@ impl Pool<'_> {
     }
 }
 
+/// The sum of the scores of `left` cells, taken from these runs in their order.
+#[inline]
+pub(super) fn sum_of(runs: impl Iterator<Item = (f64, f64)>, mut left: f64) -> f64 {
+    let mut sum = 0.0;
+    for (l, s) in runs {
+        let taken = l.min(left);
+        sum += taken * s;
+        left -= taken;
+        if left <= 0.0 {
+            break;
+        }
+    }
+    sum
+}
+
 /// Nodes and weights of the Gauss-Legendre rule of eight points on [0, 1].
 const NODES: [(f64, f64); 8] = [
     (0.019_855_071_751_231_884, 0.050_614_268_145_188_13),
@@ -96,6 +102,8 @@ const NODES: [(f64, f64); 8] = [
 const FEW: u64 = 8;
 /// Cells next to the top that are listed one by one where nodes are refined.
 const SINGLE: u64 = 24;
+/// In place of where the eight nodes begin, once there are more of them.
+const REFINED: usize = usize::MAX;
 
 /// The runs of a pooled sample with centred midranks as scores, in buffers that are reused.
 ///
@@ -171,7 +179,7 @@ impl PooledRuns {
     /// Replaces the nodes of cells that were spread by more of them towards the top: single cells, and
     /// panels that grow with their distance from it.  The tail far out is made of these cells.
     pub fn refine(&mut self) {
-        if self.spread == 0 {
+        if self.spread == 0 || self.first == REFINED {
             return;
         }
         let nodes = self.first..self.first + NODES.len();
@@ -194,7 +202,7 @@ impl PooledRuns {
         }
         self.cells.extend(after.iter().map(|run| run.0));
         self.scores.extend(after.iter().map(|run| run.1));
-        self.first = usize::MAX;
+        self.first = REFINED;
     }
 
     /// An order of runs by their numbers of cells.
@@ -207,8 +215,9 @@ impl PooledRuns {
     /// Turns the order round, so that the lower tail becomes the upper one.
     pub fn turn(&mut self) {
         // Nodes are symmetric.
-        self.first =
-            (self.cells.len() - NODES.len().min(self.cells.len())).saturating_sub(self.first);
+        if self.first != REFINED {
+            self.first = self.cells.len().saturating_sub(NODES.len() + self.first);
+        }
         self.cells.reverse();
         self.scores.reverse();
         self.scores.iter_mut().for_each(|score| *score = -*score);
@@ -289,6 +298,21 @@ mod tests {
         assert!((a.variance() / b.variance() - 1.0).abs() < 1e-8);
         assert!((a.third_cumulant() / b.third_cumulant() - 1.0).abs() < 1e-7);
         assert!(!nodes.is_listed() && ranks.is_listed());
+    }
+
+    #[test]
+    fn runs_are_refined_once_and_turn_whole() {
+        let mut runs = PooledRuns::default();
+        runs.start(2_000);
+        runs.push(800);
+        runs.spread(1_200);
+        runs.refine();
+        let refined = runs.pool(40).cells.to_vec();
+        assert!(refined.len() > 60 && (refined.iter().sum::<f64>() - 2_000.0).abs() < 1e-9);
+        runs.turn();
+        runs.refine();
+        runs.turn();
+        assert_eq!(runs.pool(40).cells, &refined[..]);
     }
 
     #[test]

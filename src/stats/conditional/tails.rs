@@ -94,8 +94,9 @@ impl Tails {
             return (0.0, 1.0);
         }
         let pool = self.runs.pool(n_target);
-        // Nodes end before the last rank.
-        if !self.runs.is_listed() || t >= pool.top(pool.n_target) * (1.0 - ROUNDING) {
+        // Nodes end before the last rank.  T has mean 0, so that a t below it is not the largest.
+        let near = || !self.runs.is_listed() || t >= pool.top(pool.n_target) * (1.0 - ROUNDING);
+        if t > 0.0 && near() {
             let (largest, ln_p) = self.runs.largest(n_target);
             if t >= largest * (1.0 - ROUNDING) {
                 return (ln_p, 1.0);
