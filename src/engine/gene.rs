@@ -15,23 +15,19 @@
 //!
 //! # Two sources, one result
 //! Where the values are small counts they go into a table of group x count
-//! ([`super::source::gene_histogram`]), where not they are sorted once ([`super::source::sorted`]).
+//! ([`super::source::gene_histogram`]), where not they are sorted once ([`super::source::sorted_gene`]).
 //! The choice looks at the gene's values and never changes a number.
 
 use super::column::Record;
-use super::pair::Pair;
 use super::plan::MOST_BINS;
-use super::request::{GeneRequest, describe};
+use super::request::GeneRequest;
 use super::source::gene_histogram::GeneHistogram;
 use super::source::sample::Sample;
-use super::source::sorted::SortedGene;
-use super::test::{Prepared, Scratch, Test, write_wilcoxon};
-use crate::cast::{narrow, place, real};
+use super::source::sorted_gene::SortedGene;
+use super::strata::Strata;
+use super::test::{Prepared, Scratch};
 use crate::error::Result;
-use crate::matrix::{Entry, GeneMajor, Value};
-use crate::stats::conditional::StratifiedTails;
-use crate::stats::van_elteren::StratifiedSum;
-use crate::stats::wilcoxon::{self, RankSum};
+use crate::matrix::{GeneMajor, Value};
 
 /// Scratch of one worker, reused from gene to gene.
 #[derive(Debug)]
@@ -40,11 +36,7 @@ pub struct GeneKernel<V> {
     sorted: SortedGene,
     prepared: Prepared,
     scratch: Scratch,
-    /// For strata: each target's sum over all of them, their cells, and the ranks in each.
-    stratified: Vec<StratifiedSum>,
-    split: Split<V>,
-    strata: Vec<Stratum<V>>,
-    tails: StratifiedTails,
+    strata: Strata<V>,
     most_bins: usize,
 }
 
@@ -55,10 +47,7 @@ impl<V> Default for GeneKernel<V> {
             sorted: SortedGene::default(),
             prepared: Prepared::default(),
             scratch: Scratch::default(),
-            stratified: Vec::new(),
-            split: Split::default(),
-            strata: Vec::new(),
-            tails: StratifiedTails::default(),
+            strata: Strata::default(),
             most_bins: MOST_BINS,
         }
     }
@@ -86,7 +75,7 @@ impl<V: Value> GeneKernel<V> {
         mut out: impl FnMut(usize, Record),
     ) {
         if let Some(strata) = request.strata {
-            return self.van_elteren(sample, strata, request, out);
+            return self.strata.compare(sample, strata, request, self.most_bins, out);
         }
         if let Some(width) = GeneHistogram::width(sample, self.most_bins) {
             self.histogram.fill(sample, width, request);
@@ -133,173 +122,6 @@ impl<V: Value> GeneKernel<V> {
             out(t, request.measure(&mut pair, (prepared, &mut self.scratch)));
         }
     }
-
-    /// Van Elteren's test: rank sums stratum by stratum, means of all cells.
-    fn van_elteren(
-        &mut self,
-        sample: &Sample<V>,
-        strata: &[u64],
-        request: &GeneRequest,
-        mut out: impl FnMut(usize, Record),
-    ) {
-        debug_assert!(request.test.check_stratified().is_ok(), "refused before");
-        let Test::Wilcoxon(options) = request.test else { return };
-        self.stratified.clear();
-        self.stratified.resize(request.n_targets(), StratifiedSum::default());
-        self.sorted.sums.start(request);
-        let groups = request.sizes.len();
-        let mut split = std::mem::take(&mut self.split);
-        split.fill(sample, strata.len() / groups, groups);
-        for (stratum, sizes) in strata.chunks_exact(groups).enumerate() {
-            let sample = split.stratum(stratum, sample, groups);
-            self.sorted.sums.add(&sample, request);
-            let cells = sizes.iter().sum();
-            let request = GeneRequest { sizes, strata: None, cells, ..*request };
-            self.rank_stratum(stratum, &sample, &request, options);
-        }
-        self.split = split;
-        self.sorted.sums.finish(request);
-        for t in 0..request.n_targets() {
-            let (sum, mut record) = (self.stratified[t], Record::EMPTY);
-            if let Some((mut test, needs_runs)) = sum.scored(&options) {
-                if needs_runs {
-                    self.pool_strata(t, strata, request);
-                    test.p = sum.given_ties(options.alternative, &mut self.tails);
-                }
-                write_wilcoxon(&test, &mut record);
-            }
-            describe(&mut self.sorted.pair(t, request), &mut record);
-            out(t, record);
-        }
-    }
-
-    /// Adds one stratum's rank sums.
-    fn rank_stratum(
-        &mut self,
-        stratum: usize,
-        sample: &Sample<V>,
-        request: &GeneRequest,
-        options: wilcoxon::Options,
-    ) {
-        if self.strata.len() <= stratum {
-            self.strata.resize_with(stratum + 1, Stratum::default);
-        }
-        let stratum = &mut self.strata[stratum];
-        let width = GeneHistogram::width(sample, self.most_bins);
-        stratum.binned = width.is_some();
-        match width {
-            Some(width) => stratum.histogram.fill(sample, width, request),
-            None => stratum.sorted.fill_ranks(sample, request),
-        }
-        for (t, sum) in self.stratified.iter_mut().enumerate() {
-            sum.push(&stratum.rank_sum(t, request), options.tie_correct);
-        }
-    }
-
-    /// Pools target `t`'s cells in every stratum with those that it is compared with there.
-    fn pool_strata(&mut self, t: usize, strata: &[u64], request: &GeneRequest) {
-        self.tails.start();
-        let groups = request.sizes.len();
-        for (sizes, stratum) in strata.chunks_exact(groups).zip(&mut self.strata) {
-            let cells = sizes.iter().sum();
-            let request = GeneRequest { sizes, strata: None, cells, ..*request };
-            let sum = stratum.rank_sum(t, &request);
-            if sum.n_target == 0 || sum.n_reference == 0 {
-                continue;
-            }
-            let weight = 1.0 / real(sum.n_target + sum.n_reference + 1);
-            let runs = self.tails.push(sum.n_target, weight);
-            if stratum.binned {
-                stratum.histogram.pair(t + 1, &request).0.pool(&sum, runs);
-            } else {
-                stratum.sorted.pair(t, &request).pool(&sum, runs);
-            }
-        }
-    }
-}
-
-/// One stratum of a gene.
-#[derive(Debug)]
-struct Stratum<V> {
-    histogram: GeneHistogram<V>,
-    sorted: SortedGene,
-    /// True if the histogram holds its values.
-    binned: bool,
-}
-
-impl<V> Default for Stratum<V> {
-    fn default() -> Self {
-        Self { histogram: GeneHistogram::default(), sorted: SortedGene::default(), binned: false }
-    }
-}
-
-impl<V: Value> Stratum<V> {
-    fn rank_sum(&mut self, t: usize, request: &GeneRequest) -> RankSum {
-        if self.binned {
-            self.histogram.pair(t + 1, request).0.rank_sum()
-        } else {
-            self.sorted.pair(t, request).rank_sum()
-        }
-    }
-}
-
-/// A sample's cells, stratum after stratum.
-#[derive(Debug)]
-struct Split<V> {
-    entries: Vec<Entry<V>>,
-    weights: Vec<u64>,
-    /// Where each stratum's entries end, after a leading 0.
-    ends: Vec<usize>,
-}
-
-impl<V> Default for Split<V> {
-    fn default() -> Self {
-        Self { entries: Vec::new(), weights: Vec::new(), ends: Vec::new() }
-    }
-}
-
-impl<V: Value> Split<V> {
-    /// Sorts the cells by stratum, which keeps their order otherwise; codes become those of groups.
-    fn fill(&mut self, sample: &Sample<V>, strata: usize, groups: usize) {
-        // Whole numbers of 32 bits are divided sooner.
-        let divisor = narrow(groups);
-        self.ends.clear();
-        self.ends.resize(strata + 1, 0);
-        for entry in sample.entries {
-            self.ends[place(entry.code / divisor) + 1] += 1;
-        }
-        for stratum in 1..self.ends.len() {
-            self.ends[stratum] += self.ends[stratum - 1];
-        }
-        self.entries.resize(sample.entries.len(), Entry::default());
-        self.weights.resize(sample.weights.map_or(0, <[u64]>::len), 0);
-        // Where each stratum's next entry goes: from where it begins to where it ends.
-        for (i, &Entry { value, code }) in sample.entries.iter().enumerate() {
-            let stratum = code / divisor;
-            let at = &mut self.ends[place(stratum)];
-            self.entries[*at] = Entry { value, code: code - stratum * divisor };
-            if let Some(weight) = self.weights.get_mut(*at) {
-                *weight = sample.weight(i);
-            }
-            *at += 1;
-        }
-    }
-
-    /// One stratum's cells; `whole` is the sample that was split.
-    fn stratum<'a>(
-        &'a self,
-        stratum: usize,
-        whole: &Sample<'a, V>,
-        groups: usize,
-    ) -> Sample<'a, V> {
-        let first = if stratum == 0 { 0 } else { self.ends[stratum - 1] };
-        let cells = first..self.ends[stratum];
-        Sample {
-            entries: &self.entries[cells.clone()],
-            weights: whole.weights.is_some().then(|| &self.weights[cells]),
-            zeros: &whole.zeros[stratum * groups..][..groups],
-        }
-    }
 }
 
 #[cfg(test)]
@@ -307,13 +129,16 @@ mod tests {
     use super::*;
     use crate::engine::column::Column;
     use crate::engine::design::Reference;
+    use crate::engine::pair::Pair;
     use crate::engine::request::Scale;
+    use crate::engine::test::Test;
+    use crate::matrix::Entry;
     use crate::stats::anderson::{self, AndersonSum};
     use crate::stats::conditional::PooledRuns;
     use crate::stats::exact::NullTables;
     use crate::stats::special::normal;
     use crate::stats::wilcoxon::Method;
-    use crate::stats::{Alternative, naive, ttest};
+    use crate::stats::{Alternative, naive, ttest, wilcoxon};
     use proptest::prelude::*;
     use std::iter;
 

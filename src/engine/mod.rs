@@ -8,6 +8,7 @@
 //! pair     those views: rank sum, runs, moments, means
 //! test     the tests, each a consumer of those views
 //! gene     one gene: every target from one source; the expressions call it too
+//! strata   one gene within strata: van Elteren's test
 //! plan     strips, blocks and memory, as functions of sizes and threads
 //! pool     the process's threads, and workers that keep their scratch
 //! run      the drive: strips and blocks through all workers
@@ -32,6 +33,7 @@ pub mod pool;
 pub mod request;
 pub mod run;
 pub mod source;
+mod strata;
 pub mod survey;
 pub mod table;
 pub mod test;

@@ -8,6 +8,7 @@
 //! overflow           values that a histogram has no bin for
 //! sample             one gene's cells with their groups; zeros and sums of each group
 //! sorted             all other values: one sort, and the ranks of every group
+//! sorted_gene        their source
 //! runs               the runs of equal values of every group, from sorted or weighted values
 //! group_rows         each group's cells
 //! ```
@@ -26,3 +27,4 @@ mod overflow;
 mod runs;
 pub mod sample;
 pub mod sorted;
+pub(crate) mod sorted_gene;
