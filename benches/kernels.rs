@@ -36,10 +36,12 @@ use pdex::engine::table::Table;
 use pdex::engine::test::Test;
 use pdex::matrix::{Csr, View};
 use pdex::stats::adjust::benjamini_hochberg;
-use pdex::stats::anderson::AndersonSum;
+use pdex::stats::anderson::given_ties::{self, SharedTies};
+use pdex::stats::anderson::{self, AndersonSum};
 use pdex::stats::conditional::Tails;
 use pdex::stats::exact::NullTables;
 use pdex::stats::radix::{Scratch, sort_entries};
+use pdex::stats::runs::SharedRuns;
 use pdex::stats::special::{anderson_darling, normal, student_t};
 use pdex::stats::{ks, naive, wilcoxon};
 use std::f64::consts::{LN_2, LOG10_E};
@@ -110,6 +112,9 @@ fn name_of(test: Test) -> String {
         Test::Wilcoxon(options) if options.method != wilcoxon::Method::Asymptotic => {
             format!("wilcoxon {:?}", options.method).to_lowercase()
         }
+        Test::Anderson(options) if options.method != anderson::Method::Asymptotic => {
+            format!("anderson {:?}", options.method).to_lowercase()
+        }
         _ => test.name().to_owned(),
     }
 }
@@ -138,11 +143,13 @@ fn check_statistic(test: Test, x: &[f64], y: &[f64], statistic: f64) {
 fn check_pair(test: Test, x: &[f64], y: &[f64], statistic: f64, p: f64) {
     check_statistic(test, x, y, statistic);
     let want = match test {
-        // Given the ties: see `given_ties`.
+        // Given the ties: see `rank_sum_given_ties`.
         Test::Wilcoxon(options) if options.method != wilcoxon::Method::Asymptotic => return,
         Test::Wilcoxon(options) => {
             naive::rank_sum(x, y).test(&options, &NullTables::default()).unwrap().p.p
         }
+        // Given the ties: see `anderson_given_ties`.
+        Test::Anderson(options) if options.method != anderson::Method::Asymptotic => return,
         // A² of the definition, through the tail.
         Test::Anderson(options) => {
             anderson_darling::sf(naive::anderson_a_squared(x, y, options.midrank))
@@ -242,7 +249,7 @@ fn engine(criterion: &mut Criterion) {
 }
 
 /// One tail of a rank sum given the ties, three standard deviations out.
-fn given_ties(criterion: &mut Criterion) {
+fn rank_sum_given_ties(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("a tail of the rank sum given the ties");
     let long: Vec<u64> = (0..31).map(|j| 6_000 >> (j / 3)).collect();
     for (cells, n_target) in [
@@ -284,6 +291,54 @@ fn given_ties(criterion: &mut Criterion) {
                 });
             });
         }
+    }
+}
+
+/// A p-value of Anderson-Darling given the ties, from a sum: of a small A², which is looked up, and in
+/// the tail.
+fn anderson_given_ties(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("a p-value of Anderson-Darling given the ties");
+    let long: Vec<u64> = (0..31).map(|j| 6_000 >> (j / 3)).collect();
+    for cells in [
+        &[9_000, 1_000][..],
+        &[9_000, 800, 150, 50],
+        &[5_000, 2_000, 1_200, 700, 500, 300, 150, 100, 50],
+        &long,
+    ] {
+        let mut shared = SharedRuns::default();
+        for &l in cells {
+            shared.push(l);
+        }
+        let (mut ties, mut scratch) = (SharedTies::default(), given_ties::Scratch::default());
+        let n: u64 = cells.iter().sum();
+        for (part, share) in [("small", 60), ("tail", 24)] {
+            // One in so many cells, more of those that are not zero.
+            let own: Vec<u64> = cells
+                .iter()
+                .enumerate()
+                .map(|(i, l)| if i == 0 { l / 60 } else { l.div_ceil(share) })
+                .collect();
+            let n_target = own.iter().sum();
+            let mut sum = AndersonSum::new(n_target, n - n_target, true);
+            own.iter().zip(cells).for_each(|(&own, &l)| sum.push(own, l - own));
+            for pooled in [true, false] {
+                ties.prepare(&shared, pooled, true);
+                let runs: Vec<u32> = cells.iter().map(|&l| l as u32).collect();
+                let mut call = || {
+                    ties.p_value(black_box(&sum), &mut scratch, |_, limit| {
+                        limit.prepare(&runs, true);
+                    })
+                };
+                let p = call().p;
+                assert!(if part == "small" { p > 0.2 } else { p < 0.03 }, "{cells:?} {part}: {p}");
+                let way = if pooled { "rest" } else { "reference" };
+                let name = format!("{} runs, {n_target} of {n} cells, {part}, {way}", cells.len());
+                group.bench_function(name, |bencher| bencher.iter(&mut call));
+            }
+        }
+        group.bench_function(format!("{} runs, preparing", cells.len()), |bencher| {
+            bencher.iter(|| ties.prepare(black_box(&shared), true, true));
+        });
     }
 }
 
@@ -363,6 +418,6 @@ fn configured() -> Criterion {
 criterion_group! {
     name = kernels;
     config = configured();
-    targets = radix, sorted, given_ties, genes, engine, tails, adjust
+    targets = radix, sorted, rank_sum_given_ties, anderson_given_ties, genes, engine, tails, adjust
 }
 criterion_main!(kernels);

@@ -133,9 +133,9 @@ def de(
         greater) or ``"greater"``. anderson has only ``"two-sided"``.
     method
         How to compute p-values: ``"auto"``, ``"exact"``, ``"conditional"`` or ``"asymptotic"`` for
-        wilcoxon; ``"auto"``, ``"exact"`` or ``"asymptotic"`` for ks; ``"asymptotic"`` or
-        ``"scipy"`` for anderson. None: the default of the test. See
-        :func:`pdex.wilcoxon`, :func:`pdex.ks`, :func:`pdex.anderson`.
+        wilcoxon; ``"auto"``, ``"exact"`` or ``"asymptotic"`` for ks; ``"auto"``, ``"asymptotic"`` or
+        ``"scipy"`` for anderson. None: ``"auto"``. See :func:`pdex.wilcoxon`, :func:`pdex.ks`,
+        :func:`pdex.anderson`.
     continuity, tie_correct
         Options of wilcoxon: apply the corrections for continuity and for ties.
     midrank

@@ -156,7 +156,7 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
     >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
     >>> result = pdex.de(screen, "target")
     >>> print(pdex.describe(result))
-    test:     wilcoxon (alternative=two-sided, method=asymptotic, continuity=True, ...
+    test:     wilcoxon (alternative=two-sided, method=auto, continuity=True, ...
     compared: obs['target'] against 'non-targeting'
     data:     X of AnnData in memory: 400 cells, 3 targets, 20 genes
     means:    arithmetic of values as they are, pseudocount 1e-09; fdr over the genes of each target

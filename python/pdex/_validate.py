@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Alternative = Literal["two-sided", "less", "greater"]
 Method = Literal["auto", "exact", "conditional", "asymptotic"]
-AndersonMethod = Literal["asymptotic", "scipy"]
+AndersonMethod = Literal["auto", "asymptotic", "scipy"]
 ScipyMethod = Literal["auto", "exact", "asymptotic"]
 AnyMethod = Literal["auto", "exact", "conditional", "asymptotic", "scipy"]
 Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
@@ -32,7 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "continuity": True,
         "tie_correct": True,
     },
-    "anderson": {"midrank": True, "method": "asymptotic"},
+    "anderson": {"midrank": True, "method": "auto"},
     "ttest": {"alternative": "two-sided", "equal_var": True, "overestim_var": False},
     "ks": {"alternative": "two-sided", "method": "auto"},
 }

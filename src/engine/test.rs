@@ -14,7 +14,7 @@ use super::column::{Column, Record};
 use super::pair::Pair;
 use crate::cast::wide;
 use crate::error::{ErrorKind, Result};
-use crate::stats::anderson::{self, AndersonSum};
+use crate::stats::anderson::{self, AndersonSum, given_ties};
 use crate::stats::conditional::{MOST_TRANSITIONS, Tails};
 use crate::stats::exact::NullTables;
 use crate::stats::runs::{FewRuns, SharedRuns};
@@ -45,12 +45,14 @@ pub struct Needs {
 #[derive(Debug, Default)]
 pub struct Prepared {
     anderson: anderson::Shared,
+    ties: given_ties::SharedTies,
 }
 
 /// Buffers of one worker, reused between comparisons.
 #[derive(Debug, Default)]
 pub struct Scratch {
     anderson: anderson::Scratch,
+    ties: given_ties::Scratch,
     ks: ks::Scratch,
     few: FewRuns,
     tails: Tails,
@@ -76,13 +78,15 @@ impl Test {
     /// run through.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
-    pub fn each() -> [Self; 6] {
+    pub fn each() -> [Self; 7] {
         let wilcoxon = |method| wilcoxon::Options { method, ..Default::default() };
+        let auto = anderson::Options { method: anderson::Method::Auto, ..Default::default() };
         [
             Self::Wilcoxon(wilcoxon(Method::Asymptotic)),
             Self::Wilcoxon(wilcoxon(Method::Auto)),
             Self::Wilcoxon(wilcoxon(Method::Conditional)),
             Self::Anderson(anderson::Options::default()),
+            Self::Anderson(auto),
             Self::TTest(ttest::Options::default()),
             Self::Ks(ks::Options::default()),
         ]
@@ -159,6 +163,9 @@ impl Test {
     pub fn prepare(self, shared: &SharedRuns, pooled: bool, prepared: &mut Prepared) {
         if let Self::Anderson(options) = self {
             prepared.anderson.prepare(shared, pooled, options.midrank);
+            if options.method == anderson::Method::Auto {
+                prepared.ties.prepare(shared, pooled, options.midrank);
+            }
         }
     }
 
@@ -182,8 +189,19 @@ impl Test {
                 }
             }
             Self::Anderson(options) => {
-                let sum = anderson_sum(pair, options.midrank, (prepared, scratch));
-                if let Some(test) = sum.test(&options) {
+                let few = pair.few_runs(&mut scratch.few);
+                let sum = if few {
+                    anderson::few_sum(&scratch.few, pair.sizes(), options.midrank)
+                } else {
+                    let (shared, scratch) = (&prepared.anderson, &mut scratch.anderson);
+                    anderson::sum(&pair.runs(), shared, scratch, options.midrank)
+                };
+                if let Some(mut test) = sum.test(&options) {
+                    if options.method == anderson::Method::Auto && !test.statistic.is_nan() {
+                        let Scratch { few: runs, ties, .. } = scratch;
+                        let few = few.then_some(&*runs);
+                        test.p = anderson_given_ties(pair, &sum, few, prepared, ties);
+                    }
                     write(test.statistic, test.p, record);
                 }
             }
@@ -252,16 +270,28 @@ impl Test {
     }
 }
 
+/// The p-value of an Anderson-Darling sum given the ties; `few_runs` are those of the pair, where they
+/// were found.
 #[inline]
-fn anderson_sum<P: Pair>(
+fn anderson_given_ties<P: Pair>(
     pair: &mut P,
-    midrank: bool,
-    (prepared, scratch): (&Prepared, &mut Scratch),
-) -> AndersonSum {
-    if pair.few_runs(&mut scratch.few) {
-        return anderson::few_sum(&scratch.few, pair.sizes(), midrank);
-    }
-    anderson::sum(&pair.runs(), &prepared.anderson, &mut scratch.anderson, midrank)
+    sum: &AndersonSum,
+    few_runs: Option<&FewRuns>,
+    prepared: &Prepared,
+    scratch: &mut given_ties::Scratch,
+) -> Tail {
+    prepared.ties.p_value(sum, scratch, |blocks, limit| {
+        // Both ways leave the same bits.
+        let few = |both: &&[u32]| {
+            both.iter().filter(|&&cells| cells > 0).count() <= given_ties::EXACT_RUNS
+        };
+        if let Some(both) = few_runs.map(|runs| runs.get().1).filter(few) {
+            limit.prepare(both, blocks.midrank());
+        } else {
+            let runs = pair.runs();
+            limit.prepare_pair(runs.shared, runs.own, blocks);
+        }
+    })
 }
 
 /// The p-value of a rank sum given the ties; NaN, and noted in the scratch, where it takes too long.

@@ -15,8 +15,8 @@ struct Anderson {
 
 impl Options for Anderson {
     fn test(&self) -> Result<Test> {
-        let (midrank, p_value) = (self.midrank, self.method.parse()?);
-        Ok(Test::Anderson(anderson::Options { midrank, p_value }))
+        let (midrank, method) = (self.midrank, self.method.parse()?);
+        Ok(Test::Anderson(anderson::Options { midrank, method }))
     }
 }
 

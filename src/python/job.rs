@@ -48,7 +48,7 @@ fn test(name: &str, options: &Bound<PyDict>) -> PyResult<Test> {
         }),
         "anderson" => Test::Anderson(anderson::Options {
             midrank: flag("midrank")?,
-            p_value: text("method")?.parse()?,
+            method: text("method")?.parse()?,
         }),
         "ttest" => Test::TTest(ttest::Options {
             alternative: text("alternative")?.parse()?,

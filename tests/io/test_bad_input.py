@@ -115,7 +115,7 @@ UNKNOWN = {
     ),
     "anderson": (
         {"test": "anderson", "method": "x"},
-        "method must be one of 'asymptotic', 'scipy'; got 'x'",
+        "method must be one of 'auto', 'asymptotic', 'scipy'; got 'x'",
     ),
     "unhashable": (
         {"alternative": ["less"]},

@@ -145,7 +145,8 @@ def test_no_warning_for_logs_or_scaled_data(rng):
 def test_anderson_is_scipys(rng, reference):
     data = screen(rng)
     result = run(data, method="anderson", reference=reference)
-    de = pdex.de(data, "group", reference=reference, test="anderson", is_log1p=True)
+    options = {"test": "anderson", "method": "asymptotic", "is_log1p": True}
+    de = pdex.de(data, "group", reference=reference, **options)
     x, label = data.X.toarray(), data.obs["group"].to_numpy()
     for group in [g for g in GROUPS if g != reference]:
         scores, p = table(result, group, "scores"), table(result, group, "pvals")

@@ -230,22 +230,25 @@ def test_anderson_equals_anderson_ksamp(by_case, make_cases, midrank):
     cases = make_cases(1_100)
     expected = np.array([scipy_anderson(x, y, midrank) for x, y in cases])
     interpolated = by_case(cases, "anderson", midrank=midrank, method="scipy")
-    full = by_case(cases, "anderson", midrank=midrank)
-    for got in (interpolated, full):
-        close(got["statistic"], expected[:, 0], 1e-10, atol=1e-12)  # (A2 - 1)/s cancels near 0
-    close(interpolated["p_value"], expected[:, 1], 1e-10)
+    full = by_case(cases, "anderson", midrank=midrank, method="asymptotic")
+    given_ties = by_case(cases, "anderson", midrank=midrank)
     undefined, equal = np.isnan(expected[:, 1]), expected[:, 1] == 1
-    assert (np.isnan(full["p_value"].to_numpy()) == undefined).all()
-    assert full.filter(equal).select("p_value", "neg_log10_p").unique().rows() == [(1.0, 0.0)]
+    for got in (interpolated, full, given_ties):
+        close(got["statistic"], expected[:, 0], 1e-10, atol=1e-12)  # (A2 - 1)/s cancels near 0
+        assert (np.isnan(got["p_value"].to_numpy()) == undefined).all()
+        assert got.filter(equal).select("p_value", "neg_log10_p").unique().rows() == [(1.0, 0.0)]
+    close(interpolated["p_value"], expected[:, 1], 1e-10)
 
 
 def test_anderson_asymptotic_p_is_the_tail_of_the_limit(by_case, rng):
     shifts = [(n, shift) for n in (2, 7, 30) for shift in (0, 0.3, 0.8, 1.2)]
     cases = [(rng.normal(size=n) + shift, rng.normal(size=40)) for n, shift in shifts]
-    got = by_case(cases, "anderson")
     expected = [limit_sf(a_squared(x, y)) for x, y in cases]
-    close(got["p_value"], expected, 1e-9, atol=1e-12)  # measured: 2e-14 of p
-    close(got["neg_log10_p"], -np.log10(got["p_value"].to_numpy()), 1e-12)
+    # Nothing is tied, so that "auto" is the same.
+    for method in ("asymptotic", "auto"):
+        got = by_case(cases, "anderson", method=method)
+        close(got["p_value"], expected, 1e-9, atol=1e-12)  # measured: 2e-14 of p
+        close(got["neg_log10_p"], -np.log10(got["p_value"].to_numpy()), 1e-12)
 
 
 def unit(x, y):
@@ -512,7 +515,7 @@ def test_schema_is_known_before_anything_runs(genes, labels, test):
 OPTIONS = {
     ("wilcoxon", "alternative"): ALTERNATIVES,
     ("wilcoxon", "method"): ["auto", "exact", "conditional", "asymptotic"],
-    ("anderson", "method"): ["asymptotic", "scipy"],
+    ("anderson", "method"): ["auto", "asymptotic", "scipy"],
     ("ks", "method"): ["auto", "exact", "asymptotic"],
 }
 NOT_2 = pl.when(pl.col("count") != 2).then("count")

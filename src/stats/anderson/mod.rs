@@ -21,7 +21,9 @@
 //! # p-value
 //! As N grows A² tends to Σ χ²/(j (j+1)), the limit of the one-sample statistic, whose tail
 //! [`super::special::anderson_darling`] gives to full precision at any A².  SciPy interpolates
-//! Scholz and Stephens' table in T and caps to [0.001, 0.25]; [`PValue::Scipy`] does the same.
+//! Scholz and Stephens' table in T and caps to [0.001, 0.25]; [`Method::Scipy`] does the same.
+//! With many ties this limit is too small by orders of magnitude: [`Method::Auto`] takes the
+//! distribution given the ties instead ([`given_ties`]).
 //!
 //! # Degenerate answers
 //! | samples | here | SciPy 1.17 |
@@ -34,8 +36,6 @@
 //! Cost: O(1) a distinct value, all in integers up to one division; [`runs`] makes that cheaper for
 //! many targets of one gene.
 
-// What p-values will come from, which nothing but tests calls yet.
-#[cfg(any(test, feature = "testing"))]
 pub mod given_ties;
 mod runs;
 
@@ -48,24 +48,27 @@ use crate::error::Error;
 use std::f64::consts::PI;
 use std::str::FromStr;
 
-/// Where the p-value comes from.
+/// How the p-value is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PValue {
-    /// The limiting distribution of A², accurate however far the tail.
+pub enum Method {
+    /// The distribution of A² given the ties ([`given_ties`]).
+    Auto,
+    /// The limiting distribution of A² for untied data, however far the tail.
     #[default]
     Asymptotic,
     /// SciPy's quadratic in T, capped to [0.001, 0.25].
     Scipy,
 }
 
-impl FromStr for PValue {
+impl FromStr for Method {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
         match name {
+            "auto" => Ok(Self::Auto),
             "asymptotic" => Ok(Self::Asymptotic),
             "scipy" => Ok(Self::Scipy),
-            _ => Err(unknown("method", name, &["asymptotic", "scipy"])),
+            _ => Err(unknown("method", name, &["auto", "asymptotic", "scipy"])),
         }
     }
 }
@@ -75,12 +78,12 @@ impl FromStr for PValue {
 pub struct Options {
     /// Half of a run counts as below it (eq. 7); `false` is the right-continuous version (eq. 6).
     pub midrank: bool,
-    pub p_value: PValue,
+    pub method: Method,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { midrank: true, p_value: PValue::Asymptotic }
+        Self { midrank: true, method: Method::Asymptotic }
     }
 }
 
@@ -172,6 +175,12 @@ impl AndersonSum {
         real_signed((self.n() * twice_m).cast_signed() - (self.n_target * twice_b).cast_signed())
     }
 
+    /// n1 and n2.
+    #[inline]
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        (self.n_target, self.n_reference)
+    }
+
     /// A², not normalised.
     pub(crate) fn a_squared(&self) -> f64 {
         let (n1, n2) = (real(self.n_target), real(self.n_reference));
@@ -180,7 +189,8 @@ impl AndersonSum {
         scale * self.sum / (n1 * n2)
     }
 
-    /// The test; `None` where a sample is empty.
+    /// The test; `None` where a sample is empty.  [`Method::Auto`] leaves its p-value to
+    /// [`given_ties::SharedTies::p_value`]: NaN, unless there is one without the runs.
     ///
     /// # Examples
     /// ```
@@ -208,12 +218,13 @@ impl AndersonSum {
         }
         let a_squared = self.a_squared();
         let statistic = (a_squared - 1.0) / deviation(self.n_target, self.n_reference);
-        let p = match options.p_value {
-            PValue::Asymptotic => Tail::one_sided(
+        let p = match options.method {
+            Method::Auto => Tail::NAN,
+            Method::Asymptotic => Tail::one_sided(
                 anderson_darling::sf(a_squared),
                 anderson_darling::log_sf(a_squared),
             ),
-            PValue::Scipy => Tail::from_p(interpolated(statistic)),
+            Method::Scipy => Tail::from_p(interpolated(statistic)),
         };
         Some(Anderson { statistic, p })
     }

@@ -70,6 +70,26 @@ impl Pool<'_> {
         }
         (largest, ln_ways - ln_choose(self.n, self.n_target))
     }
+
+    /// How far the second largest T lies below the largest: the least that an exchange of two cells
+    /// changes.
+    pub(super) fn last_step(&self) -> f64 {
+        let mut left = self.n_target;
+        let mut above: Option<f64> = None;
+        let mut step = f64::INFINITY;
+        for (l, s) in self.runs().rev() {
+            // Up to here the target has all cells of the runs above, `left` of this one's and no others.
+            if left < l {
+                step = above.map_or(step, |above| step.min(above - s));
+                if left == 0.0 {
+                    break;
+                }
+            }
+            above = Some(s);
+            left = (left - l).max(0.0);
+        }
+        step
+    }
 }
 
 /// The sum of the scores of `left` cells, taken from these runs in their order.

@@ -17,6 +17,8 @@ const FEW_OUTCOMES: f64 = 200.0;
 const ROUGH: f64 = 17.0;
 /// Eight nodes suffice while the log odds change by no more over the cells that they stand for.
 const STEEP: f64 = 12.0;
+/// ln of a ratio beyond which the smaller of two tails is left out.
+const LEANING: f64 = 5.0;
 /// A T this near its largest value, relative to its size, has it.
 const ROUNDING: f64 = 1e-12;
 
@@ -86,6 +88,42 @@ impl Tails {
         self.runs.turn();
         let far = self.by_saddlepoint(n_target, -size).0;
         if t < 0.0 { (far, near) } else { (near, far) }
+    }
+
+    /// ln P(T ≥ t) and ln P(T ≤ -t) for t above 0: exactly for two runs, else by the saddlepoint.  The
+    /// smaller one may be left out (-inf) where it is less than a percent of the larger.
+    pub fn both(&mut self, n_target: u64, t: f64) -> (f64, f64) {
+        let pool = self.runs.pool(n_target);
+        // ln of the ratio of both tails, as far as the third cumulant tells: κ3 t³ / (3 σ⁶).
+        let lean = if pool.cells.len() == 2 {
+            0.0
+        } else {
+            pool.third_cumulant() * (t / pool.variance()).powi(3) / 3.0
+        };
+        let up = if lean < -LEANING { f64::NEG_INFINITY } else { self.one(n_target, t) };
+        self.runs.turn();
+        let down = if lean > LEANING { f64::NEG_INFINITY } else { self.one(n_target, t) };
+        (up, down)
+    }
+
+    /// ln P(T ≥ t) by the saddlepoint, exactly for two runs; -inf beyond the largest T.
+    fn one(&mut self, n_target: u64, t: f64) -> f64 {
+        let (largest, ln_p) = self.runs.largest(n_target);
+        if t > largest * (1.0 + ROUNDING) {
+            return f64::NEG_INFINITY;
+        }
+        let pool = self.runs.pool(n_target);
+        // The saddlepoint takes t for a value that T has.
+        if t > largest - 0.999 * pool.last_step() {
+            return ln_p;
+        }
+        if self.runs.is_listed() && pool.cells.len() == 2 {
+            let unknown = f64::NEG_INFINITY;
+            if let Ok(ln_p) = exact(&pool, t, unknown, MOST_TRANSITIONS, &mut self.exact) {
+                return ln_p;
+            }
+        }
+        self.by_saddlepoint(n_target, t).0.max(ln_p)
     }
 
     /// ln P(T ≥ t), and the saddlepoint's number of outcomes.

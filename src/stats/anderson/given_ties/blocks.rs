@@ -189,8 +189,15 @@ impl Blocks {
     }
 
     /// True if pairs are to be of the midrank version.
-    pub(super) fn midrank(&self) -> bool {
+    #[must_use]
+    pub fn midrank(&self) -> bool {
         self.midrank
+    }
+
+    /// Fills `pieces` with those of the runs that this was prepared from.
+    pub(super) fn shared(&self, pieces: &mut Vec<Piece>) {
+        pieces.clear();
+        pieces.extend(self.slots.iter().map(|slot| slot.piece).filter(|piece| piece.runs > 0));
     }
 
     fn slot(&self, run: OwnRun) -> usize {

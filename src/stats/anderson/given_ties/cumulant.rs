@@ -100,6 +100,15 @@ fn laguerre(degree: f64, sum: f64, squares: f64) -> f64 {
     degree / (sum + spread.sqrt())
 }
 
+/// K'(t) where 1 - 2 t λ_1 = 1/z².
+pub(super) fn mean_at(steps: &[Step], weights: &Weights, z: f64) -> f64 {
+    if steps.len() == 1 {
+        return weights.largest * z * z;
+    }
+    let [less, first, _] = determinant(steps, weights.pole * (1.0 - 1.0 / (z * z)));
+    -0.5 * first / (1.0 + less)
+}
+
 /// K'(t) ≈ 1/(2 s) + c/(s + δ), s = τ_1 - t.
 #[derive(Debug, Clone, Copy)]
 struct TwoPoles {

@@ -1,11 +1,12 @@
 //! [`Limit`]: one tie pattern's distribution of A².
 
 use super::blocks::{Blocks, Piece, gather};
-use super::cumulant::{Step, Weights, solve};
+use super::cumulant::{Step, Weights, mean_at, solve};
 use super::few_cells::Scores;
 use super::form::{Node, form, recurrence};
 use super::tail::{UpperTail, ln_tail, ln_two_sided};
-use crate::cast::real_below;
+use crate::cast::{real_below, whole};
+use crate::stats::conditional::PooledRuns;
 use crate::stats::runs::{OwnRun, SharedRuns};
 
 /// The limiting distribution of A² given the ties: what depends on the pooled runs alone.
@@ -18,12 +19,16 @@ pub struct Limit {
     /// What blocks leave out of the mean of A².
     constant: f64,
     n: f64,
+    /// True if next to nothing is tied.
+    untied: bool,
 }
 
 /// ln p is interpolated this close to the mean, relative to it.
 const NEAR: f64 = 0.01;
 /// A larger A² counts as infinite.
 const MOST: f64 = 1e100;
+/// If no run holds more than one in so many cells, the limit is that for untied data.
+const UNTIED: f64 = 64.0;
 
 impl Limit {
     /// Prepares for all comparisons with these pooled runs, ascending: cells of both samples; runs
@@ -49,6 +54,12 @@ impl Limit {
     pub fn prepare(&mut self, cells: &[u32], midrank: bool) {
         gather(cells, midrank, &mut self.pieces);
         self.build(last(cells), midrank);
+    }
+
+    /// Prepares for the runs that `blocks` was prepared from, without a target's.
+    pub fn prepare_shared(&mut self, shared: &SharedRuns, blocks: &Blocks) {
+        blocks.shared(&mut self.pieces);
+        self.build(last(shared.cells()), blocks.midrank());
     }
 
     /// [`Limit::prepare`] without blocks, however many runs there are.
@@ -83,18 +94,21 @@ impl Limit {
     }
 
     /// λ_1, the largest weight; 0 where there is one run.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn largest_weight(&self) -> f64 {
         self.weights.largest
     }
 
     /// Σ λ, the mean of A²: 1 for midranks.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn mean(&self) -> f64 {
         self.weights.sum + self.constant
     }
 
     /// 2 Σ λ², the variance of A² in the limit.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn variance(&self) -> f64 {
         2.0 * self.weights.squares
@@ -105,6 +119,9 @@ impl Limit {
         let n: f64 = self.pieces.iter().map(|piece| piece.cells).sum();
         self.n = n;
         (self.weights, self.constant) = (Weights::default(), 0.0);
+        let runs: f64 = self.pieces.iter().map(|piece| f64::from(piece.runs)).sum();
+        let tied = |piece: &Piece| piece.runs == 1 && UNTIED * piece.cells > n;
+        self.untied = runs >= n || !self.pieces.iter().any(tied);
         if self.pieces.len() < 2 {
             self.steps.clear();
             return;
@@ -115,6 +132,39 @@ impl Limit {
         // 0 but for rounding where there are no blocks.
         let mean = if midrank { 1.0 } else { (n - last) / (n - 1.0) };
         self.constant = mean - self.weights.sum;
+    }
+
+    /// A² at which the leading component is `z`, above 1: see [`UpperTail::z`].
+    #[must_use]
+    pub fn a_squared_at(&self, z: f64) -> f64 {
+        if self.steps.is_empty() {
+            return 0.0;
+        }
+        self.constant + mean_at(&self.steps, &self.weights, z)
+    }
+
+    /// True if next to nothing is tied, so that the limit for untied data is the better choice.
+    #[must_use]
+    pub fn is_untied(&self) -> bool {
+        self.untied
+    }
+
+    /// True if the pool has two values: A² is a multiple of the squared rank sum.
+    #[must_use]
+    pub fn is_square(&self) -> bool {
+        self.steps.len() == 1
+    }
+
+    /// True if all values are equal.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Fills `runs` with the pool's: blocks of small runs as if each were one.
+    pub fn pool(&self, runs: &mut PooledRuns) {
+        runs.start(whole(self.n));
+        self.pieces.iter().for_each(|piece| runs.push(whole(piece.cells)));
     }
 
     /// P(A² >= `a_squared`) in the limit.

@@ -91,18 +91,25 @@
 //!
 //! Cost: see [`Limit::prepare`] and [`Limit::upper_tail`].
 //!
-//! IMPORTS `stats::special`, `stats::runs`, `crate::cast`.
+//! IMPORTS `stats::special`, `stats::runs`, `stats::conditional`, `crate::cast`.
 
 mod blocks;
 mod cumulant;
 mod few_cells;
 mod form;
 mod limit;
+mod shared;
 mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use blocks::{Blocks, EXACT_RUNS};
-pub use few_cells::{FewCells, Scores};
-pub use limit::Limit;
-pub use tail::UpperTail;
+pub use blocks::EXACT_RUNS;
+pub use shared::{Scratch, SharedTies};
+
+#[cfg(any(test, feature = "testing"))]
+pub use {
+    blocks::Blocks,
+    few_cells::{FewCells, Scores},
+    limit::Limit,
+    tail::UpperTail,
+};

@@ -452,3 +452,49 @@ proptest! {
         }
     }
 }
+
+/// Small A² against a reference are looked up in its own limit: beside that of the pair, for targets of up
+/// to as many cells.
+#[test]
+fn the_reference_stands_for_the_pair() {
+    let mut state = 88_172_645_463_325_252u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    // Geometric counts of mean 0.05 to 3.
+    let mut draw = |cells: u32, mean: f64| {
+        let mut counts = [0u32; 30];
+        for _ in 0..cells {
+            let count = (1.0 - random()).ln() / (mean / (1.0 + mean)).ln();
+            counts[(count as usize).min(29)] += 1;
+        }
+        counts
+    };
+    let mut squares = [0.0; 4];
+    let (mut worst, mut pairs) = (0.0f64, 0.0);
+    for mean in [0.05, 0.3, 1.0, 3.0] {
+        for (n_target, n_reference) in [(50, 400), (400, 400), (50, 5_000)] {
+            for _ in 0..50 {
+                let (own, reference) = (draw(n_target, mean), draw(n_reference, mean));
+                if reference.iter().filter(|&&cells| cells > 0).count() < 2 {
+                    continue;
+                }
+                let both: Vec<u32> = own.iter().zip(&reference).map(|(a, b)| a + b).collect();
+                let (both, reference) = (limit(&both, true), limit(&reference, true));
+                pairs += 1.0;
+                for (sum, z) in squares.iter_mut().zip([1.05, 1.3, 1.6, 2.0]) {
+                    let x = both.a_squared_at(z);
+                    let off = both.upper_tail(x).ln_p - reference.upper_tail(x).ln_p;
+                    *sum += off * off;
+                    worst = worst.max(off.abs());
+                }
+            }
+        }
+    }
+    let off = squares.map(|sum| (sum / pairs).sqrt());
+    eprintln!("{off:?} {worst}");
+    assert!(off.iter().all(|&off| off < 0.02) && worst < 0.1, "{off:?} {worst}");
+}
