@@ -13,12 +13,13 @@ F = k / n.
   s^2 = m / (m - 1) sum((k_i - F n_i)^2) / n^2 (Cochran 1977, Sampling Techniques, section 2.11).
   With guides, s is the standard deviation of F over m random permutations of the guides among the
   same cells, which keeps the correlation between genes.
-- Levels of 0.001 and 0.0001 are judged only if alpha n >= 10. With twenty splits and alpha n = 10,
-  three times too many p-values are noticed in 84 % of the cases, twice too many in 22 %; with
-  alpha n = 5, in 35 % and 5 %. The bound also keeps false verdicts rare: if few p-values are
-  expected, none of the random permutations may have one, and their limits have no width. For null
-  p-values of normal scores, whose correlation between the genes of a comparison is 0 to 0.2, the
-  two levels add at most 0.2 % of false verdicts for splits and at most 1.5 % for guides.
+- Levels of 0.001 and 0.0001 are judged only if alpha n >= 10. With twenty splits, three times too
+  many p-values are then noticed in 82 % of the cases; with alpha n = 5 it would be 34 %. The bound
+  also keeps false verdicts rare: if few p-values are expected, there may be none in any permutation
+  of the guides, so that the limits have no width. Null p-values of normal scores, with a
+  correlation of 0 to 0.2 between the genes of a comparison, get a false verdict in at most 0.2 %
+  (splits), 4.1 % (six guides) and 5.5 % (two guides) of the cases; by 0.05 and 0.01 alone in at
+  most 0.1 %, 3.9 % and 5.5 % (docs/calibration.py).
 - Too few small p-values are judged at 0.05 and 0.01 alone: at 0.0001, a count of 0 is likely.
 
 Discrete p-values: a gene with few non-zero cells has few possible p-values, many of them 1. They

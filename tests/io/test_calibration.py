@@ -376,8 +376,8 @@ def null_counts(rng, rows, n_genes, correlation):
 @pytest.mark.parametrize("correlation", [0, 0.2])
 @pytest.mark.parametrize("n_genes", [500, 5_000])
 def test_false_verdicts_are_rare(n_genes, correlation):
-    # Measured over 6,000 screens: at most 0.2 % of splits, 1.5 % of six guides without correlation
-    # and 4.2 % with it; at 0.05 and 0.01 alone 0.02 %, 0.7 % and 3.2 %.
+    # Measured over 2,000 screens by docs/calibration.py: at most 0.2 % of splits, 0.9 % of six
+    # guides without correlation and 4.1 % with it; by 0.05 and 0.01 alone 0.1, 0.9 and 3.9 %.
     rng = np.random.default_rng(n_genes)
     n_screens = 400
     false = {"splits": 0, "guides": 0}
