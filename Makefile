@@ -42,8 +42,9 @@ docs: build  ## the site of docs/, which works offline: site/index.html
 peers:  ## other packages in environments of their own, which the tests ask where they are
 	$(PYTHON) benches/sides.py .bench pdex-0.1 pdex-0.3 cell-eval illico
 
-accuracy: build  ## worst errors against SciPy: rewrites docs/accuracy.md
+accuracy: build  ## worst errors against SciPy, null p-values: rewrites docs/accuracy.md
 	$(BIN)/python docs/accuracy.py
+	$(BIN)/python docs/calibration_table.py
 
 bench: build  ## peers, shapes, memory, threads, growth, more than an hour: docs/benchmarks.md
 	$(BIN)/python benches/side_by_side.py --write

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     Floats: TypeAlias = npt.NDArray[np.float64]
     Counts: TypeAlias = npt.NDArray[np.int64]
 
-#: The levels at which p-values are counted.
-ALPHAS = (0.05, 0.01)
+#: The levels at which p-values are counted, in descending order.
+ALPHAS = (0.05, 0.01, 0.001, 0.0001)
 #: Upper bound of the bytes per target and gene in the columns.
 _BYTES = 100
 
