@@ -87,6 +87,9 @@ impl<V: Value> GeneKernel<V> {
             let (runs, pooled) = (self.sorted.shared_runs(), request.is_pooled());
             request.test.prepare(runs, pooled, &mut self.prepared);
         }
+        if needs.values {
+            self.sorted.prepare_values(request.is_pooled(), &mut self.prepared);
+        }
         for t in 0..request.n_targets() {
             let kept = (&self.prepared, &mut self.scratch);
             out(t, request.measure(&mut self.sorted.pair(t, request), kept));

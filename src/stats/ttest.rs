@@ -24,18 +24,73 @@
 //!
 //! Such squares are taken in a unit of a power of two, which changes no digit of t, df and p.
 //!
-//! Cost: O(1) from the moments.
+//! # The permutation distribution
+//! [`Method::Permutation`] takes Student's t over all C(N, n1) choices of the target's cells among the
+//! pooled ones, whatever the distribution of the values.  The pooled sum of squares is the same for every
+//! choice, so that t grows with the target's sum T:
+//!
+//! ```text
+//! z = T / √Var T = t √((N - 1) / (N - 2 + t²)),     Var T = n1 n2 / (N (N - 1)) Σ (x - mean)²
+//! ```
+//!
+//! The tails of T are those of [`super::conditional`], with the values as scores.  Two-sided p-values are
+//! twice the smaller tail.  For |z| below [`conditional::NEAR`] Student's curve stays, and passes over to
+//! the tail up to [`conditional::FAR`], so that p falls as |t| grows.  Small samples with few outcomes are
+//! summed over all of them.  Welch's t does not grow with T: [`Options::check`] refuses it.
+//!
+//! Of samples without variance whose means differ, p is that of the one choice that separates them.
+//!
+//! Cost: O(1) from the moments; O(nodes) for a tail.
 
-use super::Alternative;
+use super::conditional::{self, SampleValues, ValueTails};
 use super::moments::Moments;
 use super::special::{Tail, student_t};
+use super::{Alternative, unknown};
 use crate::cast::real;
+use crate::error::{Error, ErrorKind, Result};
+use std::str::FromStr;
+
+/// How the p-value is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// Student's t distribution.
+    #[default]
+    Student,
+    /// All ways to choose the target's cells among the pooled ones.
+    Permutation,
+}
+
+impl FromStr for Method {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "student" => Ok(Self::Student),
+            "permutation" => Ok(Self::Permutation),
+            _ => Err(unknown("method", name, &["student", "permutation"])),
+        }
+    }
+}
 
 /// What a caller may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     pub alternative: Alternative,
     pub variance: Variance,
+    pub method: Method,
+}
+
+impl Options {
+    /// The same options.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermutationOfWelch`].
+    pub fn check(self) -> Result<Self> {
+        if self.method == Method::Permutation && self.variance != Variance::Pooled {
+            return Err(ErrorKind::PermutationOfWelch.into());
+        }
+        Ok(self)
+    }
 }
 
 /// What stands for the variance of the difference of the two means.
@@ -61,7 +116,11 @@ impl Variance {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { alternative: Alternative::TwoSided, variance: Variance::Pooled }
+        Self {
+            alternative: Alternative::TwoSided,
+            variance: Variance::Pooled,
+            method: Method::Student,
+        }
     }
 }
 
@@ -119,6 +178,53 @@ pub fn ttest(target: &Moments, reference: &Moments, options: &Options) -> Option
         return Some(TTest { df, ..TTest::NAN });
     }
     Some(TTest { statistic, p: tail(statistic, df, options.alternative), df })
+}
+
+/// Pooled samples up to this size are summed over all outcomes where these are few, whatever t.
+const SMALL: f64 = 40.0;
+
+impl TTest {
+    /// T in standard deviations; the statistic is not NaN.
+    fn z(&self) -> f64 {
+        // df = N - 2.  t may be infinite.
+        let square = self.statistic * self.statistic;
+        ((self.df + 1.0) / (self.df / square + 1.0)).sqrt().copysign(self.statistic)
+    }
+
+    /// True if [`Method::Permutation`] needs the values to find the p-value.
+    #[must_use]
+    pub fn needs_values(&self, options: &Options) -> bool {
+        let z = self.z();
+        let small = self.df + 2.0 <= SMALL;
+        let beyond = z.abs() > conditional::NEAR
+            && !conditional::points_away(self.statistic, options.alternative);
+        options.method == Method::Permutation && !z.is_nan() && (small || beyond)
+    }
+
+    /// The p-value over all choices of the target's cells, where [`TTest::needs_values`].
+    ///
+    /// `tails` holds the target's values; `shared` those of what it is compared with, the target's
+    /// among them if `pooled`.
+    #[must_use]
+    pub fn permuted(
+        &self,
+        options: &Options,
+        (shared, pooled): (&SampleValues, bool),
+        tails: &mut ValueTails,
+    ) -> Tail {
+        let Options { alternative, .. } = *options;
+        if self.df + 2.0 <= SMALL
+            && let Some(sums) = tails.few(shared, pooled)
+        {
+            return conditional::of_tails(sums, alternative);
+        }
+        let z = self.z();
+        if z.abs() <= conditional::NEAR || conditional::points_away(z, alternative) {
+            return self.p;
+        }
+        let ln_p = tails.best(shared, pooled, z > 0.0) + conditional::ln_sides(alternative);
+        conditional::joined(z.abs(), || self.p, ln_p)
+    }
 }
 
 fn tail(t: f64, df: f64, alternative: Alternative) -> Tail {

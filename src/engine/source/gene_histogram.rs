@@ -2,10 +2,11 @@
 
 use super::bin::Sums;
 use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, rank_bins};
+use super::overflow::Ascending;
 use super::sample::Sample;
 use crate::cast::{cells, place, real_length};
 use crate::engine::request::{GeneRequest, Scale};
-use crate::engine::test::Prepared;
+use crate::engine::test::{Prepared, Test};
 use crate::error::Result;
 use crate::matrix::{Entry, GeneMajor, SKIP, STRETCH, Value};
 use crate::stats::moments::PowerSums;
@@ -166,6 +167,13 @@ impl<V: Value> GeneHistogram<V> {
             self.gene.runs.fill(&self.shared, &self.gene.overflow);
             let runs = self.gene.runs.shared();
             request.test.prepare(runs, request.is_pooled(), &mut self.gene.prepared);
+        }
+        if request.test.needs(false).values {
+            let (bins, zeros) = (&self.shared[..], self.shared[0].into());
+            let runs = Ascending::<_, V, V>::new(bins, zeros, &[]);
+            Test::prepare_values(&mut self.gene.prepared, |push| {
+                runs.for_each(|run| push(run.value, run.cells));
+            });
         }
         if self.scale != request.scale {
             self.weights.clear();

@@ -25,7 +25,7 @@ use crate::engine::pair::{Pair, pool_apart};
 use crate::engine::request::Scale;
 use crate::engine::test::Prepared;
 use crate::matrix::Value;
-use crate::stats::conditional::PooledRuns;
+use crate::stats::conditional::{PooledRuns, SampleValues};
 use crate::stats::double_double::DoubleDouble;
 use crate::stats::moments::{GroupMoments, Moments, PowerSums};
 use crate::stats::runs::{FewRuns, OwnRun, PairRuns};
@@ -350,6 +350,11 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
         own.zip(shared).for_each(|(own, &shared)| {
             pool.push(u64::from(shared) + if pooled { 0 } else { own });
         });
+    }
+
+    fn target_values(&mut self, values: &mut SampleValues) -> bool {
+        self.ascending().for_each(|run| values.push(run.value, run.cells));
+        self.shared.pooled
     }
 
     fn moments(&mut self) -> (Moments, Moments) {

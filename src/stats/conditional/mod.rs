@@ -24,15 +24,22 @@
 //! IMPORTS `stats::special`, `crate::cast`.
 
 mod exact;
+mod join;
 mod pool;
+mod quadrature;
 mod saddlepoint;
 mod tails;
+mod values;
 
 #[cfg(any(test, feature = "testing"))]
 pub use exact::{Exact, exact};
+pub use join::{FAR, NEAR, joined, ln_sides, of_tails, points_away};
 #[cfg(any(test, feature = "testing"))]
 pub use pool::Pool;
 pub use pool::PooledRuns;
 #[cfg(any(test, feature = "testing"))]
+pub use quadrature::{Polynomials, gauss};
+#[cfg(any(test, feature = "testing"))]
 pub use saddlepoint::{Pools, Saddlepoint, Solver, saddlepoint};
-pub use tails::{MOST_TRANSITIONS, StratifiedTails, Tails, TooMany};
+pub use tails::{MOST_TRANSITIONS, StratifiedTails, Tails, TooMany, ValueTails};
+pub use values::{LISTED, SampleValues};

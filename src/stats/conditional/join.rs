@@ -1,0 +1,47 @@
+//! From a curve near the mean to the tail given the pooled sample.
+
+use crate::stats::Alternative;
+use crate::stats::special::Tail;
+use std::f64::consts::{LN_2, LN_10};
+
+/// p-values of smaller |z|, z being T over its standard deviation, are left to a curve that costs nothing.
+pub const NEAR: f64 = 1.75;
+/// p-values of larger |z| are those of the distribution of T alone.
+pub const FAR: f64 = 2.0;
+
+/// True if the target is not in the tail of a one-sided alternative: its p-value is near 1.
+#[must_use]
+pub fn points_away(excess: f64, alternative: Alternative) -> bool {
+    match alternative {
+        Alternative::TwoSided => false,
+        Alternative::Greater => excess < 0.0,
+        Alternative::Less => excess > 0.0,
+    }
+}
+
+/// ln of the number of tails.
+#[must_use]
+pub fn ln_sides(alternative: Alternative) -> f64 {
+    if alternative == Alternative::TwoSided { LN_2 } else { 0.0 }
+}
+
+/// The p-value beyond [`NEAR`]: up to [`FAR`] it passes over from `near` to the tail e^`ln_p` of the
+/// distribution of T, on a scale of logarithms.
+#[must_use]
+pub fn joined(z: f64, near: impl Fn() -> Tail, ln_p: f64) -> Tail {
+    if z >= FAR {
+        return Tail::from_log(ln_p);
+    }
+    let part = (z - NEAR) / (FAR - NEAR);
+    Tail::from_log(part * ln_p - (1.0 - part) * near().neg_log10 * LN_10)
+}
+
+/// The p-value from ln P(T ≥ t) and ln P(T ≤ t).
+#[must_use]
+pub fn of_tails((up, down): (f64, f64), alternative: Alternative) -> Tail {
+    match alternative {
+        Alternative::TwoSided => Tail::from_log((up.min(down) + LN_2).min(0.0)),
+        Alternative::Greater => Tail::from_log(up),
+        Alternative::Less => Tail::from_log(down),
+    }
+}
