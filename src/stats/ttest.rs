@@ -34,7 +34,7 @@
 //! ```
 //!
 //! The tails of T are those of [`super::conditional`], with the values as scores.  Two-sided p-values are
-//! twice the smaller tail.  For |z| below [`conditional::NEAR`] Student's curve stays, and passes over to
+//! twice the smaller tail.  For |z| below [`conditional::NEAR_OF_VALUES`] Student's curve stays, and passes over to
 //! the tail up to [`conditional::FAR`], so that p falls as |t| grows.  Small samples with few outcomes are
 //! summed over all of them.  Welch's t does not grow with T: [`Options::check`] refuses it.
 //!
@@ -196,7 +196,7 @@ impl TTest {
     pub fn needs_values(&self, options: &Options) -> bool {
         let z = self.z();
         let small = self.df + 2.0 <= SMALL;
-        let beyond = z.abs() > conditional::NEAR
+        let beyond = z.abs() > conditional::NEAR_OF_VALUES
             && !conditional::points_away(self.statistic, options.alternative);
         options.method == Method::Permutation && !z.is_nan() && (small || beyond)
     }
@@ -219,11 +219,11 @@ impl TTest {
             return conditional::of_tails(sums, alternative);
         }
         let z = self.z();
-        if z.abs() <= conditional::NEAR || conditional::points_away(z, alternative) {
+        if z.abs() <= conditional::NEAR_OF_VALUES || conditional::points_away(z, alternative) {
             return self.p;
         }
         let ln_p = tails.best(shared, pooled, z > 0.0) + conditional::ln_sides(alternative);
-        conditional::joined(z.abs(), || self.p, ln_p)
+        conditional::joined((z.abs(), conditional::NEAR_OF_VALUES), || self.p, ln_p)
     }
 }
 
@@ -242,6 +242,8 @@ fn tail(t: f64, df: f64, alternative: Alternative) -> Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::naive;
+    use proptest::prelude::*;
 
     fn test(x: &[f64], y: &[f64], unit: f64, variance: Variance) -> TTest {
         let of =
@@ -293,5 +295,164 @@ mod tests {
         assert_eq!(small, zero);
         // mean 7/3 over sqrt(7/3 / 3): t = √7, df = 2.
         assert!((small.statistic - 7f64.sqrt()).abs() < 1e-14 && small.df == 2.0, "{small:?}");
+    }
+
+    /// Both samples' test by the permutation distribution, against a reference or as part of the pool.
+    fn permuted(x: &[f64], y: &[f64], alternative: Alternative, pooled: bool) -> TTest {
+        let options = Options { alternative, method: Method::Permutation, ..Options::default() };
+        let mut found = ttest(&Moments::of(x, 0), &Moments::of(y, 0), &options).unwrap();
+        let (mut shared, mut tails) = (SampleValues::default(), ValueTails::default());
+        let fill = |sample: &mut SampleValues, values: &mut Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values.iter().for_each(|&v| sample.push(v, 1));
+        };
+        fill(&mut tails.target, &mut x.to_vec());
+        let others = if pooled { [x, y].concat() } else { y.to_vec() };
+        fill(&mut shared, &mut others.clone());
+        shared.summarize(conditional::LISTED);
+        if found.needs_values(&options) {
+            found.p = found.permuted(&options, (&shared, pooled), &mut tails);
+        }
+        found
+    }
+
+    const SIDES: [Alternative; 3] =
+        [Alternative::TwoSided, Alternative::Less, Alternative::Greater];
+
+    fn p_of((up, down): (f64, f64), alternative: Alternative) -> f64 {
+        match alternative {
+            Alternative::TwoSided => (2.0 * up.min(down)).min(1.0),
+            Alternative::Greater => up,
+            Alternative::Less => down,
+        }
+    }
+
+    /// Values of one kind: counts with many zeros, real ones, ties below and above 0, a large offset.
+    fn values() -> impl Strategy<Value = (Vec<f64>, Vec<f64>)> {
+        let kind = |value: BoxedStrategy<f64>| {
+            let sample = |n| prop::collection::vec(value.clone(), n);
+            (sample(2..7), sample(2..8))
+        };
+        prop_oneof![
+            kind(prop_oneof![Just(0.0), (0u8..5).prop_map(f64::from)].boxed()),
+            kind((-3f64..9.0).boxed()),
+            kind((-4i8..9).prop_map(|v| f64::from(v) / 2.0).boxed()),
+            kind((0u8..200).prop_map(|v| 1e6 + f64::from(v) / 64.0).boxed()),
+            kind((0u8..20).prop_map(|v| f64::from(v) * 1e-300).boxed()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn small_samples_equal_all_relabellings((x, y) in values(), pooled: bool, side in 0usize..3) {
+            let alternative = SIDES[side];
+            let found = permuted(&x, &y, alternative, pooled);
+            if found.statistic.is_nan() {
+                prop_assert!(found.p.p.is_nan());
+                return Ok(());
+            }
+            let want = p_of(naive::permutation_tails(&x, &y), alternative);
+            // Measured 4e-15; allow 1e-12.
+            prop_assert!((found.p.p / want - 1.0).abs() < 1e-12, "{} {want}", found.p.p);
+        }
+
+        /// T grows step by step, the pooled sample being the same: from one end of T to the other.
+        #[test]
+        fn p_falls_as_t_grows(
+            drawn in prop::collection::vec((0u8..10, 0f64..1.0), 60..200), zeros in 0u8..9, n_target in 3usize..20,
+            whole: bool,
+        ) {
+            let value = |&(kind, v): &(u8, f64)| if kind < zeros { 0.0 } else if whole { (v * v * 9.0).ceil() } else { 0.5 - v.ln() };
+            let mut pool: Vec<f64> = drawn.iter().map(value).collect();
+            pool.sort_by(f64::total_cmp);
+            let mut places: Vec<usize> = (0..n_target).collect();
+            let (mut before, mut t) = (0.0, f64::NEG_INFINITY);
+            loop {
+                let chosen = |i: &usize| places.contains(i);
+                let (x, y): (Vec<usize>, Vec<usize>) = (0..pool.len()).partition(chosen);
+                let [x, y] = [x, y].map(|of| of.into_iter().map(|i| pool[i]).collect::<Vec<f64>>());
+                let found = permuted(&x, &y, Alternative::Greater, false);
+                if found.statistic > t {
+                    let ln_p = -found.p.neg_log10;
+                    // Measured 0.02, where the exact sum passes over into the saddlepoint.
+                    if ln_p > before + 1e-3 { println!("RISE {} {}", ln_p - before, found.z()); }
+                    prop_assert!(ln_p <= before + 0.3, "{t} {} {before} {ln_p}", found.statistic);
+                    (before, t) = (before.min(ln_p), found.statistic);
+                }
+                // The next place of the highest cell that can move up.
+                let Some(i) = (0..n_target).rev().find(|&i| places[i] < pool.len() - n_target + i) else { break };
+                places[i] = (places[i] + 5).min(pool.len() - n_target + i);
+            }
+        }
+    }
+
+    /// Counts of more than 40 cells beside the sum over all relabellings: (cells of 0, 1, .., n1, and the
+    /// largest |ln p - ln exact| beyond two deviations, down to e^-30).
+    #[test]
+    fn tails_of_counts_are_near_the_exact_ones() {
+        for (cells, n_target, median, most) in [
+            (&[900u32, 80, 15, 5][..], 60, 0.3, 0.7),
+            (&[900, 80, 15, 5], 20, 0.4, 0.8),
+            (&[60, 20, 12, 9, 6, 4, 3, 2, 1, 1], 12, 0.3, 0.6),
+            (&[400, 60, 25, 10, 5], 40, 0.3, 0.6),
+        ] {
+            let scores: Vec<f64> = (0u32..).zip(cells).map(|(v, _)| f64::from(v)).collect();
+            let lengths = cells.iter().map(|&l| f64::from(l)).collect();
+            let all = naive::linear_distribution(&[(lengths, scores, f64::from(n_target))]);
+            let mut off = Vec::new();
+            for (a, p) in naive::compositions(cells, n_target).into_iter().step_by(97) {
+                let (mut x, mut y) = (Vec::new(), Vec::new());
+                for (v, (&own, &l)) in (0u32..).zip(a.iter().zip(cells)) {
+                    x.extend(std::iter::repeat_n(f64::from(v), own as usize));
+                    y.extend(std::iter::repeat_n(f64::from(v), (l - own) as usize));
+                }
+                let t: f64 = x.iter().sum();
+                let found = permuted(&x, &y, Alternative::TwoSided, false);
+                let sum = |keep: &dyn Fn(f64) -> bool| {
+                    all.iter().filter(|(v, _)| keep(*v)).map(|(_, p)| p).sum::<f64>()
+                };
+                let (up, down) = (sum(&|v| v >= t - 1e-9), sum(&|v| v <= t + 1e-9));
+                let want = p_of((up, down), Alternative::TwoSided);
+                if p > 0.0 && found.z().abs() > conditional::FAR && want > 1e-13 {
+                    off.push((found.p.p / want).ln().abs());
+                }
+            }
+            off.sort_by(f64::total_cmp);
+            let (middle, worst) = (off[off.len() / 2], off[off.len() - 1]);
+            println!("{cells:?} {n_target}: {middle} {worst} of {}", off.len());
+            assert!(middle < median && worst < most, "{cells:?} {n_target}: {middle} {worst}");
+        }
+    }
+
+    #[test]
+    fn degenerate_samples_have_their_answers() {
+        let p = |x: &[f64], y: &[f64]| permuted(x, y, Alternative::TwoSided, false).p.p;
+        assert!(p(&[2.0, 2.0], &[2.0, 2.0, 2.0]).is_nan());
+        assert!(p(&[2.0], &[3.0, 4.0]).is_nan() && p(&[2.0, 5.0], &[4.0]).is_nan());
+        assert!(p(&[2.0, f64::INFINITY], &[3.0, 4.0]).is_nan());
+        // No variance, but different means: one of C(50, 3) choices.
+        let found = permuted(&[5.0; 3], &[2.0; 47], Alternative::TwoSided, false);
+        assert!(found.statistic == f64::INFINITY);
+        assert!((found.p.p * 19_600.0 / 2.0 - 1.0).abs() < 1e-12, "{}", found.p.p);
+        // The target's cells are the largest, however many distinct values there are.
+        let y: Vec<f64> = (0..300).map(|i| f64::from(i).sqrt()).collect();
+        for (x, pooled) in [([20.0, 30.0], false), ([20.0, 30.0], true), ([-20.0, -3.0], true)] {
+            let p = permuted(&x, &y, Alternative::TwoSided, pooled).p.p;
+            assert!((p * 302.0 * 301.0 / 4.0 - 1.0).abs() < 1e-9, "{p}");
+        }
+    }
+
+    #[test]
+    fn methods_parse_and_welch_is_refused() {
+        assert_eq!("student".parse(), Ok(Method::Student));
+        assert_eq!("permutation".parse(), Ok(Method::Permutation));
+        let text = "exact".parse::<Method>().unwrap_err().to_string();
+        assert!(text.contains("'student'") && text.contains("'permutation'"), "{text}");
+        for variance in [Variance::Pooled, Variance::Separate, Variance::Overestimated] {
+            let options = |method| Options { variance, method, ..Options::default() };
+            assert!(options(Method::Student).check().is_ok());
+            let allowed = options(Method::Permutation).check().is_ok();
+            assert_eq!(allowed, variance == Variance::Pooled);
+        }
     }
 }

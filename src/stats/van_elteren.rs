@@ -154,7 +154,7 @@ impl StratifiedSum {
             return of_score(z, alternative);
         }
         let ln_p = tails.best(t) + ln_sides(alternative);
-        joined(z.abs(), || of_score(z, alternative), ln_p)
+        joined((z.abs(), NEAR), || of_score(z, alternative), ln_p)
     }
 }
 

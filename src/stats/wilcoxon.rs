@@ -257,7 +257,7 @@ impl RankSum {
             return Ok(near());
         }
         let ln_p = tails.best(n_target, t) + ln_sides(alternative);
-        Ok(joined(z, near, ln_p))
+        Ok(joined((z, NEAR), near, ln_p))
     }
 
     /// U1 / (n1 n2): the chance that a target's value exceeds a reference's; NaN where a sample is

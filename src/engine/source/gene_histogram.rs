@@ -2,11 +2,10 @@
 
 use super::bin::Sums;
 use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, rank_bins};
-use super::overflow::Ascending;
 use super::sample::Sample;
 use crate::cast::{cells, place, real_length};
 use crate::engine::request::{GeneRequest, Scale};
-use crate::engine::test::{Prepared, Test};
+use crate::engine::test::Prepared;
 use crate::error::Result;
 use crate::matrix::{Entry, GeneMajor, SKIP, STRETCH, Value};
 use crate::stats::moments::PowerSums;
@@ -169,11 +168,7 @@ impl<V: Value> GeneHistogram<V> {
             request.test.prepare(runs, request.is_pooled(), &mut self.gene.prepared);
         }
         if request.test.needs(false).values {
-            let (bins, zeros) = (&self.shared[..], self.shared[0].into());
-            let runs = Ascending::<_, V, V>::new(bins, zeros, &[]);
-            Test::prepare_values(&mut self.gene.prepared, |push| {
-                runs.for_each(|run| push(run.value, run.cells));
-            });
+            self.gene.prepare_values(&self.shared);
         }
         if self.scale != request.scale {
             self.weights.clear();

@@ -17,14 +17,14 @@
 use super::bin::{Bin, Sums};
 use super::group_rows::GroupRows;
 use super::histogram::{HistogramPair, PairScratch, Shared, SharedGene, rank_bins};
-use super::overflow::{Ascending, Overflow, ties};
+use super::overflow::{Overflow, ties};
 use crate::cast::{cells as narrow_cells, place, real_length, wide};
 use crate::engine::design::Reference;
 use crate::engine::plan::{Limits, strips};
 use crate::engine::pool::{Monitor, Workers, lock};
 use crate::engine::request::{GeneRequest, Request, Scale};
 use crate::engine::table::{Row, Table};
-use crate::engine::test::{Needs, Scratch, Test};
+use crate::engine::test::{Needs, Scratch};
 use crate::error::{ErrorKind, Result};
 use crate::matrix::{CellMajor, SKIP, Value};
 use crate::stats::exact::NullTables;
@@ -551,10 +551,7 @@ impl<V: Value> Strip<'_, V> {
             request.test.prepare(gene.runs.shared(), request.is_pooled(), &mut gene.prepared);
         }
         if self.needs.values {
-            let runs = Ascending::<_, V, V>::new(bins, bins[0].into(), &gene.overflow);
-            Test::prepare_values(&mut gene.prepared, |push| {
-                runs.for_each(|run| push(run.value, run.cells));
-            });
+            gene.prepare_values(bins);
         }
     }
 

@@ -5,7 +5,11 @@ use crate::stats::special::Tail;
 use std::f64::consts::{LN_2, LN_10};
 
 /// p-values of smaller |z|, z being T over its standard deviation, are left to a curve that costs nothing.
+/// So it is with ranks as scores.
 pub const NEAR: f64 = 1.75;
+/// The same with values as scores, which may be more skewed: were it larger, the tail at [`FAR`] might
+/// exceed the curve here, and p rise with |z| (by up to 15 % from 1.75 on, by nothing from 1.5).
+pub const NEAR_OF_VALUES: f64 = 1.5;
 /// p-values of larger |z| are those of the distribution of T alone.
 pub const FAR: f64 = 2.0;
 
@@ -25,14 +29,14 @@ pub fn ln_sides(alternative: Alternative) -> f64 {
     if alternative == Alternative::TwoSided { LN_2 } else { 0.0 }
 }
 
-/// The p-value beyond [`NEAR`]: up to [`FAR`] it passes over from `near` to the tail e^`ln_p` of the
+/// The p-value beyond `from`, such as [`NEAR`]: up to [`FAR`] it passes over from `near` to the tail e^`ln_p` of the
 /// distribution of T, on a scale of logarithms.
 #[must_use]
-pub fn joined(z: f64, near: impl Fn() -> Tail, ln_p: f64) -> Tail {
+pub fn joined((z, from): (f64, f64), near: impl Fn() -> Tail, ln_p: f64) -> Tail {
     if z >= FAR {
         return Tail::from_log(ln_p);
     }
-    let part = (z - NEAR) / (FAR - NEAR);
+    let part = (z - from) / (FAR - from);
     Tail::from_log(part * ln_p - (1.0 - part) * near().neg_log10 * LN_10)
 }
 

@@ -33,7 +33,7 @@ mod values;
 
 #[cfg(any(test, feature = "testing"))]
 pub use exact::{Exact, exact};
-pub use join::{FAR, NEAR, joined, ln_sides, of_tails, points_away};
+pub use join::{FAR, NEAR, NEAR_OF_VALUES, joined, ln_sides, of_tails, points_away};
 #[cfg(any(test, feature = "testing"))]
 pub use pool::Pool;
 pub use pool::PooledRuns;

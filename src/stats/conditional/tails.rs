@@ -20,6 +20,8 @@ const ALL_OUTCOMES: f64 = 50_000.0;
 const ROUGH: f64 = 17.0;
 /// Eight nodes suffice while the log odds change by no more over the cells that they stand for.
 const STEEP: f64 = 12.0;
+/// Where no saddlepoint is found, a T of this part of its largest value has few outcomes beyond it.
+const ENDED: f64 = 0.9;
 /// A T this near its largest value, relative to its size, has it.
 const ROUNDING: f64 = 1e-12;
 
@@ -121,8 +123,12 @@ impl Ways {
         }
         found.map_or_else(
             || {
-                let deviation = runs.pool(n_target).variance().sqrt();
-                (normal::log_sf(t / deviation), 1.0)
+                let pool = runs.pool(n_target);
+                // Next to the largest T a node may be the last, or the tilt too large to be found: one
+                // outcome at the least.
+                let one = -ln_choose(pool.n, pool.n_target);
+                let ended = t >= ENDED * pool.top(pool.n_target);
+                (if ended { one } else { normal::log_sf(t / pool.variance().sqrt()) }, 1.0)
             },
             |found| (found.ln_p, found.outcomes),
         )

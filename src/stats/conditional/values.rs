@@ -5,7 +5,7 @@
 //! |---|---|
 //! | few distinct values, such as counts | each value with its number of cells |
 //! | many, such as log-normalised values | the zeros, and a Gauss rule for all others ([`super::quadrature`]) |
-//! | the same where the tilt is steep | the zeros, the values next to either end one by one, and Gauss rules on panels that grow with their distance from the end |
+//! | the same where the tilt is steep | the zeros, the values next to either end one by one, and Gauss rules on panels that grow with their distance from it |
 //!
 //! The choice looks at the distinct values and their numbers of cells alone, never at how they were
 //! found, so that every source of the data gives the same nodes.
@@ -53,6 +53,8 @@ const SCALE: i32 = 9;
 pub struct SampleValues {
     values: Vec<f64>,
     cells: Vec<f64>,
+    /// The number of cells.
+    n: f64,
     /// (value, cells), ascending; both empty if the values are listed.
     coarse: Vec<(f64, f64)>,
     fine: Vec<(f64, f64)>,
@@ -63,6 +65,7 @@ impl SampleValues {
     pub fn clear(&mut self) {
         self.values.clear();
         self.cells.clear();
+        self.n = 0.0;
         self.coarse.clear();
         self.fine.clear();
     }
@@ -70,6 +73,7 @@ impl SampleValues {
     /// Adds the next larger value, or more cells of the last one; `cells` is at least 1.
     pub fn push(&mut self, value: f64, cells: u64) {
         debug_assert!(cells > 0 && self.values.last().is_none_or(|&last| last <= value));
+        self.n += real(cells);
         match (self.values.last(), self.cells.last_mut()) {
             (Some(&last), Some(same)) if last == value => *same += real(cells),
             _ => {
@@ -88,37 +92,23 @@ impl SampleValues {
             return;
         }
         let zero = self.values.binary_search_by(|v| v.total_cmp(&0.0)).ok();
-        let (below, above) = match zero {
-            Some(zero) => (zero, zero + 1),
-            None => (self.values.len() / 2, self.values.len() / 2),
-        };
-        let mut kept = Polynomials::default();
-        let mut nodes = mem::take(&mut self.fine);
-        let mut panel = |from: usize, to: usize, nodes: &mut Vec<(f64, f64)>| {
-            gauss(&self.values[from..to], &self.cells[from..to], FINE, &mut kept, nodes);
-        };
-        // From the lower end up: single values, then panels that double.
-        let lengths = panels(below);
-        let mut from = 0;
-        for length in lengths.into_iter().rev() {
-            panel(from, from + length, &mut nodes);
+        let (mut values, mut cells) = (self.values.clone(), self.cells.clone());
+        let zeros = zero.map(|at| (values.remove(at), cells.remove(at)));
+        // From the lower end up to the middle, and on to the upper end.
+        let half = values.len() / 2;
+        let lengths = panels(half).into_iter().rev().chain(panels(values.len() - half));
+        let (mut kept, mut from) = (Polynomials::default(), 0);
+        for length in lengths {
+            let panel = from..from + length;
+            gauss(&values[panel.clone()], &cells[panel], FINE, &mut kept, &mut self.fine);
             from += length;
         }
-        let before_zero = nodes.len();
-        let mut from = above;
-        for length in panels(self.values.len() - above) {
-            panel(from, from + length, &mut nodes);
-            from += length;
-        }
-        let (values, cells): (Vec<f64>, Vec<f64>) = nodes.iter().copied().unzip();
+        let (values, cells): (Vec<f64>, Vec<f64>) = self.fine.iter().copied().unzip();
         gauss(&values, &cells, COARSE, &mut kept, &mut self.coarse);
-        if let Some(zero) = zero {
-            let zeros = (0.0, self.cells[zero]);
-            nodes.insert(before_zero, zeros);
-            let at = self.coarse.partition_point(|node| node.0 < 0.0);
-            self.coarse.insert(at, zeros);
+        for nodes in [&mut self.coarse, &mut self.fine] {
+            let at = nodes.partition_point(|node| node.0 < 0.0);
+            nodes.splice(at..at, zeros);
         }
-        self.fine = nodes;
     }
 
     /// True if the nodes are the values themselves.
@@ -128,6 +118,7 @@ impl SampleValues {
     }
 
     /// (value, cells), ascending.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn nodes(&self) -> Vec<(f64, f64)> {
         self.each(false).collect()
@@ -140,15 +131,15 @@ impl SampleValues {
         listed.chain(nodes.iter().copied())
     }
 
-    /// The number of cells.
-    fn total(&self) -> f64 {
-        self.cells.iter().sum()
-    }
-
     /// The lowest and the highest value.
     fn ends(&self) -> (f64, f64) {
         let end = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
         (end(self.values.first()), end(self.values.last()))
+    }
+
+    /// The lowest value above 0; infinite where there is none.
+    fn above_zero(&self) -> f64 {
+        self.values.iter().copied().find(|&v| v > 0.0).unwrap_or(f64::INFINITY)
     }
 
     /// The values from the upper end down, or, turned, from the lower end up as their negatives.
@@ -161,7 +152,7 @@ impl SampleValues {
     }
 }
 
-/// Lengths of panels of `length` values, ascending: each half of what is left below the upper end, then
+/// Lengths of panels of `length` values, ascending, next to an upper end: each half of what is left, then
 /// single values.
 fn panels(length: usize) -> Vec<usize> {
     let (mut left, mut lengths) = (length, Vec::new());
@@ -207,8 +198,8 @@ impl<'a> PooledValues<'a> {
         pooled: bool,
         buffers: Buffers,
     ) -> Self {
-        let n_target = target.total();
-        let n = shared.total() + if pooled { 0.0 } else { n_target };
+        let n_target = target.n;
+        let n = shared.n + if pooled { 0.0 } else { n_target };
         let ((a, b), (c, d)) = (target.ends(), shared.ends());
         let (low, high) = (a.min(c), b.max(d));
         let largest = low.abs().max(high.abs());
@@ -311,13 +302,6 @@ impl<'a> PooledValues<'a> {
     }
 }
 
-impl SampleValues {
-    /// The lowest value above 0; infinite where there is none.
-    fn above_zero(&self) -> f64 {
-        self.values.iter().copied().find(|&v| v > 0.0).unwrap_or(f64::INFINITY)
-    }
-}
-
 impl Scored for PooledValues<'_> {
     fn pool(&self, _: u64) -> Pool<'_> {
         let Buffers { cells, scores, .. } = &self.buffers;
@@ -368,5 +352,138 @@ impl Scored for PooledValues<'_> {
         self.fine = true;
         self.fill();
         true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_precision_loss)]
+mod tests {
+    use super::super::ValueTails;
+    use super::*;
+
+    fn sample(values: &[f64], most: usize) -> SampleValues {
+        let mut sample = SampleValues::default();
+        values.iter().for_each(|&value| sample.push(value, 1));
+        sample.summarize(most);
+        sample
+    }
+
+    /// 4,000 cells: quantiles of some distribution, after zeros.
+    fn cells(zeros: usize, quantile: impl Fn(f64) -> f64) -> Vec<f64> {
+        let others = 4_000 - zeros;
+        let value = |i: usize| quantile((i as f64 + 0.5) / others as f64);
+        let mut cells: Vec<f64> = (0..others).map(value).collect();
+        cells.extend(std::iter::repeat_n(0.0, zeros));
+        cells.sort_by(f64::total_cmp);
+        cells
+    }
+
+    /// Nodes beside all values one by one, in both tails, from a pool that holds the target and from a
+    /// reference that does not.
+    #[test]
+    fn nodes_need_not_be_listed() {
+        let logit = |u: f64| (u / (1.0 - u)).ln();
+        let distributions: [(&str, Vec<f64>); 5] = [
+            ("log values", cells(2_800, |u| 1.5 + 0.3 * logit(u).max(-4.0))),
+            ("log-normal", cells(0, |u| (0.6 * logit(u)).exp())),
+            ("both signs", cells(500, |u| logit(u) - 0.3)),
+            ("counts", cells(0, |u| (-30.0 * (1.0 - u).ln()).floor())),
+            ("far values", cells(2_000, |u| if u > 0.999 { 1e3 * u } else { u })),
+        ];
+        let (mut worst, mut compared) = ([0.0f64; 2], 0);
+        for (name, pool) in &distributions {
+            for (n_target, up, part) in
+                (0..96).map(|i| ([6, 30, 200][i % 3], i / 3 % 2 == 0, i / 6))
+            {
+                // Every so many of the cells next to one end.
+                let stride = 1 + (pool.len() / n_target - 1) * (15 - part) / 16;
+                let at = |i: usize| {
+                    if up { pool.len() - 1 - i * stride - part } else { i * stride + part }
+                };
+                let mut places: Vec<usize> = (0..n_target).map(at).collect();
+                places.sort_unstable();
+                let own: Vec<f64> = places.iter().map(|&at| pool[at]).collect();
+                let others: Vec<f64> =
+                    (0..pool.len()).filter(|at| !places.contains(at)).map(|at| pool[at]).collect();
+                let mut tails = ValueTails::default();
+                let mut tail = |shared: &[f64], pooled, most| {
+                    tails.target.clear();
+                    own.iter().for_each(|&value| tails.target.push(value, 1));
+                    tails.best(&sample(shared, most), pooled, up)
+                };
+                // T in standard deviations.
+                let n = pool.len() as f64;
+                let mean = pool.iter().sum::<f64>() / n;
+                let square: f64 = pool.iter().map(|v| (v - mean).powi(2)).sum();
+                let variance = n_target as f64 * (n - n_target as f64) / (n * (n - 1.0)) * square;
+                let t: f64 = own.iter().map(|v| v - mean).sum();
+                if t.abs() < 1.5 * variance.sqrt() || (t > 0.0) != up {
+                    continue;
+                }
+                let want = tail(pool, true, usize::MAX);
+                let nodes = [tail(pool, true, LISTED), tail(&others, false, LISTED)];
+                for (worst, got) in worst.iter_mut().zip(nodes) {
+                    if want > -300.0 {
+                        compared += 1;
+                        *worst = worst.max((got - want).abs());
+                        assert!(
+                            (got - want).abs() < 1e-3,
+                            "{name} {n_target} {up} {part}: {got} {want}"
+                        );
+                    }
+                }
+            }
+        }
+        println!("{worst:?} {compared}");
+    }
+
+    #[test]
+    fn few_values_are_listed_and_zeros_are_a_node() {
+        let values: Vec<f64> = (-10..30).map(f64::from).collect();
+        let listed = sample(&values, LISTED);
+        assert!(listed.is_listed() && listed.nodes().len() == 40);
+        let more: Vec<f64> = (-11..30).map(f64::from).collect();
+        let nodes = sample(&more, LISTED);
+        assert!(!nodes.is_listed());
+        assert_eq!(nodes.nodes().len(), COARSE + 1);
+        assert_eq!(nodes.nodes().iter().filter(|node| **node == (0.0, 1.0)).count(), 1);
+        for fine in [false, true] {
+            assert!(nodes.each(fine).map(|node| node.0).is_sorted());
+            let [n, sum]: [f64; 2] = [
+                nodes.each(fine).map(|node| node.1).sum(),
+                nodes.each(fine).map(|node| node.0 * node.1).sum(),
+            ];
+            assert!((n - 41.0).abs() < 1e-11 && (sum - 369.0).abs() < 1e-10, "{n} {sum}");
+        }
+        let infinite = sample(&[&more[..], &[f64::INFINITY]].concat(), LISTED);
+        assert!(infinite.is_listed());
+    }
+
+    #[test]
+    fn panels_hold_every_value_once() {
+        for length in [0, 1, SINGLE, SINGLE + 1, 100, 12_345] {
+            let lengths = panels(length);
+            assert_eq!(lengths.iter().sum::<usize>(), length);
+            assert!(lengths.is_sorted_by(|a, b| a >= b) && lengths.len() <= SINGLE + 10);
+        }
+    }
+
+    /// A turned pool is the pool of the negative values, whether nodes are refined before or after.
+    #[test]
+    fn pools_turn_whole() {
+        let target = sample(&[0.0, 2.5, 4.0], LISTED_ALONE);
+        let shared = sample(&cells(1_000, |u| 1.0 + u), LISTED);
+        let make = || PooledValues::new(&target, &shared, false, Buffers::default());
+        let (mut before, mut after) = (make(), make());
+        let t = before.statistic();
+        assert!(before.refine(None) && !before.refine(None));
+        before.turn();
+        after.turn();
+        assert!(after.refine(Some(1e3)));
+        assert_eq!(before.buffers.scores, after.buffers.scores);
+        assert!((before.statistic() + t).abs() < 1e-9 * t.abs());
+        assert_eq!(before.sum(), -6.5 * before.unit);
+        before.turn();
+        assert!(before.buffers.scores.is_sorted());
     }
 }
