@@ -134,8 +134,9 @@ def de(
     method
         How to compute p-values: ``"auto"``, ``"exact"``, ``"conditional"`` or ``"asymptotic"`` for
         wilcoxon; ``"auto"``, ``"exact"`` or ``"asymptotic"`` for ks; ``"asymptotic"`` or
-        ``"scipy"`` for anderson. None: the default of the test. See
-        :func:`pdex.wilcoxon`, :func:`pdex.ks`, :func:`pdex.anderson`.
+        ``"scipy"`` for anderson; ``"student"`` or ``"permutation"`` for ttest. None: the default of
+        the test. See :func:`pdex.wilcoxon`, :func:`pdex.ks`, :func:`pdex.anderson`,
+        :func:`pdex.ttest`.
     continuity, tie_correct
         Options of wilcoxon: apply the corrections for continuity and for ties.
     midrank

@@ -8,7 +8,8 @@ use std::f64::consts::{LN_2, LN_10};
 /// So it is with ranks as scores.
 pub const NEAR: f64 = 1.75;
 /// The same with values as scores, which may be more skewed: were it larger, the tail at [`FAR`] might
-/// exceed the curve here, and p rise with |z| (by up to 15 % from 1.75 on, by nothing from 1.5).
+/// exceed the curve here, and p rise with |z| (measured over 3,000 pooled samples: from 1.75 on by 15 % in
+/// one of a hundred, from 1.5 on by 5 % at the most, in one of a thousand).
 pub const NEAR_OF_VALUES: f64 = 1.5;
 /// p-values of larger |z| are those of the distribution of T alone.
 pub const FAR: f64 = 2.0;

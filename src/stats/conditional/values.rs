@@ -16,7 +16,7 @@
 use super::pool::Pool;
 use super::quadrature::{Polynomials, gauss};
 use super::tails::Scored;
-use crate::cast::real;
+use crate::cast::{real, whole};
 use crate::stats::double_double::{exponent, power_of_two};
 use crate::stats::special::ln_choose;
 use std::mem;
@@ -36,6 +36,8 @@ const STEEP: f64 = 12.0;
 /// Values are scaled to less than 2 to this power: the tolerance of the exact sum is then about 1e-9 of
 /// the largest value, and rounding far less.
 const SCALE: i32 = 9;
+/// 2^52: differences of smaller whole numbers are exact.
+const WHOLE: f64 = 4_503_599_627_370_496.0;
 
 /// The distinct values of one sample, ascending, with what stands for them.
 ///
@@ -55,6 +57,9 @@ pub struct SampleValues {
     cells: Vec<f64>,
     /// The number of cells.
     n: f64,
+    /// The greatest common divisor of the differences of whole numbers, 0 of a single one; `None` where a
+    /// value is fractional.
+    step: Option<u64>,
     /// (value, cells), ascending; both empty if the values are listed.
     coarse: Vec<(f64, f64)>,
     fine: Vec<(f64, f64)>,
@@ -83,10 +88,12 @@ impl SampleValues {
         }
     }
 
-    /// Makes nodes of more than `most` distinct values.  Infinite ones have none.
+    /// Makes nodes of more than `most` distinct values.  Infinite ones have none.  To be called once all
+    /// values are there.
     pub fn summarize(&mut self, most: usize) {
         self.coarse.clear();
         self.fine.clear();
+        self.step = step(&self.values);
         let ends = [self.values.first(), self.values.last()];
         if self.values.len() <= most || ends.into_iter().flatten().any(|v| v.is_infinite()) {
             return;
@@ -152,6 +159,23 @@ impl SampleValues {
     }
 }
 
+/// The greatest common divisor of the differences of values; `None` unless all are whole.
+fn step(values: &[f64]) -> Option<u64> {
+    let first = values.first()?;
+    values.iter().try_fold(0, |step, value| {
+        let exact = value.fract() == 0.0 && value.abs() < WHOLE;
+        exact.then(|| if step == 1 { 1 } else { divisor(step, whole(value - first)) })
+    })
+}
+
+/// The greatest common divisor; that of 0 and a number is the number.
+fn divisor(mut a: u64, mut b: u64) -> u64 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
 /// Lengths of panels of `length` values, ascending, next to an upper end: each half of what is left, then
 /// single values.
 fn panels(length: usize) -> Vec<usize> {
@@ -186,6 +210,8 @@ pub(super) struct PooledValues<'a> {
     unit: f64,
     fine: bool,
     turned: bool,
+    /// As [`Pool::step`].
+    step: f64,
     /// The range of the scores of values other than zero, where nodes stand for them; else 0.
     spread: f64,
     buffers: Buffers,
@@ -214,9 +240,14 @@ impl<'a> PooledValues<'a> {
             unit,
             fine: false,
             turned: false,
+            step: 0.0,
             spread: 0.0,
             buffers,
         };
+        if let (Some(shared), Some(own)) = (shared.step, target.step) {
+            let between = if a.is_nan() || c.is_nan() { 0 } else { whole((a - c).abs()) };
+            pool.step = real(divisor(divisor(shared, own), between)) * unit;
+        }
         if !pool.is_listed() {
             // Zeros are a node by themselves.
             let low = if low == 0.0 { target.above_zero().min(shared.above_zero()) } else { low };
@@ -305,7 +336,7 @@ impl<'a> PooledValues<'a> {
 impl Scored for PooledValues<'_> {
     fn pool(&self, _: u64) -> Pool<'_> {
         let Buffers { cells, scores, .. } = &self.buffers;
-        Pool { cells, scores, n_target: self.n_target, n: self.n }
+        Pool { cells, scores, n_target: self.n_target, n: self.n, step: self.step }
     }
 
     fn listed(&self, n_target: u64, _: f64) -> Option<(Pool<'_>, f64)> {
@@ -466,6 +497,28 @@ mod tests {
             assert_eq!(lengths.iter().sum::<usize>(), length);
             assert!(lengths.is_sorted_by(|a, b| a >= b) && lengths.len() <= SINGLE + 10);
         }
+    }
+
+    #[test]
+    fn whole_numbers_have_a_step() {
+        for (values, want) in [
+            (&[0.0, 1.0, 5.0][..], Some(1)),
+            (&[-3.0, 1.0, 5.0], Some(4)),
+            (&[7.0], Some(0)),
+            (&[0.0, 0.5, 1.0], None),
+            (&[0.0, 1.0, 2.5], None),
+            (&[0.0, 1e16], None),
+            (&[0.0, f64::INFINITY], None),
+        ] {
+            assert_eq!(sample(values, LISTED).step, want, "{values:?}");
+        }
+        // Threes from 0 on beside sixes from 1 on.
+        let (target, shared) = (sample(&[0.0, 3.0], LISTED), sample(&[1.0, 7.0], LISTED));
+        let step = |pooled| PooledValues::new(&target, &shared, pooled, Buffers::default());
+        assert_eq!(step(false).step / step(false).unit, 1.0);
+        let (target, shared) = (sample(&[0.0, 4.0], LISTED), sample(&[2.0, 8.0], LISTED));
+        let pool = PooledValues::new(&target, &shared, false, Buffers::default());
+        assert_eq!(pool.step / pool.unit, 2.0);
     }
 
     /// A turned pool is the pool of the negative values, whether nodes are refined before or after.
