@@ -481,7 +481,9 @@ mod tests {
                 for (sample, values) in [(&mut tails.target, x), (&mut others, y)] {
                     let mut values: Vec<f64> = values.into_iter().map(|v| v + 0.0).collect();
                     values.sort_by(f64::total_cmp);
-                    values.into_iter().for_each(|v| sample.push(v, 1));
+                    for v in values {
+                        sample.push(v, 1);
+                    }
                 }
                 if test.needs_values(&options) {
                     test.p = test.permuted(&options, (&others, false), &mut tails);

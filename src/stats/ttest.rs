@@ -304,7 +304,9 @@ mod tests {
         let (mut shared, mut tails) = (SampleValues::default(), ValueTails::default());
         let fill = |sample: &mut SampleValues, values: &mut Vec<f64>| {
             values.sort_by(f64::total_cmp);
-            values.iter().for_each(|&v| sample.push(v, 1));
+            for &v in &*values {
+                sample.push(v, 1);
+            }
         };
         fill(&mut tails.target, &mut x.to_vec());
         let others = if pooled { [x, y].concat() } else { y.to_vec() };
@@ -373,10 +375,9 @@ mod tests {
                 let [x, y] = [x, y].map(|of| of.into_iter().map(|i| pool[i]).collect::<Vec<f64>>());
                 let found = permuted(&x, &y, Alternative::Greater, false);
                 if found.statistic > t {
-                    let ln_p = -found.p.neg_log10;
-                    // Measured 0.02, where the exact sum passes over into the saddlepoint.
-                    if ln_p > before + 1e-3 { println!("RISE {} {}", ln_p - before, found.z()); }
-                    prop_assert!(ln_p <= before + 0.3, "{t} {} {before} {ln_p}", found.statistic);
+                    let ln_p = -found.p.neg_log10 * std::f64::consts::LN_10;
+                    // Measured 0.01 here, 0.05 over 3,000 pools, between 1.5 and 2 deviations.
+                    prop_assert!(ln_p <= before + 0.06, "{t} {} {before} {ln_p}", found.statistic);
                     (before, t) = (before.min(ln_p), found.statistic);
                 }
                 // The next place of the highest cell that can move up.
@@ -387,20 +388,21 @@ mod tests {
     }
 
     /// Counts of more than 40 cells beside the sum over all relabellings: (cells of 0, 1, .., n1, and the
-    /// largest |ln p - ln exact| beyond two deviations, down to e^-30).
+    /// median and the largest |ln p - ln exact| beyond two deviations, down to 1e-13, as measured and rounded
+    /// up).
     #[test]
     fn tails_of_counts_are_near_the_exact_ones() {
         for (cells, n_target, median, most) in [
-            (&[900u32, 80, 15, 5][..], 60, 0.3, 0.7),
-            (&[900, 80, 15, 5], 20, 0.4, 0.8),
-            (&[60, 20, 12, 9, 6, 4, 3, 2, 1, 1], 12, 0.3, 0.6),
-            (&[400, 60, 25, 10, 5], 40, 0.3, 0.6),
+            (&[900u32, 80, 15, 5][..], 60, 0.005, 0.01),
+            (&[900, 80, 15, 5], 20, 0.015, 0.02),
+            (&[60, 20, 12, 9, 6, 4, 3, 2, 1, 1], 12, 0.01, 0.06),
+            (&[400, 60, 25, 10, 5], 40, 0.005, 0.01),
         ] {
             let scores: Vec<f64> = (0u32..).zip(cells).map(|(v, _)| f64::from(v)).collect();
             let lengths = cells.iter().map(|&l| f64::from(l)).collect();
             let all = naive::linear_distribution(&[(lengths, scores, f64::from(n_target))]);
             let mut off = Vec::new();
-            for (a, p) in naive::compositions(cells, n_target).into_iter().step_by(97) {
+            for (a, p) in naive::compositions(cells, n_target).into_iter().step_by(31) {
                 let (mut x, mut y) = (Vec::new(), Vec::new());
                 for (v, (&own, &l)) in (0u32..).zip(a.iter().zip(cells)) {
                     x.extend(std::iter::repeat_n(f64::from(v), own as usize));
@@ -419,7 +421,7 @@ mod tests {
             }
             off.sort_by(f64::total_cmp);
             let (middle, worst) = (off[off.len() / 2], off[off.len() - 1]);
-            println!("{cells:?} {n_target}: {middle} {worst} of {}", off.len());
+            assert!(off.len() > 10, "{}", off.len());
             assert!(middle < median && worst < most, "{cells:?} {n_target}: {middle} {worst}");
         }
     }

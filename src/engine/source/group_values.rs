@@ -8,18 +8,28 @@
 use super::sample::Sample;
 use crate::cast::place;
 use crate::matrix::Value;
+use std::ops::Range;
 
 /// The values of every group, with the number of cells that have each.
 #[derive(Debug, Default)]
 pub struct GroupValues {
-    /// Group g's are `starts[g]..starts[g + 1]`.
-    entries: Vec<(f64, u64)>,
+    values: Values,
+    /// Group g's values are `starts[g]..starts[g + 1]`.
     starts: Vec<usize>,
     sorted: Vec<bool>,
     /// Cells with the value 0, for each group.
     zeros: Vec<u64>,
     /// All groups' values.
-    all: Vec<(f64, u64)>,
+    all: Values,
+    pairs: Vec<(f64, u64)>,
+}
+
+/// Some values.
+#[derive(Debug, Default)]
+struct Values {
+    values: Vec<f64>,
+    /// How many cells have each; empty where one cell has.
+    weights: Vec<u64>,
 }
 
 impl GroupValues {
@@ -38,12 +48,16 @@ impl GroupValues {
         for group in 1..=groups {
             self.starts[group] += self.starts[group - 1];
         }
-        self.entries.clear();
-        self.entries.resize(sample.entries.len(), (0.0, 0));
+        let Values { values, weights } = &mut self.values;
+        values.resize(sample.entries.len(), 0.0);
+        weights.resize(sample.weights.map_or(0, <[u64]>::len), 0);
         // Where each group's next value goes: from where the group begins to where it ends.
         for (i, entry) in sample.entries.iter().enumerate() {
             let at = &mut self.starts[place(entry.code)];
-            self.entries[*at] = (entry.value.to_f64(), sample.weight(i));
+            values[*at] = entry.value.to_f64();
+            if let Some(weight) = weights.get_mut(*at) {
+                *weight = sample.weight(i);
+            }
             *at += 1;
         }
         self.starts.rotate_right(1);
@@ -52,29 +66,51 @@ impl GroupValues {
 
     /// Visits one group's values, ascending, zeros among them; one may come several times.
     pub fn each(&mut self, group: usize, visit: impl FnMut(f64, u64)) {
-        let entries = &mut self.entries[self.starts[group]..self.starts[group + 1]];
+        let range = self.starts[group]..self.starts[group + 1];
         if !std::mem::replace(&mut self.sorted[group], true) {
-            entries.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+            self.values.sort(range.clone(), &mut self.pairs);
         }
-        with_zeros(entries, self.zeros[group], visit);
+        self.values.each(range, self.zeros[group], visit);
     }
 
     /// [`GroupValues::each`] of all groups together.
     pub fn each_of_all(&mut self, visit: impl FnMut(f64, u64)) {
-        self.all.clear();
-        self.all.extend_from_slice(&self.entries);
-        self.all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        with_zeros(&self.all, self.zeros.iter().sum(), visit);
+        self.all.values.clone_from(&self.values.values);
+        self.all.weights.clone_from(&self.values.weights);
+        let range = 0..self.all.values.len();
+        self.all.sort(range.clone(), &mut self.pairs);
+        self.all.each(range, self.zeros.iter().sum(), visit);
     }
 }
 
-fn with_zeros(entries: &[(f64, u64)], zeros: u64, mut visit: impl FnMut(f64, u64)) {
-    let (negative, positive) = entries.split_at(entries.partition_point(|entry| entry.0 < 0.0));
-    negative.iter().for_each(|&(value, cells)| visit(value, cells));
-    if zeros > 0 {
-        visit(0.0, zeros);
+impl Values {
+    fn sort(&mut self, range: Range<usize>, pairs: &mut Vec<(f64, u64)>) {
+        let values = &mut self.values[range.clone()];
+        if self.weights.is_empty() {
+            return values.sort_unstable_by(f64::total_cmp);
+        }
+        let weights = &mut self.weights[range];
+        pairs.clear();
+        pairs.extend(values.iter().copied().zip(weights.iter().copied()));
+        pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        for (pair, (value, weight)) in pairs.iter().zip(values.iter_mut().zip(weights)) {
+            (*value, *weight) = *pair;
+        }
     }
-    positive.iter().for_each(|&(value, cells)| visit(value, cells));
+
+    /// Visits sorted values, and `zeros` cells with 0 among them.
+    fn each(&self, range: Range<usize>, zeros: u64, mut visit: impl FnMut(f64, u64)) {
+        let values = &self.values[range.clone()];
+        let zero = range.start + values.partition_point(|&value| value < 0.0);
+        let visit_all = |range: Range<usize>, visit: &mut dyn FnMut(f64, u64)| {
+            range.for_each(|i| visit(self.values[i], self.weights.get(i).copied().unwrap_or(1)));
+        };
+        visit_all(range.start..zero, &mut visit);
+        if zeros > 0 {
+            visit(0.0, zeros);
+        }
+        visit_all(zero..range.end, &mut visit);
+    }
 }
 
 #[cfg(test)]

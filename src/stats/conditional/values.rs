@@ -15,7 +15,7 @@
 
 use super::pool::Pool;
 use super::quadrature::{Polynomials, gauss};
-use super::tails::Scored;
+use super::ways::Scored;
 use crate::cast::{real, whole};
 use crate::stats::double_double::{exponent, power_of_two};
 use crate::stats::special::ln_choose;
@@ -371,7 +371,9 @@ impl Scored for PooledValues<'_> {
         cells.reverse();
         for numbers in [scores, values] {
             numbers.reverse();
-            numbers.iter_mut().for_each(|number| *number = -*number);
+            for number in numbers.iter_mut() {
+                *number = -*number;
+            }
         }
     }
 
@@ -394,7 +396,9 @@ mod tests {
 
     fn sample(values: &[f64], most: usize) -> SampleValues {
         let mut sample = SampleValues::default();
-        values.iter().for_each(|&value| sample.push(value, 1));
+        for &value in values {
+            sample.push(value, 1);
+        }
         sample.summarize(most);
         sample
     }
@@ -421,7 +425,7 @@ mod tests {
             ("counts", cells(0, |u| (-30.0 * (1.0 - u).ln()).floor())),
             ("far values", cells(2_000, |u| if u > 0.999 { 1e3 * u } else { u })),
         ];
-        let (mut worst, mut compared) = ([0.0f64; 2], 0);
+        let mut compared = 0;
         for (name, pool) in &distributions {
             for (n_target, up, part) in
                 (0..96).map(|i| ([6, 30, 200][i % 3], i / 3 % 2 == 0, i / 6))
@@ -439,7 +443,9 @@ mod tests {
                 let mut tails = ValueTails::default();
                 let mut tail = |shared: &[f64], pooled, most| {
                     tails.target.clear();
-                    own.iter().for_each(|&value| tails.target.push(value, 1));
+                    for &value in &own {
+                        tails.target.push(value, 1);
+                    }
                     tails.best(&sample(shared, most), pooled, up)
                 };
                 // T in standard deviations.
@@ -453,19 +459,15 @@ mod tests {
                 }
                 let want = tail(pool, true, usize::MAX);
                 let nodes = [tail(pool, true, LISTED), tail(&others, false, LISTED)];
-                for (worst, got) in worst.iter_mut().zip(nodes) {
-                    if want > -300.0 {
-                        compared += 1;
-                        *worst = worst.max((got - want).abs());
-                        assert!(
-                            (got - want).abs() < 1e-3,
-                            "{name} {n_target} {up} {part}: {got} {want}"
-                        );
-                    }
+                for got in nodes.into_iter().filter(|_| want > -300.0) {
+                    compared += 1;
+                    // Measured 2.6e-4.
+                    let off = (got - want).abs();
+                    assert!(off < 1e-3, "{name} {n_target} {up} {part}: {got} {want}");
                 }
             }
         }
-        println!("{worst:?} {compared}");
+        assert!(compared > 500, "{compared}");
     }
 
     #[test]
@@ -519,6 +521,28 @@ mod tests {
         let (target, shared) = (sample(&[0.0, 4.0], LISTED), sample(&[2.0, 8.0], LISTED));
         let pool = PooledValues::new(&target, &shared, false, Buffers::default());
         assert_eq!(pool.step / pool.unit, 2.0);
+    }
+
+    /// One step below its largest value T has two outcomes, whether the two cells are near or far apart.
+    #[test]
+    fn next_to_the_largest_statistic_few_outcomes_are_left() {
+        for (gap, pooled) in [(1e-9, true), (1e-3, true), (1e-3, false), (0.02, false)] {
+            let quantile = |i: i32| 0.5 - (1.0 - (f64::from(i) + 0.5) / 90.0).ln();
+            let mut cells: Vec<f64> = (0..90).map(quantile).collect();
+            // The 20 largest, but for the lowest of them, in place of which the next is taken.
+            cells[70] = cells[69] + gap;
+            let mut own = cells[71..].to_vec();
+            own.insert(0, cells[69]);
+            let others = [&cells[..69], &cells[70..71]].concat();
+            let mut tails = ValueTails::default();
+            for &value in &own {
+                tails.target.push(value, 1);
+            }
+            let shared = sample(if pooled { &cells } else { &others }, LISTED);
+            let ln_p = tails.best(&shared, pooled, true) + ln_choose(90.0, 20.0);
+            // Of two outcomes 0.7: measured 0 to 1.1.
+            assert!((0.0..1.5).contains(&ln_p), "{gap} {pooled}: {ln_p}");
+        }
     }
 
     /// A turned pool is the pool of the negative values, whether nodes are refined before or after.
