@@ -38,12 +38,12 @@ use pdex::matrix::{Csr, View};
 use pdex::stats::adjust::benjamini_hochberg;
 use pdex::stats::anderson::given_ties::{self, SharedTies};
 use pdex::stats::anderson::{self, AndersonSum};
-use pdex::stats::conditional::Tails;
+use pdex::stats::conditional::{LISTED, SampleValues, Tails, ValueTails};
 use pdex::stats::exact::NullTables;
 use pdex::stats::radix::{Scratch, sort_entries};
 use pdex::stats::runs::SharedRuns;
 use pdex::stats::special::{anderson_darling, normal, student_t};
-use pdex::stats::{ks, naive, wilcoxon};
+use pdex::stats::{ks, naive, ttest, wilcoxon};
 use std::f64::consts::{LN_2, LOG10_E};
 use std::hint::black_box;
 use std::time::Duration;
@@ -115,6 +115,9 @@ fn name_of(test: Test) -> String {
         Test::Anderson(options) if options.method != anderson::Method::Asymptotic => {
             format!("anderson {:?}", options.method).to_lowercase()
         }
+        Test::TTest(options) if options.method != ttest::Method::Student => {
+            format!("ttest {:?}", options.method).to_lowercase()
+        }
         _ => test.name().to_owned(),
     }
 }
@@ -154,6 +157,8 @@ fn check_pair(test: Test, x: &[f64], y: &[f64], statistic: f64, p: f64) {
         Test::Anderson(options) => {
             anderson_darling::sf(naive::anderson_a_squared(x, y, options.midrank))
         }
+        // See `permuted`.
+        Test::TTest(options) if options.method != ttest::Method::Student => return,
         Test::TTest(_) => 2.0 * student_t::sf(statistic.abs(), (x.len() + y.len() - 2) as f64),
         Test::Ks(options) => ks(options, x, y).p.p,
     };
@@ -342,6 +347,73 @@ fn anderson_given_ties(criterion: &mut Criterion) {
     }
 }
 
+/// One tail of a target's sum of values, three standard deviations out, from a reference of 10,000 cells
+/// that is prepared.
+fn permuted(criterion: &mut Criterion) {
+    const N: usize = 10_000;
+    let mut group = criterion.benchmark_group("a tail of Student's t over all choices");
+    let log = |zeros: f64, u: f64| if u < zeros { 0.0 } else { (1.0 - zeros) / (1.0 - u) };
+    let kinds: [(&str, &dyn Fn(f64) -> f64); 4] = [
+        ("counts", &|u| (-1.6 * (1.0 - u).ln()).floor()),
+        ("large counts", &|u| (-40.0 * (1.0 - u).ln()).floor()),
+        ("log values, 60 % zeros", &|u| {
+            log(0.6, u).sqrt().ln_1p() - if u < 0.6 { 0.0 } else { 0.3 }
+        }),
+        ("log values, 98 % zeros", &|u| {
+            log(0.98, u).sqrt().ln_1p() - if u < 0.98 { 0.0 } else { 0.3 }
+        }),
+    ];
+    for (kind, quantile) in kinds {
+        let cells: Vec<f64> = (0..N).map(|i| quantile((i as f64 + 0.5) / N as f64)).collect();
+        let mean = cells.iter().sum::<f64>() / N as f64;
+        let variance = cells.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / N as f64;
+        for n_target in [20usize, 200] {
+            let own = |part: f64| -> Vec<f64> {
+                let at = |i: usize| 1.0 - part * (1.0 - (i as f64 + 0.5) / n_target as f64);
+                (0..n_target).map(|i| cells[(N as f64 * at(i)) as usize]).collect()
+            };
+            let z = |own: &[f64]| {
+                own.iter().map(|v| v - mean).sum::<f64>() / (n_target as f64 * variance).sqrt()
+            };
+            let parts = (0..100).map(|i| 1.0 - f64::from(i) / 100.0);
+            let own = parts.map(own).find(|own| z(own) > 3.0).unwrap();
+            let tail = |shared: &SampleValues, tails: &mut ValueTails| {
+                tails.target.clear();
+                for &value in &own {
+                    tails.target.push(value, 1);
+                }
+                tails.best(shared, false, true)
+            };
+            let mut tails = ValueTails::default();
+            let [nodes, listed] = [LISTED, N].map(|most| {
+                let mut shared = SampleValues::default();
+                for &value in &cells {
+                    shared.push(value, 1);
+                }
+                shared.summarize(most);
+                shared
+            });
+            near(tail(&nodes, &mut tails), tail(&listed, &mut tails), 1e-6);
+            let name = format!("{kind}, {n_target} of {} cells", N + n_target);
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| tail(black_box(&nodes), &mut tails));
+            });
+            if n_target == 20 {
+                group.bench_function(format!("{kind}, the gene prepared"), |bencher| {
+                    bencher.iter(|| {
+                        let mut shared = SampleValues::default();
+                        for &value in &cells {
+                            shared.push(value, 1);
+                        }
+                        shared.summarize(LISTED);
+                        shared
+                    });
+                });
+            }
+        }
+    }
+}
+
 fn tails(criterion: &mut Criterion) {
     const DF: f64 = 1_163.0;
     golden("normal", |z, _| (normal::sf(z), normal::log_sf(z)));
@@ -418,6 +490,6 @@ fn configured() -> Criterion {
 criterion_group! {
     name = kernels;
     config = configured();
-    targets = radix, sorted, rank_sum_given_ties, anderson_given_ties, genes, engine, tails, adjust
+    targets = radix, sorted, rank_sum_given_ties, anderson_given_ties, permuted, genes, engine, tails, adjust
 }
 criterion_main!(kernels);

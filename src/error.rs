@@ -121,6 +121,8 @@ pub enum ErrorKind {
     StrataUnsupported { option: &'static str, got: String, valid: &'static [&'static str] },
     /// The exact null distribution is not computed for samples of these sizes.
     ExactTooLarge { n1: u64, n2: u64, most: u64 },
+    /// The permutation distribution of t was asked for with Welch's variances.
+    PermutationOfWelch,
     /// The reference (or the rest) has no cells.
     EmptyReference { reference: String, column: String },
     /// No row has both a value and a label.
@@ -173,6 +175,7 @@ impl fmt::Display for ErrorKind {
             | Self::UnknownStratum { .. }
             | Self::UnknownGene { .. }
             | Self::UnsortedGenes { .. }
+            | Self::PermutationOfWelch
             | Self::StrataUnsupported { .. } => self.fmt_request(f),
             Self::EmptyReference { .. }
             | Self::NoCells { .. }
@@ -246,6 +249,11 @@ impl ErrorKind {
                 f,
                 "genes must be sorted without duplicates; the one at position {position} is not \
                  above the one before"
+            ),
+            Self::PermutationOfWelch => write!(
+                f,
+                "method='permutation' needs equal_var=True (Student's t): with other labels on the \
+                 same cells only Student's t always grows with the target's mean, Welch's does not"
             ),
             Self::StrataUnsupported { option, got, valid } => write!(
                 f,
@@ -403,6 +411,11 @@ mod tests {
             (
                 E::StrataUnsupported { option, got: text("exact"), valid: &["asymptotic"] },
                 "method='exact' is not available with strata; use 'asymptotic', or leave strata out",
+            ),
+            (
+                E::PermutationOfWelch,
+                "method='permutation' needs equal_var=True (Student's t): with other labels on the same \
+                 cells only Student's t always grows with the target's mean, Welch's does not",
             ),
             (
                 E::ExactTooLarge { n1: 3000, n2: 4000, most: 1 << 20 },

@@ -12,6 +12,7 @@ from pdex._validate import (
     AndersonMethod,
     Method,
     ScipyMethod,
+    TTestMethod,
     check_options,
     check_stratified,
 )
@@ -216,6 +217,7 @@ def ttest(
     reference: Reference,
     count: IntoExpr | None = None,
     alternative: Alternative = "two-sided",
+    method: TTestMethod = "student",
     equal_var: bool = True,
     auroc: bool = False,
 ) -> pl.Expr:
@@ -227,6 +229,11 @@ def ttest(
         As for :func:`wilcoxon`.
     alternative
         ``"two-sided"``, ``"less"`` (the target's mean is smaller) or ``"greater"``.
+    method
+        ``"student"``: p-values from Student's t distribution, as SciPy computes them.
+        ``"permutation"``: from all ways to choose the target's cells among the pooled ones, which
+        holds for few cells and skewed values; needs ``equal_var=True``. It sums over all ways where
+        they are few, and else approximates their sum, without random numbers.
     equal_var
         Use Student's test, with a pooled variance. False: Welch's test.
     auroc
@@ -242,14 +249,15 @@ def ttest(
     Raises
     ------
     ValueError
-        An unknown option.
+        An unknown option, or ``method="permutation"`` with ``equal_var=False``.
     polars.exceptions.ComputeError
         When the query runs, as for :func:`wilcoxon`.
 
     References
     ----------
     Student (1908), Biometrika 6, 1; Welch (1947), Biometrika 34, 28. The numbers equal those of
-    :func:`scipy.stats.ttest_ind`.
+    :func:`scipy.stats.ttest_ind`, and those of ``method="permutation"`` estimate the same as
+    :func:`scipy.stats.permutation_test` of the difference of the means.
 
     Examples
     --------
@@ -259,7 +267,12 @@ def ttest(
     >>> test.select(pl.col("statistic", "p_value", "df").round(6)).row(0)
     (2.44949, 0.070484, 4.0)
     """
-    options = {"alternative": alternative, "equal_var": equal_var, "auroc": auroc}
+    options = {
+        "alternative": alternative,
+        "method": method,
+        "equal_var": equal_var,
+        "auroc": auroc,
+    }
     inputs = {"value": value, "target": target, "count": count}
     return _expression("ttest", inputs, reference, options)
 
@@ -460,6 +473,7 @@ class PdexNamespace:
         reference: Reference,
         count: IntoExpr | None = None,
         alternative: Alternative = "two-sided",
+        method: TTestMethod = "student",
         equal_var: bool = True,
         auroc: bool = False,
     ) -> pl.Expr:
@@ -470,6 +484,7 @@ class PdexNamespace:
             reference=reference,
             count=count,
             alternative=alternative,
+            method=method,
             equal_var=equal_var,
             auroc=auroc,
         )

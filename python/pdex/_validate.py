@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 Alternative = Literal["two-sided", "less", "greater"]
 Method = Literal["auto", "exact", "conditional", "asymptotic"]
 AndersonMethod = Literal["auto", "asymptotic", "scipy"]
+TTestMethod = Literal["student", "permutation"]
 ScipyMethod = Literal["auto", "exact", "asymptotic"]
-AnyMethod = Literal["auto", "exact", "conditional", "asymptotic", "scipy"]
+AnyMethod = Literal["auto", "exact", "conditional", "asymptotic", "scipy", "student", "permutation"]
 Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
 Mean = Literal["arithmetic", "geometric"]
 Scope = Literal["target", "all"]
@@ -33,7 +34,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "tie_correct": True,
     },
     "anderson": {"midrank": True, "method": "auto"},
-    "ttest": {"alternative": "two-sided", "equal_var": True, "overestim_var": False},
+    "ttest": {
+        "alternative": "two-sided",
+        "method": "student",
+        "equal_var": True,
+        "overestim_var": False,
+    },
     "ks": {"alternative": "two-sided", "method": "auto"},
 }
 
@@ -51,6 +57,7 @@ OPTIONS: dict[str, Any] = {
 _METHODS: dict[str, tuple[str, ...]] = {
     "wilcoxon": get_args(Method),
     "anderson": get_args(AndersonMethod),
+    "ttest": get_args(TTestMethod),
     "ks": get_args(ScipyMethod),
 }
 
@@ -136,7 +143,7 @@ def flag(name: str, value: object) -> bool:
 
 
 def check_options(test: str, options: dict[str, Any]) -> None:
-    """Raise ValueError for an invalid value, TypeError for a flag that is not a bool.
+    """Raise ValueError for invalid values, TypeError for a flag that is not a bool.
 
     NumPy's bools are replaced by Python's in `options`.
     """
@@ -147,6 +154,12 @@ def check_options(test: str, options: dict[str, Any]) -> None:
             check_choice(name, value, _METHODS[test])
         else:
             options[name] = flag(name, value)
+    if options.get("method") == "permutation" and not options["equal_var"]:
+        msg = (
+            "method='permutation' needs equal_var=True (Student's t): with other labels on the "
+            "same cells only Student's t always grows with the target's mean, Welch's does not"
+        )
+        raise ValueError(msg)
 
 
 def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:

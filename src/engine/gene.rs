@@ -87,6 +87,9 @@ impl<V: Value> GeneKernel<V> {
             let (runs, pooled) = (self.sorted.shared_runs(), request.is_pooled());
             request.test.prepare(runs, pooled, &mut self.prepared);
         }
+        if needs.values {
+            self.sorted.prepare_values(request.is_pooled(), &mut self.prepared);
+        }
         for t in 0..request.n_targets() {
             let kept = (&self.prepared, &mut self.scratch);
             out(t, request.measure(&mut self.sorted.pair(t, request), kept));
@@ -134,8 +137,9 @@ mod tests {
     use crate::engine::test::Test;
     use crate::matrix::Entry;
     use crate::stats::anderson::{self, AndersonSum};
-    use crate::stats::conditional::PooledRuns;
+    use crate::stats::conditional::{PooledRuns, SampleValues, ValueTails};
     use crate::stats::exact::NullTables;
+    use crate::stats::moments::Moments;
     use crate::stats::special::normal;
     use crate::stats::wilcoxon::Method;
     use crate::stats::{Alternative, naive, ttest, wilcoxon};
@@ -458,6 +462,34 @@ mod tests {
                 // Measured 3e-15; allow 1e-12.
                 let want = naive::anderson_a_squared(&x, &y, midrank);
                 prop_assert!(same(sum.a_squared(), want, 1e-12), "{} {}", sum.a_squared(), want);
+            }
+        }
+
+        /// The p-value of the pair's values by themselves, whatever the source.
+        #[test]
+        fn permutation_equals_the_pair_by_itself(cells in cells(), rest: bool, kind in 0usize..3) {
+            let reference = if rest { Reference::Rest } else { Reference::Group };
+            let alternative = [Alternative::TwoSided, Alternative::Less, Alternative::Greater][kind];
+            let options = ttest::Options { alternative, method: ttest::Method::Permutation, ..Default::default() };
+            let rows = compare(&cells, reference, Test::TTest(options));
+            for (t, row) in rows.into_iter().enumerate() {
+                let (x, y) = both(&cells, reference, t);
+                let Some(row) = row else { continue };
+                let mut test = ttest::ttest(&Moments::of(&x, 0), &Moments::of(&y, 0), &options).unwrap();
+                prop_assert!(same(row[Column::Statistic], test.statistic, 1e-12));
+                let (mut others, mut tails) = (SampleValues::default(), ValueTails::default());
+                for (sample, values) in [(&mut tails.target, x), (&mut others, y)] {
+                    let mut values: Vec<f64> = values.into_iter().map(|v| v + 0.0).collect();
+                    values.sort_by(f64::total_cmp);
+                    for v in values {
+                        sample.push(v, 1);
+                    }
+                }
+                if test.needs_values(&options) {
+                    test.p = test.permuted(&options, (&others, false), &mut tails);
+                }
+                // At most 40 distinct values, but for the order of sums: measured 1e-12.
+                prop_assert!(same(row[Column::PValue], test.p.p, 1e-9), "{} {}", row[Column::PValue], test.p.p);
             }
         }
 

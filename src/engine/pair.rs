@@ -1,6 +1,6 @@
 //! What every source offers of a pair of samples, and every test consumes.
 
-use crate::stats::conditional::PooledRuns;
+use crate::stats::conditional::{PooledRuns, SampleValues};
 use crate::stats::moments::Moments;
 use crate::stats::runs::{FewRuns, PairRuns};
 use crate::stats::wilcoxon::{RankSum, tie_term};
@@ -23,6 +23,10 @@ pub trait Pair {
 
     /// Fills `runs` with the runs of both samples together, whose ties `sum` counts.
     fn pool(&mut self, sum: &RankSum, runs: &mut PooledRuns);
+
+    /// Adds the target's distinct values, ascending, to `values`; true if what it is compared with
+    /// holds the target's cells, too.
+    fn target_values(&mut self, values: &mut SampleValues) -> bool;
 
     /// Mean and spread of both samples.
     fn moments(&mut self) -> (Moments, Moments);

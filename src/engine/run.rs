@@ -338,6 +338,7 @@ mod tests {
     use crate::engine::request::Scale;
     use crate::engine::test::Test;
     use crate::matrix::{ColumnMajor, Csc, Csr, RowMajor};
+    use crate::stats::ttest::{self, Method::Permutation};
     use crate::stats::wilcoxon;
     use proptest::prelude::*;
 
@@ -391,7 +392,8 @@ mod tests {
 
     /// The measured table of one view, all p-values made.
     fn table<V: Value>(view: &View<V>, request: &Request, limits: Limits) -> Table {
-        let mut table = Table::new(TARGETS, request.genes.len(), request.own_columns());
+        let n_targets = request.design.n_targets();
+        let mut table = Table::new(n_targets, request.genes.len(), request.own_columns());
         let (tables, monitor) = (NullTables::default(), Monitor::default());
         let run = Run { request, tables: &tables, limits, monitor: &monitor };
         let mut workspace = Workspace::new(2);
@@ -500,6 +502,61 @@ mod tests {
                 for column in [Column::Statistic, Column::TargetMean, Column::ZScore] {
                     assert!(same(&out[0][column], &out[1][column]), "{n} {reference:?} {column:?}");
                 }
+            }
+        }
+    }
+
+    /// Targets of more distinct values than are listed, small, large, whole and real: nodes have the same
+    /// bits from every source.
+    #[test]
+    fn nodes_of_values_are_those_of_every_source() {
+        let (cells, genes) = (900usize, 4usize);
+        let value = |cell: usize, gene: usize| {
+            let u = (cell * 7_919 + gene * 104_729) % 1_009;
+            let shifted = if cell < 300 && gene != 3 { u + u / 3 } else { u };
+            let count = (shifted * shifted / 2_500) as f32;
+            match gene {
+                0 => count,
+                1 => count - 12.0,
+                2 => count / 8.0,
+                _ => (u as f32).sqrt() * f32::from(u8::from(u > 400)),
+            }
+        };
+        let rows: Vec<f32> = (0..cells * genes).map(|i| value(i / genes, i % genes)).collect();
+        let columns: Vec<f32> = (0..cells * genes).map(|i| value(i % cells, i / cells)).collect();
+        let wide: Vec<f64> = rows.iter().map(|&v| f64::from(v)).collect();
+        // Targets of 30, 200 and 70 cells.
+        let code =
+            |cell: usize| [(30, 1), (230, 2), (300, 3), (900, 0)].into_iter().find(|c| cell < c.0);
+        let labels: Vec<u32> = (0..cells).map(|cell| code(cell).map_or(SKIP, |c| c.1)).collect();
+        let options = ttest::Options { method: Permutation, ..Default::default() };
+        let shape = (cells, genes);
+        for reference in [Reference::Group, Reference::Rest] {
+            let design = Design::new(labels.clone(), 3, reference).unwrap();
+            let (test, scale, genes) = (Test::TTest(options), Scale::Plain, &[0, 1, 2, 3][..]);
+            let request = Request { design: &design, test, auroc: false, scale, genes };
+            let mut tables = Vec::new();
+            for limits in [Limits::default(), tiny()] {
+                let by_cells = View::Cells(Box::new(RowMajor::new(shape, &rows).unwrap()));
+                let by_genes = View::Genes(Box::new(ColumnMajor::new(shape, &columns).unwrap()));
+                tables
+                    .extend([by_cells, by_genes].map(|view| table::<f32>(&view, &request, limits)));
+                let wide = View::Cells(Box::new(RowMajor::new(shape, &wide).unwrap()));
+                tables.push(table::<f64>(&wide, &request, limits));
+            }
+            let student = Test::TTest(ttest::Options::default());
+            let request = Request { test: student, ..request };
+            let view = View::Cells(Box::new(RowMajor::new(shape, &rows).unwrap()));
+            let student = table::<f32>(&view, &request, Limits::default());
+            let (p, others) = (&tables[0][Column::PValue], &student[Column::PValue]);
+            let changed = p.iter().zip(others).filter(|(a, b)| a != b).count();
+            assert!(p.iter().all(|p| *p > 0.0) && changed >= 6, "{p:?} {others:?}");
+            for (i, other) in tables.iter().enumerate().skip(1) {
+                assert!(
+                    same(&other[Column::PValue], p),
+                    "{i} {reference:?} {:?} {p:?}",
+                    &other[Column::PValue]
+                );
             }
         }
     }

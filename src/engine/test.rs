@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | Wilcoxon rank-sum | rank sum | `z_score`, `auroc` |
 //! | Anderson-Darling | ascending runs | |
-//! | t-test | moments | `df` |
+//! | t-test | moments, and for its permutation distribution the values | `df` |
 //! | Kolmogorov-Smirnov | ascending runs | |
 //!
 //! To add a test: its statistics in `stats/`, an arm in each `match` below, and its options at the two
@@ -15,11 +15,12 @@ use super::pair::Pair;
 use crate::cast::wide;
 use crate::error::{ErrorKind, Result};
 use crate::stats::anderson::{self, AndersonSum, given_ties};
-use crate::stats::conditional::{MOST_TRANSITIONS, Tails};
+use crate::stats::conditional::{LISTED, MOST_TRANSITIONS, SampleValues, Tails, ValueTails};
 use crate::stats::exact::NullTables;
 use crate::stats::runs::{FewRuns, SharedRuns};
 use crate::stats::special::Tail;
 use crate::stats::special::normal::two_sided_all;
+use crate::stats::ttest::{Method::Permutation, TTest};
 use crate::stats::wilcoxon::{Method, RankSum, Wilcoxon};
 use crate::stats::{ks, ttest, wilcoxon};
 
@@ -39,6 +40,8 @@ pub struct Needs {
     pub rank_sums: bool,
     pub runs: bool,
     pub moments: bool,
+    /// The distinct values of samples.
+    pub values: bool,
 }
 
 /// What a test keeps of one gene for all its comparisons.
@@ -46,6 +49,7 @@ pub struct Needs {
 pub struct Prepared {
     anderson: anderson::Shared,
     ties: given_ties::SharedTies,
+    values: SampleValues,
 }
 
 /// Buffers of one worker, reused between comparisons.
@@ -56,6 +60,7 @@ pub struct Scratch {
     ks: ks::Scratch,
     few: FewRuns,
     tails: Tails,
+    value_tails: ValueTails,
     /// Sizes of the first pair that took too long to sum exactly.
     refused: Option<(u64, u64)>,
 }
@@ -78,7 +83,7 @@ impl Test {
     /// run through.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
-    pub fn each() -> [Self; 7] {
+    pub fn each() -> [Self; 8] {
         let wilcoxon = |method| wilcoxon::Options { method, ..Default::default() };
         let auto = anderson::Options { method: anderson::Method::Auto, ..Default::default() };
         [
@@ -88,6 +93,7 @@ impl Test {
             Self::Anderson(anderson::Options::default()),
             Self::Anderson(auto),
             Self::TTest(ttest::Options::default()),
+            Self::TTest(ttest::Options { method: Permutation, ..Default::default() }),
             Self::Ks(ks::Options::default()),
         ]
     }
@@ -122,6 +128,7 @@ impl Test {
             rank_sums: auroc || matches!(self, Self::Wilcoxon(_)),
             runs: matches!(self, Self::Anderson(_) | Self::Ks(_)),
             moments: matches!(self, Self::TTest(_)),
+            values: matches!(self, Self::TTest(options) if options.method == Permutation),
         }
     }
 
@@ -169,6 +176,14 @@ impl Test {
         }
     }
 
+    /// Prepares a gene from the values that its comparisons share, which `each` visits in ascending order,
+    /// with their numbers of cells; only where [`Needs::values`].
+    pub fn prepare_values(prepared: &mut Prepared, each: impl FnOnce(&mut dyn FnMut(f64, u64))) {
+        prepared.values.clear();
+        each(&mut |value, cells| prepared.values.push(value, cells));
+        prepared.values.summarize(LISTED);
+    }
+
     /// Writes the statistic, its p-value and the test's own columns; nothing for an empty sample.
     #[inline]
     pub(super) fn compare<P: Pair>(
@@ -207,7 +222,10 @@ impl Test {
             }
             Self::TTest(options) => {
                 let (target, other) = pair.moments();
-                if let Some(test) = ttest::ttest(&target, &other, &options) {
+                if let Some(mut test) = ttest::ttest(&target, &other, &options) {
+                    if test.needs_values(&options) {
+                        test.p = permuted(pair, &test, &options, (prepared, scratch));
+                    }
                     write(test.statistic, test.p, record);
                     record[Column::Df] = test.df;
                 }
@@ -308,6 +326,21 @@ fn given_ties<P: Pair>(
         scratch.refused.get_or_insert((sum.n_target, sum.n_reference));
         Tail::NAN
     })
+}
+
+/// The p-value of t over all choices of the target's cells.
+// As `given_ties`, apart from the loop.
+#[inline(never)]
+fn permuted<P: Pair>(
+    pair: &mut P,
+    test: &TTest,
+    options: &ttest::Options,
+    (prepared, scratch): (&Prepared, &mut Scratch),
+) -> Tail {
+    let tails = &mut scratch.value_tails;
+    tails.target.clear();
+    let pooled = pair.target_values(&mut tails.target);
+    test.permuted(options, (&prepared.values, pooled), tails)
 }
 
 #[inline]

@@ -11,12 +11,14 @@ use serde::Deserialize;
 struct TTest {
     alternative: String,
     equal_var: bool,
+    method: String,
 }
 
 impl Options for TTest {
     fn test(&self) -> Result<Test> {
         let (alternative, variance) = (self.alternative.parse()?, Variance::of(self.equal_var));
-        Ok(Test::TTest(ttest::Options { alternative, variance }))
+        let method = self.method.parse()?;
+        Ok(Test::TTest(ttest::Options { alternative, variance, method }.check()?))
     }
 }
 

@@ -50,13 +50,17 @@ fn test(name: &str, options: &Bound<PyDict>) -> PyResult<Test> {
             midrank: flag("midrank")?,
             method: text("method")?.parse()?,
         }),
-        "ttest" => Test::TTest(ttest::Options {
-            alternative: text("alternative")?.parse()?,
-            variance: match (flag("equal_var")?, flag("overestim_var")?) {
-                (false, true) => Variance::Overestimated,
-                (equal_var, _) => Variance::of(equal_var),
-            },
-        }),
+        "ttest" => {
+            let options = ttest::Options {
+                alternative: text("alternative")?.parse()?,
+                variance: match (flag("equal_var")?, flag("overestim_var")?) {
+                    (false, true) => Variance::Overestimated,
+                    (equal_var, _) => Variance::of(equal_var),
+                },
+                method: text("method")?.parse()?,
+            };
+            Test::TTest(options.check()?)
+        }
         "ks" => Test::Ks(ks::Options {
             alternative: text("alternative")?.parse()?,
             method: text("method")?.parse()?,

@@ -286,6 +286,23 @@ pub fn t_statistic(x: &[f64], y: &[f64], equal_var: bool) -> f64 {
     (mean_x - mean_y) / square.sqrt()
 }
 
+/// P(T ≥ t) and P(T ≤ t) of the sum of `x` over all ways to choose as many of both samples' values.
+#[must_use]
+pub fn permutation_tails(x: &[f64], y: &[f64]) -> (f64, f64) {
+    let pooled: Vec<f64> = x.iter().chain(y).copied().collect();
+    let size = pooled.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+    let (t, tolerance) = (x.iter().sum::<f64>(), 1e-10 * size * pooled.len() as f64);
+    let (mut all, mut up, mut down) = (0.0, 0.0, 0.0);
+    for mask in (0u32..1 << pooled.len()).filter(|mask| mask.count_ones() as usize == x.len()) {
+        let chosen = pooled.iter().enumerate().filter(|(i, _)| mask >> i & 1 == 1);
+        let sum: f64 = chosen.map(|(_, v)| v).sum();
+        all += 1.0;
+        up += f64::from(u8::from(sum >= t - tolerance));
+        down += f64::from(u8::from(sum <= t + tolerance));
+    }
+    (up / all, down / all)
+}
+
 /// The weights of the limit of A² given the ties, falling: the eigenvalues, by Jacobi's rotations, of the
 /// covariance of the terms whose squares A² adds up.
 #[must_use]

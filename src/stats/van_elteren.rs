@@ -34,14 +34,12 @@
 //! Cost: O(1) a stratum, from its rank sum.
 
 use super::Alternative;
-use super::conditional::StratifiedTails;
+use super::conditional::{NEAR, StratifiedTails, joined, ln_sides, points_away};
 use super::double_double::{DoubleDouble, product_quotient};
 use super::special::Tail;
 #[cfg(any(test, feature = "testing"))]
 use super::special::normal;
-use super::wilcoxon::{
-    Method, NEAR, Options, RankSum, Wilcoxon, joined, ln_sides, points_away, tail,
-};
+use super::wilcoxon::{Method, Options, RankSum, Wilcoxon, tail};
 use crate::cast::{real, real_signed};
 
 /// Less of the weighted pairs than this is no difference: sums have some 100 bits.
@@ -156,7 +154,7 @@ impl StratifiedSum {
             return of_score(z, alternative);
         }
         let ln_p = tails.best(t) + ln_sides(alternative);
-        joined(z.abs(), || of_score(z, alternative), ln_p)
+        joined((z.abs(), NEAR), || of_score(z, alternative), ln_p)
     }
 }
 

@@ -19,7 +19,7 @@
 //! C(N, n1) choices of the target's cells instead ([`super::conditional`], with midranks as scores), of
 //! samples without ties the exact one from a table ([`super::exact`]).  Two-sided p-values are twice the
 //! smaller tail.  `Auto` keeps the normal curve for |z| below [`NEAR`] and passes over to the tail
-//! given the ties up to [`FAR`], so that p falls as |z| grows.
+//! given the ties up to [`super::conditional::FAR`], so that p falls as |z| grows.
 //!
 //! # Exactness
 //! 2 U1 and Σ(t³ - t) are integers, and so is N³ - N - Σ(t³ - t), the factor of s² that a nearly
@@ -37,13 +37,12 @@
 //!
 //! Cost: O(1) from the rank sum.
 
-use super::conditional::{Tails, TooMany};
+use super::conditional::{NEAR, Tails, TooMany, joined, ln_sides, of_tails, points_away};
 use super::exact::{self, NullTables};
 use super::special::{Tail, normal};
 use super::{Alternative, unknown};
 use crate::cast::{real, real_signed, widest};
 use crate::error::Error;
-use std::f64::consts::{LN_2, LN_10};
 use std::str::FromStr;
 
 /// How the p-value is found.
@@ -63,10 +62,6 @@ pub enum Method {
     Scipy,
 }
 
-/// `Auto` leaves p-values of smaller |z| to the normal curve.
-pub const NEAR: f64 = 1.75;
-/// `Auto` takes p-values of larger |z| from the distribution given the ties alone.
-pub const FAR: f64 = 2.0;
 /// Pooled samples up to this size are summed exactly, whatever z.
 const SMALL: u64 = 40;
 
@@ -262,7 +257,7 @@ impl RankSum {
             return Ok(near());
         }
         let ln_p = tails.best(n_target, t) + ln_sides(alternative);
-        Ok(joined(z, near, ln_p))
+        Ok(joined((z, NEAR), near, ln_p))
     }
 
     /// U1 / (n1 n2): the chance that a target's value exceeds a reference's; NaN where a sample is
@@ -368,39 +363,6 @@ impl RankSum {
                 Tail::one_sided(p, ln_p)
             }
         }
-    }
-}
-
-/// True if the target is not in the tail of a one-sided alternative: its p-value is near 1.
-pub(super) fn points_away(excess: f64, alternative: Alternative) -> bool {
-    match alternative {
-        Alternative::TwoSided => false,
-        Alternative::Greater => excess < 0.0,
-        Alternative::Less => excess > 0.0,
-    }
-}
-
-/// ln of the number of tails.
-pub(super) fn ln_sides(alternative: Alternative) -> f64 {
-    if alternative == Alternative::TwoSided { LN_2 } else { 0.0 }
-}
-
-/// The p-value beyond [`NEAR`]: up to [`FAR`] it passes over from the normal curve's to the one given
-/// the ties, on a scale of logarithms.
-pub(super) fn joined(z: f64, near: impl Fn() -> Tail, ln_p: f64) -> Tail {
-    if z >= FAR {
-        return Tail::from_log(ln_p);
-    }
-    let part = (z - NEAR) / (FAR - NEAR);
-    Tail::from_log(part * ln_p - (1.0 - part) * near().neg_log10 * LN_10)
-}
-
-/// The p-value from ln P(T ≥ t) and ln P(T ≤ t).
-fn of_tails((up, down): (f64, f64), alternative: Alternative) -> Tail {
-    match alternative {
-        Alternative::TwoSided => Tail::from_log((up.min(down) + LN_2).min(0.0)),
-        Alternative::Greater => Tail::from_log(up),
-        Alternative::Less => Tail::from_log(down),
     }
 }
 

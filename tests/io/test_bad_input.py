@@ -549,9 +549,15 @@ WRONG = {
     ),
     "foreign": (
         de,
-        {"test": "ttest", "method": "exact"},
+        {"test": "ttest", "midrank": False},
         TypeError,
-        r"ttest has no option 'method', which belongs to wilcoxon and anderson and ks\. Its",
+        r"ttest has no option 'midrank', which belongs to anderson\. Its",
+    ),
+    "method of another test": (
+        de,
+        {"test": "ttest", "method": "exact"},
+        ValueError,
+        r"method must be one of 'student', 'permutation'; got 'exact'",
     ),
     "foreign flag": (
         de,

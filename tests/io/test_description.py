@@ -67,6 +67,7 @@ def test_of_a_file(screen, tmp_path, kind):
     assert described == pdex.describe(lazy) == pdex.describe(pdex.de(screen, "target", **options))
     assert described.options == {
         "alternative": "two-sided",
+        "method": "student",
         "equal_var": False,
         "overestim_var": False,
     }

@@ -38,8 +38,12 @@ Correction = Literal["benjamini-hochberg", "bonferroni"]
 #: For each method: the engine's test, its options, and the column that is scanpy's score.
 _TESTS: dict[str, tuple[str, dict[str, object], str]] = {
     "wilcoxon": ("wilcoxon", {"continuity": False, "method": "asymptotic"}, "z_score"),
-    "t-test": ("ttest", {"equal_var": False}, "statistic"),
-    "t-test_overestim_var": ("ttest", {"equal_var": False, "overestim_var": True}, "statistic"),
+    "t-test": ("ttest", {"equal_var": False, "method": "student"}, "statistic"),
+    "t-test_overestim_var": (
+        "ttest",
+        {"equal_var": False, "overestim_var": True, "method": "student"},
+        "statistic",
+    ),
     "anderson": ("anderson", {"method": "asymptotic"}, "statistic"),
 }
 #: Added to both means of a fold change.

@@ -307,6 +307,8 @@ def _options(
         options["continuity"] = bool(tie_correct)
     if test == "anderson":
         options["method"] = "scipy"
+    if test == "ttest":
+        options["method"] = "student"
     check_options(test, options)
     if test == "wilcoxon":
         check_choice("method", options["method"], get_args(ScipyMethod))

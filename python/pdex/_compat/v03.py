@@ -245,7 +245,7 @@ class _Screen:
 
     def _job(self, test: str, mean: str, comparison: Comparison, n_genes: int) -> _pdex.Job:
         options = dict(DEFAULTS[test])
-        if "method" in options:
+        if test == "wilcoxon":
             options["method"] = "asymptotic"
         question = Question.of(test, options, self.scale, mean)
         return job_of(comparison, question, n_genes, self.resources.threads)

@@ -95,7 +95,8 @@ _OF_TESTS = (
         type=click.Choice(get_args(AnyMethod)),
         panel=_PANEL,
         help="How p-values are computed: auto, exact, conditional or asymptotic for wilcoxon; "
-        "auto, exact or asymptotic for ks; auto, asymptotic or scipy for anderson (default: auto).",
+        "auto, exact or asymptotic for ks; auto, asymptotic or scipy for anderson; student or "
+        "permutation for ttest (default: auto; for ttest student).",
     ),
     option(
         "--continuity/--no-continuity",

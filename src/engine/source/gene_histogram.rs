@@ -167,6 +167,9 @@ impl<V: Value> GeneHistogram<V> {
             let runs = self.gene.runs.shared();
             request.test.prepare(runs, request.is_pooled(), &mut self.gene.prepared);
         }
+        if request.test.needs(false).values {
+            self.gene.prepare_values(&self.shared);
+        }
         if self.scale != request.scale {
             self.weights.clear();
             self.scale = request.scale;

@@ -550,6 +550,9 @@ impl<V: Value> Strip<'_, V> {
             gene.runs.fill(bins, &gene.overflow);
             request.test.prepare(gene.runs.shared(), request.is_pooled(), &mut gene.prepared);
         }
+        if self.needs.values {
+            gene.prepare_values(bins);
+        }
     }
 
     /// Measures every gene of one target, with the scratch of one worker.

@@ -23,9 +23,9 @@ use super::overflow::{Ascending, KeyedRuns, OverflowEntry};
 use crate::cast::{cells as narrow_cells, real, whole, wide};
 use crate::engine::pair::{Pair, pool_apart};
 use crate::engine::request::Scale;
-use crate::engine::test::Prepared;
+use crate::engine::test::{Prepared, Test};
 use crate::matrix::Value;
-use crate::stats::conditional::PooledRuns;
+use crate::stats::conditional::{PooledRuns, SampleValues};
 use crate::stats::double_double::DoubleDouble;
 use crate::stats::moments::{GroupMoments, Moments, PowerSums};
 use crate::stats::runs::{FewRuns, OwnRun, PairRuns};
@@ -153,6 +153,18 @@ impl<V> Default for SharedGene<V> {
             runs: KeyedRuns::default(),
             prepared: Prepared::default(),
         }
+    }
+}
+
+impl<V: Value> SharedGene<V> {
+    /// Prepares the distinct values of the shared cells: those of their bins, bin 0 the zeros, and the
+    /// overflow values.
+    pub fn prepare_values(&mut self, bins: &[u32]) {
+        let zeros = bins.first().map_or(0, |&zeros| zeros.into());
+        let runs = Ascending::<_, V, V>::new(bins, zeros, &self.overflow);
+        Test::prepare_values(&mut self.prepared, |push| {
+            runs.for_each(|run| push(run.value, run.cells));
+        });
     }
 }
 
@@ -350,6 +362,11 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
         own.zip(shared).for_each(|(own, &shared)| {
             pool.push(u64::from(shared) + if pooled { 0 } else { own });
         });
+    }
+
+    fn target_values(&mut self, values: &mut SampleValues) -> bool {
+        self.ascending().for_each(|run| values.push(run.value, run.cells));
+        self.shared.pooled
     }
 
     fn moments(&mut self) -> (Moments, Moments) {

@@ -10,6 +10,7 @@
 //! sorted             all other values: one sort, and the ranks of every group
 //! sorted_gene        their source
 //! runs               the runs of equal values of every group, from sorted or weighted values
+//! group_values       each group's sorted values
 //! group_rows         each group's cells
 //! ```
 //!
@@ -22,6 +23,7 @@ mod bin;
 pub(crate) mod gene_histogram;
 pub(crate) mod group_histograms;
 pub(crate) mod group_rows;
+mod group_values;
 pub mod histogram;
 mod overflow;
 mod runs;

@@ -1,14 +1,15 @@
 //! One gene's sorted values as a source: the views of its pairs.
 
+use super::group_values::GroupValues;
 use super::runs::GroupRuns;
 use super::sample::{GroupSums, Sample};
 use super::sorted::{Ranks, Sorted};
 use crate::cast::place;
 use crate::engine::pair::{Pair, pool_apart};
 use crate::engine::request::GeneRequest;
-use crate::engine::test::Needs;
+use crate::engine::test::{Needs, Prepared, Test};
 use crate::matrix::{Entry, Value};
-use crate::stats::conditional::PooledRuns;
+use crate::stats::conditional::{PooledRuns, SampleValues};
 use crate::stats::moments::{GroupMoments, Moments};
 use crate::stats::runs::{FewRuns, PairRuns, SharedRuns};
 use crate::stats::wilcoxon::RankSum;
@@ -25,6 +26,7 @@ pub struct SortedGene {
     /// The groups with values below 0; empty where there are none.
     negative: Vec<bool>,
     moments: GroupMoments,
+    values: GroupValues,
     /// What is averaged; of strata that of all of them.
     pub sums: GroupSums,
 }
@@ -54,6 +56,18 @@ impl SortedGene {
             if request.is_pooled() {
                 self.moments.leave_one_out();
             }
+        }
+        if needs.values {
+            self.values.fill(sample);
+        }
+    }
+
+    /// Prepares the values that all targets are compared with; only where [`Needs::values`].
+    pub fn prepare_values(&mut self, pooled: bool, prepared: &mut Prepared) {
+        if pooled {
+            Test::prepare_values(prepared, |push| self.values.each_of_all(push));
+        } else {
+            Test::prepare_values(prepared, |push| self.values.each(0, push));
         }
     }
 
@@ -148,6 +162,11 @@ impl Pair for SortedPair<'_> {
     fn runs(&mut self) -> PairRuns<'_> {
         self.gene.list(self.request);
         self.gene.runs.pair(self.t + 1, self.request.pair(self.t))
+    }
+
+    fn target_values(&mut self, values: &mut SampleValues) -> bool {
+        self.gene.values.each(self.t + 1, |value, cells| values.push(value, cells));
+        self.request.is_pooled()
     }
 
     fn moments(&mut self) -> (Moments, Moments) {

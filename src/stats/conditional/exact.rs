@@ -100,7 +100,8 @@ fn worst(pool: &Pool, left: f64) -> f64 {
 
 /// ln P(T ≥ t), summed over outcomes; the number of transitions where they are more than `most`.
 ///
-/// Runs must be listed, and scores multiples of ½.  `estimate` is ln P as far as known, -∞ where not:
+/// Runs must be listed.  Sums of scores should be exact, as those of multiples of ½ and of whole numbers
+/// are: only equal ones are merged.  `estimate` is ln P as far as known, -∞ where not:
 /// outcomes that are negligible beside it are left out.
 ///
 /// # Errors

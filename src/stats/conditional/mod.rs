@@ -14,25 +14,36 @@
 //! Student's t (t is monotone in the target's sum given the pooled sample), and midranks over N + 1
 //! van Elteren's test.
 //!
+//! Many distinct values are too many runs: nodes of a Gauss rule stand for them ([`SampleValues`]).
+//!
 //! # Ways to the tail P(T ≥ t)
 //! | | accuracy | cost |
 //! |---|---|---|
 //! | [`exact`] | to rounding | O(states): few near the ends of T, and in small samples |
 //! | [`saddlepoint`] | a few percent where several cells vary, far into the tail | O(runs), 4-6 steps |
-//! | [`Tails`] | the better of the two for one pair | |
+//! | [`Tails`], [`ValueTails`] | the better of the two for one pair | |
 //!
-//! IMPORTS `stats::special`, `crate::cast`.
+//! IMPORTS `stats::{special, double_double, Alternative}`, `crate::cast`, multiversion.
 
 mod exact;
+mod join;
 mod pool;
+mod quadrature;
 mod saddlepoint;
 mod tails;
+mod values;
+mod ways;
 
 #[cfg(any(test, feature = "testing"))]
 pub use exact::{Exact, exact};
+pub use join::{NEAR, NEAR_OF_VALUES, joined, ln_sides, of_tails, points_away};
 #[cfg(any(test, feature = "testing"))]
 pub use pool::Pool;
 pub use pool::PooledRuns;
 #[cfg(any(test, feature = "testing"))]
+pub use quadrature::{Polynomials, gauss};
+#[cfg(any(test, feature = "testing"))]
 pub use saddlepoint::{Pools, Saddlepoint, Solver, saddlepoint};
-pub use tails::{MOST_TRANSITIONS, StratifiedTails, Tails, TooMany};
+pub use tails::{StratifiedTails, Tails, ValueTails};
+pub use values::{LISTED, SampleValues};
+pub use ways::{MOST_TRANSITIONS, TooMany};

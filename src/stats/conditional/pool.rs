@@ -15,6 +15,8 @@ pub struct Pool<'a> {
     pub n_target: f64,
     /// N, the sum of `cells`.
     pub n: f64,
+    /// All differences of scores are multiples of it; 0 where no such number is known.
+    pub step: f64,
 }
 
 impl Pool<'_> {
@@ -292,7 +294,7 @@ impl PooledRuns {
     pub fn pool(&self, n_target: u64) -> Pool<'_> {
         debug_assert!(self.below == self.n, "as many cells as were announced");
         let Self { cells, scores, .. } = self;
-        Pool { cells, scores, n_target: real(n_target), n: real(self.n) }
+        Pool { cells, scores, n_target: real(n_target), n: real(self.n), step: 0.0 }
     }
 }
 
@@ -351,7 +353,8 @@ mod tests {
 
     #[test]
     fn the_largest_statistic_and_its_probability() {
-        let pool = Pool { cells: &[5.0, 5.0], scores: &[-2.5, 2.5], n_target: 2.0, n: 10.0 };
+        let pool =
+            Pool { cells: &[5.0, 5.0], scores: &[-2.5, 2.5], n_target: 2.0, n: 10.0, step: 0.0 };
         let (largest, ln_p) = pool.largest();
         // 2 of 10 cells are among the 5 larger ones: C(5, 2) / C(10, 2).
         assert_eq!(largest, 5.0);

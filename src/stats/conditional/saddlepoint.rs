@@ -11,8 +11,8 @@
 //! ```
 //!
 //! With strata there is one η for each, and det K'' = Σ (K_θθ - K_θη² / K_ηη) · Π K_ηη.  Two runs form
-//! a lattice of step δ = s_2 - s_1: θ in u becomes (1 - e^{-θδ}) / δ (Daniels 1987, Int. Stat. Rev.
-//! 55, 37).
+//! a lattice of step δ = s_2 - s_1, whole numbers as scores one of step 1: θ in u becomes
+//! (1 - e^{-θδ}) / δ (Daniels 1987, Int. Stat. Rev. 55, 37).
 //!
 //! The dual θ T + η n1 - K is concave.  Steps that would move the log odds of cells that vary by
 //! more than [`CAP`] are shortened, so that Newton's method reaches the maximum wherever T lies inside
@@ -230,9 +230,10 @@ fn several(pool: &Pool, theta: f64, eta: f64, [mean, variance]: &mut Chunks) -> 
 
 /// The step of the lattice that T takes values on, where one is known.
 fn lattice<'a>(mut pools: impl Pools<'a>) -> Option<f64> {
-    match (pools.next()?.scores, pools.next()) {
-        ([low, high], None) => Some(high - low),
-        _ => None,
+    let (pool, None) = (pools.next()?, pools.next()) else { return None };
+    match pool.scores {
+        [low, high] => Some(high - low),
+        _ => (pool.step > 0.0).then_some(pool.step),
     }
 }
 
@@ -249,7 +250,7 @@ impl<'a, I: Iterator<Item = Pool<'a>> + Clone> Pools<'a> for I {}
 /// use pdex::stats::conditional::{Pool, Solver, saddlepoint};
 /// // 50 of 200 cells express a gene that 1,000 of 10,000 cells do.
 /// let (cells, scores) = ([9000.0, 1000.0], [-0.1, 0.9]);
-/// let pool = Pool { cells: &cells, scores: &scores, n_target: 200.0, n: 10_000.0 };
+/// let pool = Pool { cells: &cells, scores: &scores, n_target: 200.0, n: 10_000.0, step: 0.0 };
 /// let t = 150.0 * scores[0] + 50.0 * scores[1];
 /// let p = saddlepoint([pool].into_iter(), t, &mut Solver::default()).ok_or("no tail")?.ln_p.exp();
 /// // scipy.stats.hypergeom.sf(49, 10000, 1000, 200)
@@ -337,7 +338,7 @@ mod tests {
             .iter()
             .map(|(cells, scores, n_target)| {
                 let n = cells.iter().sum();
-                Pool { cells, scores, n_target: *n_target, n }
+                Pool { cells, scores, n_target: *n_target, n, step: 0.0 }
             })
             .collect();
         let exact = naive::linear_distribution(strata);
@@ -364,7 +365,7 @@ mod tests {
         {
             let [zeros, others]: [f64; 2] = cells;
             let (n, scores) = (zeros + others, midranks(&cells));
-            let pool = Pool { cells: &cells, scores: &scores, n_target, n };
+            let pool = Pool { cells: &cells, scores: &scores, n_target, n, step: 0.0 };
             let most = n_target.min(others);
             let term = |x: f64| ln_choose(others, x) + ln_choose(zeros, n_target - x);
             let mut tail = 0.0;
@@ -427,7 +428,8 @@ mod tests {
     fn the_far_tail_is_finite() {
         let cells = [90_000.0, 8_000.0, 1_500.0, 500.0];
         let scores = midranks(&cells);
-        let pool = Pool { cells: &cells, scores: &scores, n_target: 3_000.0, n: 100_000.0 };
+        let pool =
+            Pool { cells: &cells, scores: &scores, n_target: 3_000.0, n: 100_000.0, step: 0.0 };
         let (largest, ln_p) = pool.largest();
         let mut before = 0.0;
         for part in [0.05, 0.2, 0.5, 0.9, 0.999] {
@@ -441,7 +443,7 @@ mod tests {
     #[test]
     fn there_is_no_point_beyond_the_range() {
         let (cells, scores) = ([5.0, 5.0], [-2.5, 2.5]);
-        let pool = Pool { cells: &cells, scores: &scores, n_target: 2.0, n: 10.0 };
+        let pool = Pool { cells: &cells, scores: &scores, n_target: 2.0, n: 10.0, step: 0.0 };
         // T is -5, 0 or 5.
         for (t, want) in [(5.0, false), (6.0, false), (4.9, true), (0.0, true), (-4.9, true)] {
             let found = saddlepoint([pool].into_iter(), t, &mut Solver::default());
@@ -454,7 +456,7 @@ mod tests {
     fn it_falls_from_one_end_to_the_other() {
         let cells = [900.0, 80.0, 15.0, 5.0];
         let scores = midranks(&cells);
-        let pool = Pool { cells: &cells, scores: &scores, n_target: 60.0, n: 1000.0 };
+        let pool = Pool { cells: &cells, scores: &scores, n_target: 60.0, n: 1000.0, step: 0.0 };
         let sd = pool.variance().sqrt();
         let mut before = 0.0;
         for i in -190..=800 {

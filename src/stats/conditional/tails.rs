@@ -1,39 +1,24 @@
-//! The tail of one pair, by the way that suits it.
+//! The tail of one pair, by the way that suits it: of ranks, of ranks in strata, of values.
 
-use super::exact::{Exact, exact};
-use super::pool::PooledRuns;
+use super::pool::{Pool, PooledRuns};
 use super::saddlepoint::{Pools, Solver, saddlepoint};
-use crate::stats::special::normal;
-use std::iter;
+use super::values::{Buffers, LISTED_ALONE, PooledValues, SampleValues};
+use super::ways::{ROUNDING, STEEP, Scored, TooMany, Ways};
+use crate::stats::special::{ln_choose, normal};
+use std::mem;
 
-/// The most transitions of an exact sum that is asked for: some 50 ms.
-pub const MOST_TRANSITIONS: usize = 1 << 20;
-/// Those of one that is chosen: far more than are needed for [`FEW_OUTCOMES`].
-const CHEAP: usize = 10_000;
-/// Tails of fewer outcomes are summed: the saddlepoint takes them for a smooth curve.  Up to twice as
-/// many, the one passes over into the other, so that p falls as |t| grows.
-const FEW_OUTCOMES: f64 = 200.0;
-/// How much less exact that is: outcomes are left out below e^-20 of the estimated tail.
-const ROUGH: f64 = 17.0;
-/// Eight nodes suffice while the log odds change by no more over the cells that they stand for.
-const STEEP: f64 = 12.0;
 /// ln of a ratio beyond which the smaller of two tails is left out.
 const LEANING: f64 = 5.0;
-/// A T this near its largest value, relative to its size, has it.
-const ROUNDING: f64 = 1e-12;
+/// Small samples of no more outcomes are summed over all of them: some 2 ms.
+const ALL_OUTCOMES: f64 = 50_000.0;
 
 /// Buffers of one worker for tails given the ties, reused from pair to pair.
 #[derive(Debug, Default)]
 pub struct Tails {
     /// The pooled runs of the pair, to be filled before a tail is asked for.
     pub runs: PooledRuns,
-    solver: Solver,
-    exact: Exact,
+    ways: Ways,
 }
-
-/// An exact sum that would take too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany;
 
 impl Tails {
     /// Turns the runs so that `t` lies in the upper tail; returns |t|.
@@ -60,33 +45,15 @@ impl Tails {
     /// ```
     pub fn best(&mut self, n_target: u64, t: f64) -> f64 {
         let t = self.face(t);
-        let Self { runs, exact: kept, .. } = self;
-        let listed = runs.is_listed();
-        let unknown = f64::NEG_INFINITY;
-        if listed
-            && runs.pool(n_target).cells.len() <= 2
-            && let Ok(ln_p) = exact(&runs.pool(n_target), t, unknown, MOST_TRANSITIONS, kept)
-        {
-            return ln_p;
-        }
-        let (ln_p, outcomes) = self.by_saddlepoint(n_target, t);
-        // 1 where all is summed, 0 where nothing is.
-        let part = (1.0 - (outcomes / FEW_OUTCOMES).log2()).min(1.0);
-        if listed && part > 0.0 {
-            let pool = self.runs.pool(n_target);
-            if let Ok(sum) = exact(&pool, t, ln_p + ROUGH, CHEAP, &mut self.exact) {
-                return part * sum + (1.0 - part) * ln_p;
-            }
-        }
-        ln_p
+        self.ways.best(&mut self.runs, n_target, t)
     }
 
     /// ln P(T ≥ t) and ln P(T ≤ t) by the saddlepoint alone.
     pub fn smooth(&mut self, n_target: u64, t: f64) -> (f64, f64) {
         let size = self.face(t);
-        let near = self.by_saddlepoint(n_target, size).0;
+        let near = self.ways.by_saddlepoint(&mut self.runs, n_target, size).0;
         self.runs.turn();
-        let far = self.by_saddlepoint(n_target, -size).0;
+        let far = self.ways.by_saddlepoint(&mut self.runs, n_target, -size).0;
         if t < 0.0 { (far, near) } else { (near, far) }
     }
 
@@ -108,71 +75,82 @@ impl Tails {
 
     /// ln P(T ≥ t) by the saddlepoint, exactly for two runs; -inf beyond the largest T.
     fn one(&mut self, n_target: u64, t: f64) -> f64 {
-        let (largest, ln_p) = self.runs.largest(n_target);
+        let Self { runs, ways, .. } = self;
+        let (largest, ln_p) = runs.largest(n_target);
         if t > largest * (1.0 + ROUNDING) {
             return f64::NEG_INFINITY;
         }
-        let pool = self.runs.pool(n_target);
+        let pool = runs.pool(n_target);
         // The saddlepoint takes t for a value that T has.
         if t > largest - 0.999 * pool.last_step() {
             return ln_p;
         }
-        if self.runs.is_listed() && pool.cells.len() == 2 {
-            let unknown = f64::NEG_INFINITY;
-            if let Ok(ln_p) = exact(&pool, t, unknown, MOST_TRANSITIONS, &mut self.exact) {
-                return ln_p;
-            }
+        if pool.cells.len() == 2 {
+            return ways.best(runs, n_target, t);
         }
-        self.by_saddlepoint(n_target, t).0.max(ln_p)
-    }
-
-    /// ln P(T ≥ t), and the saddlepoint's number of outcomes.
-    fn by_saddlepoint(&mut self, n_target: u64, t: f64) -> (f64, f64) {
-        if self.runs.pool(n_target).is_constant() {
-            return (0.0, 1.0);
-        }
-        let pool = self.runs.pool(n_target);
-        // Nodes end before the last rank.  T has mean 0, so that a t below it is not the largest.
-        let near = || !self.runs.is_listed() || t >= pool.top(pool.n_target) * (1.0 - ROUNDING);
-        if t > 0.0 && near() {
-            let (largest, ln_p) = self.runs.largest(n_target);
-            if t >= largest * (1.0 - ROUNDING) {
-                return (ln_p, 1.0);
-            }
-        }
-        let mut found = saddlepoint(iter::once(self.runs.pool(n_target)), t, &mut self.solver);
-        let spread = self.runs.spread_scores();
-        if spread > 0.0 && found.is_none_or(|found| found.tilt * spread > STEEP) {
-            self.runs.refine();
-            found = saddlepoint(iter::once(self.runs.pool(n_target)), t, &mut self.solver);
-        }
-        found.map_or_else(
-            || {
-                let deviation = self.runs.pool(n_target).variance().sqrt();
-                (normal::log_sf(t / deviation), 1.0)
-            },
-            |found| (found.ln_p, found.outcomes),
-        )
+        ways.by_saddlepoint(runs, n_target, t).0.max(ln_p)
     }
 
     /// ln P(T ≥ t) and ln P(T ≤ t), summed over all outcomes.
     ///
     /// # Errors
-    /// [`TooMany`] above [`MOST_TRANSITIONS`], or where runs were spread.
+    /// [`TooMany`] above [`super::MOST_TRANSITIONS`], or where runs were spread.
     pub fn sums(&mut self, n_target: u64, t: f64) -> Result<(f64, f64), TooMany> {
-        let Self { runs, exact: kept, .. } = self;
-        if !runs.is_listed() {
-            return Err(TooMany);
+        self.ways.sums(&mut self.runs, n_target, t)
+    }
+}
+
+/// Buffers of one worker for tails of a target's sum of values, reused from pair to pair.
+#[derive(Debug, Default)]
+pub struct ValueTails {
+    /// The target's sample, to be filled before a tail is asked for.
+    pub target: SampleValues,
+    buffers: Buffers,
+    ways: Ways,
+}
+
+impl ValueTails {
+    /// ln of the tail that the target's sum lies in (`up`: P(T ≥ t), else P(T ≤ t)), its cells being any
+    /// of those pooled.  `shared` is what the target is compared with, and holds its cells, too, if
+    /// `pooled`.
+    ///
+    /// # Examples
+    /// ```
+    /// use pdex::stats::conditional::{SampleValues, ValueTails};
+    /// let (mut others, mut tails) = (SampleValues::default(), ValueTails::default());
+    /// others.push(0.0, 8_800);
+    /// others.push(1.0, 1_000);
+    /// // None of 200 cells expresses a gene that 1,000 of 10,000 do.
+    /// tails.target.push(0.0, 200);
+    /// let ln_p = tails.best(&others, false, false);
+    /// // scipy.stats.hypergeom.cdf(0, 10000, 1000, 200)
+    /// assert!((ln_p.exp() / 5.637_736_294_285e-10 - 1.0).abs() < 1e-9);
+    /// ```
+    pub fn best(&mut self, shared: &SampleValues, pooled: bool, up: bool) -> f64 {
+        self.target.summarize(LISTED_ALONE);
+        let buffers = mem::take(&mut self.buffers);
+        let mut runs = PooledValues::new(&self.target, shared, pooled, buffers);
+        if !up {
+            runs.turn();
         }
-        let mut sum = |runs: &PooledRuns, t| {
-            let pool = runs.pool(n_target);
-            exact(&pool, t, f64::NEG_INFINITY, MOST_TRANSITIONS, kept).map_err(|_| TooMany)
-        };
-        let up = sum(runs, t)?;
-        runs.turn();
-        let down = sum(runs, -t);
-        runs.turn();
-        Ok((up, down?))
+        let t = runs.statistic();
+        let Pool { n_target, n, .. } = runs.pool(0);
+        // One outcome at the least.
+        let ln_p = self.ways.best(&mut runs, 0, t).max(-ln_choose(n, n_target));
+        self.buffers = runs.into_buffers();
+        ln_p
+    }
+
+    /// ln P(T ≥ t) and ln P(T ≤ t), summed over all outcomes where these are few, whatever t is.
+    pub fn few(&mut self, shared: &SampleValues, pooled: bool) -> Option<(f64, f64)> {
+        self.target.summarize(LISTED_ALONE);
+        let buffers = mem::take(&mut self.buffers);
+        let mut runs = PooledValues::new(&self.target, shared, pooled, buffers);
+        let t = runs.statistic();
+        let few = runs.outcomes() <= ALL_OUTCOMES;
+        let sums = if few { self.ways.sums(&mut runs, 0, t).ok() } else { None };
+        self.buffers = runs.into_buffers();
+        sums
     }
 }
 

@@ -27,6 +27,8 @@ pub struct SharedTies {
     pooled: bool,
 }
 
+/// Smaller pairs take nothing from tables, since their ties differ from the reference's.
+const FEW_CELLS: u64 = 256;
 /// Up to this z of the leading component, p-values come from the limit that pairs share, without the
 /// correction for few cells: p is about 0.05.
 const NEAR: f64 = 2.0;
@@ -63,7 +65,8 @@ impl SharedTies {
         own: impl FnOnce(&Blocks, &mut Limit),
     ) -> Tail {
         let (a_squared, (n_target, n_reference)) = (sum.a_squared(), sum.sizes());
-        let of_gene = self.pooled || (n_target <= n_reference && !self.limit.is_constant());
+        let stands = n_target <= n_reference && !self.limit.is_constant();
+        let of_gene = n_target + n_reference >= FEW_CELLS && (self.pooled || stands);
         let part = if of_gene { self.middle.part(a_squared) } else { 1.0 };
         let near = || {
             if self.limit.is_untied() {
