@@ -61,7 +61,8 @@ def test_p_is_within_the_error_of_scipys_random_relabellings(rng, kind, alternat
         x, y = SAMPLES[kind](rng, n1), SAMPLES[kind](rng, n2)
         x = x + (np.ceil(shift) if "counts" in kind else shift) * (rng.random(n1) < 0.6)
         statistic, p = permuted(x, y, alternative)
-        assert math.isclose(statistic, stats.ttest_ind(x, y).statistic, rel_tol=1e-9)
+        # SciPy loses digits of values far from 0.
+        assert math.isclose(statistic, stats.ttest_ind(x, y).statistic, rel_tol=1e-7)
         found = stats.permutation_test(
             (x, y),
             lambda x, y, axis: x.sum(axis),
@@ -131,7 +132,7 @@ def test_degenerate_samples():
 
 @pytest.mark.parametrize("call", ["expression", "de", "overestim_var"])
 def test_welchs_test_is_refused(call):
-    screen = pdex.datasets.simulate_screen(n_cells=60, n_genes=5, n_targets=2)
+    screen = pdex.datasets.simulate_screen(n_cells=60, n_genes=5, n_targets=2, n_effects=1)
     options = {"equal_var": False, "method": "permutation"}
     calls = {
         "expression": lambda: pdex.ttest("value", "target", reference="y", **options),
@@ -151,7 +152,7 @@ def test_unknown_methods_are_named():
 
 @pytest.mark.parametrize("reference", ["control", "rest"])
 def test_every_layout_gives_the_same_bits(reference):
-    screen = pdex.datasets.simulate_screen(n_cells=800, n_genes=40, n_targets=8)
+    screen = pdex.datasets.simulate_screen(n_cells=800, n_genes=40, n_targets=8, n_effects=5)
     name = {"control": "non-targeting"}.get(reference, reference)
 
     def p_of(matrix):

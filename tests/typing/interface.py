@@ -56,7 +56,7 @@ def expressions(frame: pl.LazyFrame) -> None:
         pdex.anderson("value", "target", reference="rest", method="scipy"),
         pdex.anderson("value", "target", reference="rest", method="auto"),
         pdex.ttest("value", "target", reference="rest", count="count", equal_var=False),
-        pdex.ttest("value", "target", reference="rest", alternative="two-sided"),
+        pdex.ttest("value", "target", reference="rest", alternative="two-sided", method="student"),
         pdex.ttest("value", "target", reference="rest", alternative="less", method="permutation"),
         pdex.ttest("value", "target", reference="rest", alternative="greater", auroc=True),
         pdex.ks("value", "target", reference="rest", count="count", method="auto"),
@@ -88,6 +88,7 @@ def namespace(frame: pl.LazyFrame) -> None:
         space.ttest("target", reference="rest", equal_var=False, alternative="less"),
         space.ttest("target", reference="rest", alternative="greater", auroc=True),
         space.ttest("target", reference="rest", method="student"),
+        space.ttest("target", reference="rest", method="permutation"),
         space.ks("target", reference="rest", count="count", alternative="two-sided"),
         space.ks("target", reference="rest", alternative="less", method="exact"),
         space.ks("target", reference="rest", alternative="greater", method="auto", auroc=True),
@@ -147,6 +148,8 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
     pdex.de(screen, "target", test="anderson", method="scipy", mean="geometric")
     pdex.de(screen, "target", test="ks", method="exact")
     pdex.de(screen, "target", test="ttest", equal_var=False, overestim_var=True)
+    pdex.de(screen, "target", test="ttest", method="student")
+    pdex.de(screen, "target", test="ttest", method="permutation")
     return pdex.de(data=screen, groupby="target", reference=["T003", "non-targeting"])
 
 
@@ -211,6 +214,8 @@ def written(screen: AnnData, folder: Path) -> None:
     pdex.sink_de(screen, "target", file, test="ks", method="auto", alternative="less")
     pdex.sink_de(screen, "target", file, test="ks", method="exact", alternative="greater")
     pdex.sink_de(screen, "target", file, test="ttest", equal_var=False, overestim_var=True)
+    pdex.sink_de(screen, "target", file, test="ttest", method="student")
+    pdex.sink_de(screen, "target", file, test="ttest", method="permutation")
     pdex.sink_de(screen, "target", file, method="conditional", mean="arithmetic")
 
 
@@ -230,6 +235,8 @@ def calibrated(screen: AnnData) -> pdex.Calibration:
     pdex.calibrate(screen, "target", test="anderson", method="scipy", layer="log")
     pdex.calibrate(screen, "target", test="ks", layer="log")
     pdex.calibrate(screen, "target", test="ttest", equal_var=False, overestim_var=True)
+    pdex.calibrate(screen, "target", test="ttest", method="student")
+    pdex.calibrate(screen, "target", test="ttest", method="permutation")
     found = pdex.calibrate(
         data=screen,
         groupby="target",

@@ -27,8 +27,9 @@ pub struct Limit {
 const NEAR: f64 = 0.01;
 /// A larger A² counts as infinite.
 const MOST: f64 = 1e100;
-/// If no run holds more than one in so many cells, the limit is that for untied data.
+/// If no run holds more than one in so many cells, nor more than two, the limit is that for untied data.
 const UNTIED: f64 = 64.0;
+const PAIR: f64 = 2.0;
 
 impl Limit {
     /// Prepares for all comparisons with these pooled runs, ascending: cells of both samples; runs
@@ -119,9 +120,8 @@ impl Limit {
         let n: f64 = self.pieces.iter().map(|piece| piece.cells).sum();
         self.n = n;
         (self.weights, self.constant) = (Weights::default(), 0.0);
-        let runs: f64 = self.pieces.iter().map(|piece| f64::from(piece.runs)).sum();
-        let tied = |piece: &Piece| piece.runs == 1 && UNTIED * piece.cells > n;
-        self.untied = runs >= n || !self.pieces.iter().any(tied);
+        let tied = |piece: &Piece| piece.runs == 1 && piece.cells > (n / UNTIED).max(PAIR);
+        self.untied = !self.pieces.iter().any(tied);
         if self.pieces.len() < 2 {
             self.steps.clear();
             return;
