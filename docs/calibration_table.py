@@ -4,8 +4,7 @@ python docs/calibration_table.py [--short] [--p-values N]
 
 Null data: the values of all cells are drawn from one distribution, and 10,000 cells are divided at
 random into targets of `size` cells. Each target is compared with all other cells. Given the values
-of a gene, every choice of the target's cells is then equally likely. Methods that this version of
-pdex does not have are left out.
+of a gene, every choice of the target's cells is then equally likely.
 """
 
 from __future__ import annotations

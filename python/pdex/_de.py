@@ -133,10 +133,10 @@ def de(
         greater) or ``"greater"``. anderson has only ``"two-sided"``.
     method
         How to compute p-values: ``"auto"``, ``"exact"``, ``"conditional"`` or ``"asymptotic"`` for
-        wilcoxon; ``"auto"``, ``"exact"`` or ``"asymptotic"`` for ks; ``"auto"``, ``"asymptotic"`` or
-        ``"scipy"`` for anderson; ``"student"`` or ``"permutation"`` for ttest. None: ``"student"`` for
-        ttest, ``"auto"`` for the others. See :func:`pdex.wilcoxon`, :func:`pdex.ks`,
-        :func:`pdex.anderson`, :func:`pdex.ttest`.
+        wilcoxon; ``"auto"``, ``"exact"`` or ``"asymptotic"`` for ks; ``"auto"``, ``"asymptotic"``
+        or ``"scipy"`` for anderson; ``"student"`` or ``"permutation"`` for ttest. None:
+        ``"student"`` for ttest, ``"auto"`` for the others. See :func:`pdex.wilcoxon`,
+        :func:`pdex.ks`, :func:`pdex.anderson`, :func:`pdex.ttest`.
     continuity, tie_correct
         Options of wilcoxon: apply the corrections for continuity and for ties.
     midrank

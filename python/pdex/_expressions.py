@@ -161,9 +161,10 @@ def anderson(
         Use the midrank version, in which half of a tied run counts as below it. False: the
         right-continuous version.
     method
-        How p-values are computed. ``"auto"``: from the distribution of the statistic given the ties,
-        approximated by a saddlepoint. ``"asymptotic"``: from the limiting distribution for samples
-        without ties. ``"scipy"``: SciPy's interpolation of that limit, restricted to [0.001, 0.25].
+        How p-values are computed. ``"auto"``: from the distribution of the statistic given the
+        ties, approximated by a saddlepoint. ``"asymptotic"``: from the limiting distribution for
+        samples without ties. ``"scipy"``: SciPy's interpolation of that limit, restricted to
+        [0.001, 0.25].
     auroc
         Add the field ``auroc``: the probability that a value of the target exceeds one of the
         reference, where ties count half.
@@ -187,8 +188,8 @@ def anderson(
     Sparse counts are mostly ties, and the limit for samples without ties, which SciPy uses, is too
     small for them: where it gives 1e-8, the true p-value can be 1e-5. By default the p-value takes
     the ties and the number of the target's cells into account. If next to nothing is tied, both
-    agree. Against a reference, p-values above about 0.08 use the ties of the reference's cells
-    alone, unless the target has more than an eighth as many cells.
+    agree. Against a reference, p-values above about 0.05 use the ties of the reference's cells
+    alone, unless the target has more cells.
 
     References
     ----------

@@ -1,14 +1,14 @@
 """p-values of Anderson-Darling given the ties, against relabelled cells.
 
-Under the null hypothesis every choice of the target's cells from the pooled sample is equally likely.
+Under the null hypothesis every choice of the target's cells from the pooled sample is equally
+likely.
 """
 
 import numpy as np
+import pdex
 import polars as pl
 import pytest
 from scipy import stats
-
-import pdex
 
 #: Cells of each value, ascending, and of the target.
 POOLS = {

@@ -424,7 +424,7 @@ def wrong(screen: AnnData, folder: Path) -> None:
     pdex.wilcoxon("value", "target", reference=None)  # type: ignore[arg-type]
     pdex.anderson("value", "target", reference="c", method="exact")  # type: ignore[arg-type]
     pdex.anderson("value", "target", reference="c", alternative="less")  # type: ignore[call-arg]
-    pdex.ttest("value", "target", reference="c", method="exact")  # type: ignore[call-arg]
+    pdex.ttest("value", "target", reference="c", method="exact")  # type: ignore[arg-type]
     space = pdex.PdexNamespace(pl.col("value"))
     space.wilcoxon("target", reference="c", alternative="bigger")  # type: ignore[arg-type]
     pdex.scan_anndata(screen, "target", zeros="none")  # type: ignore[arg-type]
