@@ -63,8 +63,8 @@ def wilcoxon(
     alternative
         ``"two-sided"``, ``"less"`` (the target's values are smaller) or ``"greater"``.
     method
-        How p-values are computed. ``"auto"``: by the normal curve if the absolute z is below 1.75,
-        from the distribution of U given the ties if it is above 2, with a smooth transition.
+        How p-values are computed. ``"auto"``: by the normal curve if the absolute z is below 2, from
+        the distribution of U given the ties if it is above 2.25, with a smooth transition.
         That distribution is summed exactly where few outcomes make up the tail, and approximated
         by a double saddlepoint elsewhere. ``"exact"``: summed exactly everywhere; an error if this
         takes more than 1,048,576 states. ``"conditional"``: the saddlepoint everywhere.

@@ -34,15 +34,15 @@
 //! ```
 //!
 //! The tails of T are those of [`super::conditional`], with the values as scores.  Two-sided p-values are
-//! twice the smaller tail.  For |z| below [`conditional::NEAR_OF_VALUES`] Student's curve stays, and passes over to
-//! the tail up to [`conditional::FAR`], so that p falls as |t| grows.  Small samples with few outcomes are
+//! twice the smaller tail.  For small |z| Student's curve stays, and passes over to the tail
+//! ([`conditional::OF_VALUES`]), so that p falls as |t| grows.  Small samples with few outcomes are
 //! summed over all of them.  Welch's t does not grow with T: [`Options::check`] refuses it.
 //!
 //! Of samples without variance whose means differ, p is that of the one choice that separates them.
 //!
 //! Cost: O(1) from the moments; O(nodes) for a tail.
 
-use super::conditional::{self, SampleValues, ValueTails};
+use super::conditional::{self, OF_VALUES, SampleValues, ValueTails};
 use super::moments::Moments;
 use super::special::{Tail, student_t};
 use super::{Alternative, unknown};
@@ -196,7 +196,7 @@ impl TTest {
     pub fn needs_values(&self, options: &Options) -> bool {
         let z = self.z();
         let small = self.df + 2.0 <= SMALL;
-        let beyond = z.abs() > conditional::NEAR_OF_VALUES
+        let beyond = z.abs() > OF_VALUES.from
             && !conditional::points_away(self.statistic, options.alternative);
         options.method == Method::Permutation && !z.is_nan() && (small || beyond)
     }
@@ -219,11 +219,11 @@ impl TTest {
             return conditional::of_tails(sums, alternative);
         }
         let z = self.z();
-        if z.abs() <= conditional::NEAR_OF_VALUES || conditional::points_away(z, alternative) {
+        if z.abs() <= OF_VALUES.from || conditional::points_away(z, alternative) {
             return self.p;
         }
         let ln_p = tails.best(shared, pooled, z > 0.0) + conditional::ln_sides(alternative);
-        conditional::joined((z.abs(), conditional::NEAR_OF_VALUES), || self.p, ln_p)
+        OF_VALUES.pass(z.abs(), || self.p, ln_p)
     }
 }
 
@@ -415,7 +415,7 @@ mod tests {
                 };
                 let (up, down) = (sum(&|v| v >= t - 1e-9), sum(&|v| v <= t + 1e-9));
                 let want = p_of((up, down), Alternative::TwoSided);
-                if p > 0.0 && found.z().abs() > conditional::FAR && want > 1e-13 {
+                if p > 0.0 && found.z().abs() > OF_VALUES.to && want > 1e-13 {
                     off.push((found.p.p / want).ln().abs());
                 }
             }

@@ -18,8 +18,8 @@
 //! [`Method::Exact`], [`Method::Conditional`] and [`Method::Auto`] take the distribution of U over all
 //! C(N, n1) choices of the target's cells instead ([`super::conditional`], with midranks as scores), of
 //! samples without ties the exact one from a table ([`super::exact`]).  Two-sided p-values are twice the
-//! smaller tail.  `Auto` keeps the normal curve for |z| below [`NEAR`] and passes over to the tail
-//! given the ties up to [`super::conditional::FAR`], so that p falls as |z| grows.
+//! smaller tail.  `Auto` keeps the normal curve for small |z| and passes over to the tail given
+//! the ties ([`super::conditional::OF_RANKS`]), so that p falls as |z| grows.
 //!
 //! # Exactness
 //! 2 U1 and Σ(t³ - t) are integers, and so is N³ - N - Σ(t³ - t), the factor of s² that a nearly
@@ -37,7 +37,7 @@
 //!
 //! Cost: O(1) from the rank sum.
 
-use super::conditional::{NEAR, Tails, TooMany, joined, ln_sides, of_tails, points_away};
+use super::conditional::{OF_RANKS, Tails, TooMany, ln_sides, of_tails, points_away};
 use super::exact::{self, NullTables};
 use super::special::{Tail, normal};
 use super::{Alternative, unknown};
@@ -220,7 +220,8 @@ impl RankSum {
             _ if deviation == 0.0 => false,
             Method::Exact | Method::Conditional => true,
             Method::Auto => {
-                let beyond = real_signed(self.twice_excess().abs()) > 2.0 * NEAR * deviation;
+                let beyond =
+                    real_signed(self.twice_excess().abs()) > 2.0 * OF_RANKS.from * deviation;
                 beyond || self.n_target + self.n_reference <= SMALL
             }
         }
@@ -253,11 +254,11 @@ impl RankSum {
         let z = (t / deviation).abs();
         let correction = i64::from(options.continuity);
         let near = || asymptotic_tail(self.twice_excess(), correction, deviation, alternative);
-        if z <= NEAR || points_away(t, alternative) {
+        if z <= OF_RANKS.from || points_away(t, alternative) {
             return Ok(near());
         }
         let ln_p = tails.best(n_target, t) + ln_sides(alternative);
-        Ok(joined((z, NEAR), near, ln_p))
+        Ok(OF_RANKS.pass(z, near, ln_p))
     }
 
     /// U1 / (n1 n2): the chance that a target's value exceeds a reference's; NaN where a sample is

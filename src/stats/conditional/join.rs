@@ -4,15 +4,39 @@ use crate::stats::Alternative;
 use crate::stats::special::Tail;
 use std::f64::consts::{LN_2, LN_10};
 
-/// p-values of smaller |z|, z being T over its standard deviation, are left to a curve that costs nothing.
-/// So it is with ranks as scores.
-pub const NEAR: f64 = 1.75;
-/// The same with values as scores, which may be more skewed: were it larger, the tail at [`FAR`] might
-/// exceed the curve here, and p rise with |z| (measured: from 1.75 on by 15 % in one pooled sample of a
+/// From which |z| to which p-values pass over from a curve that costs nothing to the distribution of T; z
+/// is T over its standard deviation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Join {
+    pub from: f64,
+    pub to: f64,
+}
+
+/// With ranks as scores.
+pub const OF_RANKS: Join = Join { from: 2.0, to: 2.25 };
+/// With values as scores, which may be more skewed: were it later, the tail at the end might exceed the
+/// curve at the beginning, and p rise with |z| (measured: from 1.75 on by 15 % in one pooled sample of a
 /// hundred, from 1.5 on by 12 % in the worst of 30,000).
-pub const NEAR_OF_VALUES: f64 = 1.5;
-/// p-values of larger |z| are those of the distribution of T alone.
-pub const FAR: f64 = 2.0;
+pub const OF_VALUES: Join = Join { from: 1.5, to: 2.0 };
+
+impl Join {
+    /// How much of a p-value is that of the distribution of T: 0 up to the beginning, 1 from the end on.
+    #[must_use]
+    pub fn part(&self, z: f64) -> f64 {
+        ((z - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
+    }
+
+    /// The p-value beyond the beginning: from `near` to the tail e^`ln_p` of the distribution of T, on a
+    /// scale of logarithms.
+    #[must_use]
+    pub fn pass(&self, z: f64, near: impl Fn() -> Tail, ln_p: f64) -> Tail {
+        let part = self.part(z);
+        if part >= 1.0 {
+            return Tail::from_log(ln_p);
+        }
+        Tail::from_log(part * ln_p - (1.0 - part) * near().neg_log10 * LN_10)
+    }
+}
 
 /// True if the target is not in the tail of a one-sided alternative: its p-value is near 1.
 #[must_use]
@@ -28,17 +52,6 @@ pub fn points_away(excess: f64, alternative: Alternative) -> bool {
 #[must_use]
 pub fn ln_sides(alternative: Alternative) -> f64 {
     if alternative == Alternative::TwoSided { LN_2 } else { 0.0 }
-}
-
-/// The p-value beyond `from`, such as [`NEAR`]: up to [`FAR`] it passes over from `near` to the tail e^`ln_p` of the
-/// distribution of T, on a scale of logarithms.
-#[must_use]
-pub fn joined((z, from): (f64, f64), near: impl Fn() -> Tail, ln_p: f64) -> Tail {
-    if z >= FAR {
-        return Tail::from_log(ln_p);
-    }
-    let part = (z - from) / (FAR - from);
-    Tail::from_log(part * ln_p - (1.0 - part) * near().neg_log10 * LN_10)
 }
 
 /// The p-value from ln P(T ≥ t) and ln P(T ≤ t).
@@ -58,7 +71,7 @@ mod tests {
     #[test]
     fn p_passes_over_on_a_scale_of_logarithms() {
         let (near, ln_p) = (|| Tail::from_p(0.08), 0.04f64.ln());
-        let of = |z| joined((z, NEAR_OF_VALUES), near, ln_p).p;
+        let of = |z| OF_VALUES.pass(z, near, ln_p).p;
         for (z, want) in [(1.5, 0.08), (1.75, 0.0032f64.sqrt()), (2.0, 0.04), (3.0, 0.04)] {
             assert!((of(z) / want - 1.0).abs() < 1e-14, "{z}: {}", of(z));
         }

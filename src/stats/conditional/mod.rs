@@ -36,9 +36,7 @@ mod ways;
 
 #[cfg(any(test, feature = "testing"))]
 pub use exact::{Exact, exact};
-#[cfg(any(test, feature = "testing"))]
-pub use join::FAR;
-pub use join::{NEAR, NEAR_OF_VALUES, joined, ln_sides, of_tails, points_away};
+pub use join::{OF_RANKS, OF_VALUES, ln_sides, of_tails, points_away};
 #[cfg(any(test, feature = "testing"))]
 pub use pool::Pool;
 pub use pool::PooledRuns;

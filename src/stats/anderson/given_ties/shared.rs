@@ -5,7 +5,7 @@ use super::few_cells::Scores;
 use super::limit::Limit;
 use crate::cast::{length, real, real_length, whole};
 use crate::stats::anderson::AndersonSum;
-use crate::stats::conditional::Tails;
+use crate::stats::conditional::{OF_RANKS, Tails};
 use crate::stats::runs::SharedRuns;
 use crate::stats::special::{Tail, anderson_darling};
 
@@ -14,7 +14,8 @@ use crate::stats::special::{Tail, anderson_darling};
 /// Against the rest every target pools the same cells, so that all have the same limit.  Against a
 /// reference each target's cells change it a little.  There, p-values of small A² come from the limit of
 /// the reference's cells alone, larger ones from that of the pair: a target changes the former by a
-/// percent or two (`the_reference_stands_for_the_pair`).  Where the target has more cells than the
+/// percent or two (`the_reference_stands_for_the_pair`).  They pass over from the one to the other where
+/// the leading component is that far out ([`OF_RANKS`]).  Where the target has more cells than the
 /// reference, all come from the limit of the pair.
 #[derive(Debug, Default)]
 pub struct SharedTies {
@@ -29,12 +30,6 @@ pub struct SharedTies {
 
 /// Smaller pairs take nothing from tables, since their ties differ from the reference's.
 const FEW_CELLS: u64 = 256;
-/// Up to this z of the leading component, p-values come from the limit that pairs share, without the
-/// correction for few cells: p is about 0.05.
-const NEAR: f64 = 2.0;
-/// From this z on they are the pair's own: p is about 0.02.
-const FAR: f64 = 2.25;
-
 /// Buffers of one worker, reused between comparisons.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -93,8 +88,8 @@ impl SharedTies {
 /// How near a rank sum must be to its observed value to count as equal, relative to it.
 const ROUNDING: f64 = 1e-9;
 
-/// ln p from a limit, with the correction for few cells: in full for z beyond [`FAR`], none up to
-/// [`NEAR`].
+/// ln p from a limit, with the correction for few cells: in full for z from the end of [`OF_RANKS`] on,
+/// none up to its beginning.
 // Apart from the loop over all pairs, most of which do not need it.
 #[inline(never)]
 fn ln_p(
@@ -107,7 +102,7 @@ fn ln_p(
         return anderson_darling::log_sf(a_squared);
     }
     let tail = limit.upper_tail(a_squared);
-    if tail.z <= NEAR || tail.z.is_nan() {
+    if tail.z <= OF_RANKS.from || tail.z.is_nan() {
         return tail.ln_p;
     }
     limit.pool(&mut tails.runs);
@@ -120,15 +115,15 @@ fn ln_p(
         let scores = scores.unwrap_or_else(|| limit.scores());
         scores.few_cells(real(n_target)).ln_p(&tail, (up, down))
     };
-    let part = ((tail.z - NEAR) / (FAR - NEAR)).min(1.0);
+    let part = OF_RANKS.part(tail.z);
     part * corrected + (1.0 - part) * tail.ln_p
 }
 
-/// ln p of a limit up to z = [`FAR`], tabulated over √A².
+/// ln p of a limit up to the end of [`OF_RANKS`], tabulated over √A².
 #[derive(Debug, Clone, Copy)]
 struct Middle {
     ln_p: [f64; Self::NODES],
-    /// A² at z = [`NEAR`] and [`FAR`].
+    /// A² at the beginning and the end of [`OF_RANKS`].
     near: f64,
     far: f64,
 }
@@ -146,7 +141,8 @@ impl Middle {
     const NODES: usize = 14;
 
     fn fill(&mut self, limit: &Limit) {
-        (self.near, self.far) = (limit.a_squared_at(NEAR), limit.a_squared_at(FAR));
+        (self.near, self.far) =
+            (limit.a_squared_at(OF_RANKS.from), limit.a_squared_at(OF_RANKS.to));
         if limit.is_untied() {
             return;
         }
@@ -159,7 +155,7 @@ impl Middle {
         }
     }
 
-    /// 0 up to [`NEAR`], 1 from [`FAR`] on.
+    /// 0 up to the beginning of [`OF_RANKS`], 1 from its end on.
     #[inline]
     fn part(&self, a_squared: f64) -> f64 {
         if a_squared <= self.near {
@@ -169,7 +165,7 @@ impl Middle {
         }
     }
 
-    /// The cubic through four nodes; A² at most that of [`FAR`].
+    /// The cubic through four nodes; A² at most that at the end of [`OF_RANKS`].
     #[inline]
     fn ln_p(&self, a_squared: f64) -> f64 {
         let at = a_squared.max(0.0).sqrt() * Self::STEPS;
