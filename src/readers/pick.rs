@@ -70,8 +70,8 @@ impl<V: Copy + Send + Sync, I: Index> Stretch<'_, V, I> {
         }
         let wanted = |index: &&I| genes.contains(&index.get());
         let count = |indices: &[I]| -> Result<usize> {
-            let invalid = |index: &&I| usize::try_from(index.get()).is_ok_and(|i| i < n_genes);
-            match indices.iter().find(|index| !invalid(index)) {
+            let valid = |index: &I| usize::try_from(index.get()).is_ok_and(|i| i < n_genes);
+            match indices.iter().find(|index| !valid(index)) {
                 Some(index) => {
                     let (outer, index, limit) = (0, index.get(), n_genes);
                     Err(ErrorKind::IndexOutOfRange { outer, index, limit }.into())

@@ -32,8 +32,9 @@
 //! Cost: one multiply-add per inside point, of which there are at most a b and about 2 c; for equal
 //! sizes at most 4,096 factors per term.
 
-use super::one_sample::{deviance, stirling};
+use super::one_sample::deviance;
 use crate::cast::{length, real, real_length};
+use crate::stats::special::stirling_error;
 use multiversion::multiversion;
 use std::f64::consts::LN_2;
 
@@ -268,7 +269,11 @@ fn log_central_ratio(n: u64, h: u64) -> f64 {
     }
     let (low, middle, high) = (real(n - h), real(n), real(n + h));
     let h = real(h);
-    2.0 * stirling(middle) - stirling(low) - stirling(high) - deviance(low, h) - deviance(high, -h)
+    2.0 * stirling_error(middle)
+        - stirling_error(low)
+        - stirling_error(high)
+        - deviance(low, h)
+        - deviance(high, -h)
         + (middle / low.sqrt() / high.sqrt()).ln()
 }
 

@@ -187,7 +187,7 @@ impl Distance {
         let statistic = real(distance) / real(n_target * n_reference);
         let p = if self.takes_exact(options.method) {
             if exact_is_feasible(n_target, n_reference) {
-                of_log(log_outside((n_target, n_reference), distance, sides, scratch))
+                Tail::from_log(log_outside((n_target, n_reference), distance, sides, scratch))
             } else {
                 Tail::NAN
             }
@@ -220,13 +220,8 @@ impl Distance {
         }
         let z = size.sqrt() * statistic;
         let shift = (large + 2.0 * small) / (large * small * (large + small)).sqrt();
-        of_log(-2.0 * z * z - 2.0 * z * shift / 3.0)
+        Tail::from_log(-2.0 * z * z - 2.0 * z * shift / 3.0)
     }
-}
-
-/// The p-value with the natural logarithm `ln_p`.
-fn of_log(ln_p: f64) -> Tail {
-    Tail::new(ln_p.exp(), ln_p)
 }
 
 /// Compares functions with the rows of `tests/golden/ks.csv`.

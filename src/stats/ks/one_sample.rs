@@ -53,6 +53,7 @@
 //! Cost: 0.3 µs for the expansion, up to 50 µs for the sum or the matrix.
 
 use crate::cast::{length, real, real_length, whole};
+use crate::stats::special::stirling_error;
 use std::f64::consts::{LN_2, PI};
 
 /// The largest n for which the matrix is used, as in SciPy.
@@ -240,7 +241,7 @@ fn log_term(n: f64, d: f64, j: f64) -> f64 {
     let rest = n - j;
     let distance = deviance(j, excess) + deviance(rest, -excess);
     let scale = 0.5 * (n / (2.0 * PI * j * rest)).ln();
-    stirling(n) - stirling(j) - stirling(rest) - distance + scale + (d / q).ln()
+    stirling_error(n) - stirling_error(j) - stirling_error(rest) - distance + scale + (d / q).ln()
 }
 
 /// x ln(x / (x + step)) + step, half the Poisson deviance of x from the mean x + step.
@@ -258,33 +259,6 @@ pub(super) fn deviance(x: f64, step: f64) -> f64 {
         series = (series + 1.0 / f64::from(2 * i + 1)) * square;
     }
     x * (u * v - 2.0 * v * series)
-}
-
-/// ln n! - (n ln n - n + ln(2πn)/2), the error of Stirling's formula, for an integer n > 0: a table
-/// (from mpmath) up to 15, then the series.
-pub(super) fn stirling(n: f64) -> f64 {
-    const FIRST: [f64; 15] = [
-        0.081061466795327258,
-        0.041340695955409294,
-        0.027677925684998339,
-        0.020790672103765093,
-        0.016644691189821192,
-        0.013876128823070748,
-        0.01189670994589177,
-        0.010411265261972096,
-        0.0092554621827127329,
-        0.0083305634333628713,
-        0.0075736754879518408,
-        0.0069428401072095299,
-        0.0064089941880042071,
-        0.0059513701127588477,
-        0.0055547335519628014,
-    ];
-    if n < 16.0 {
-        return FIRST[length(whole(n)) - 1];
-    }
-    let x = 1.0 / (n * n);
-    (1.0 / 12.0 - x * (1.0 / 360.0 - x * (1.0 / 1260.0 - x * (1.0 / 1680.0 - x / 1188.0)))) / n
 }
 
 #[cfg(test)]

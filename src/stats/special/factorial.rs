@@ -18,11 +18,38 @@ fn computed(n: u32) -> f64 {
 }
 
 fn stirling(n: f64) -> f64 {
+    (n + 0.5) * n.ln() - n + 0.5 * TAU.ln() + series(n)
+}
+
+/// The error of Stirling's formula for n of at least 16.
+fn series(n: f64) -> f64 {
     let x = 1.0 / n;
     let y = x * x;
-    let series =
-        x * (1.0 / 12.0 - y * (1.0 / 360.0 - y * (1.0 / 1260.0 - y * (1.0 / 1680.0 - y / 1188.0))));
-    (n + 0.5) * n.ln() - n + 0.5 * TAU.ln() + series
+    x * (1.0 / 12.0 - y * (1.0 / 360.0 - y * (1.0 / 1260.0 - y * (1.0 / 1680.0 - y / 1188.0))))
+}
+
+/// ln n! - (n ln n - n + ln(2πn)/2), the error of Stirling's formula, for an integer n > 0: a table
+/// (from mpmath) up to 15, then the series.
+#[must_use]
+pub fn stirling_error(n: f64) -> f64 {
+    const FIRST: [f64; 15] = [
+        0.081061466795327258,
+        0.041340695955409294,
+        0.027677925684998339,
+        0.020790672103765093,
+        0.016644691189821192,
+        0.013876128823070748,
+        0.01189670994589177,
+        0.010411265261972096,
+        0.0092554621827127329,
+        0.0083305634333628713,
+        0.0075736754879518408,
+        0.0069428401072095299,
+        0.0064089941880042071,
+        0.0059513701127588477,
+        0.0055547335519628014,
+    ];
+    if n < 16.0 { FIRST[length(whole(n)) - 1] } else { series(n) }
 }
 
 /// ln n! of a whole number n.

@@ -34,9 +34,9 @@ mod factorial;
 pub mod normal;
 pub mod student_t;
 
-pub use factorial::ln_choose;
 #[cfg(any(test, feature = "testing"))]
 pub use factorial::ln_factorial;
+pub use factorial::{ln_choose, stirling_error};
 
 use std::f64::consts::{LN_2, LOG10_E};
 
