@@ -8,7 +8,8 @@ use crate::cast::place;
 use crate::matrix::SKIP;
 use polars::prelude::*;
 use polars_arrow::array::{Array, DictionaryArray, DictionaryKey, Utf8ViewArray};
-use polars_arrow::datatypes::ArrowDataType;
+use polars_arrow::datatypes::{ArrowDataType, Field as ArrowField};
+use std::cell::RefCell;
 
 /// A column of labels.
 pub(super) enum Labels {
@@ -28,7 +29,7 @@ impl Labels {
         if !matches!(column.field.dtype, ArrowDataType::Dictionary(..)) {
             return Ok(Self::Plain(values::import(column, request)?, role));
         }
-        let mut coded = Coded::new(Field::from(&column.field).dtype);
+        let mut coded = Coded::new(dtype_of(&column.field));
         for array in column.chunks {
             let known = coded.push::<u8>(&*array)
                 || coded.push::<u16>(&*array)
@@ -69,6 +70,24 @@ impl Labels {
             Self::Coded(coded) => coded.distinct(),
         }
     }
+}
+
+thread_local! {
+    /// The last categorical column's field in Arrow, and its dtype.
+    static LAST: RefCell<Option<(ArrowField, DataType)>> = const { RefCell::new(None) };
+}
+
+/// The dtype of a categorical column.  Polars hands over the same for every group of a `group_by`, and
+/// to hash its categories takes longer than the tests of a gene.
+fn dtype_of(field: &ArrowField) -> DataType {
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, dtype)) if known == field => dtype.clone(),
+        _ => {
+            let dtype = Field::from(field).dtype;
+            *last = Some((field.clone(), dtype.clone()));
+            dtype
+        }
+    })
 }
 
 /// A categorical column: a code a row ([`SKIP`] for null), and the label of each code.
@@ -127,6 +146,15 @@ impl Coded {
 
     fn distinct(&self) -> PolarsResult<(Vec<u32>, Series)> {
         let found = Distinct::of_codes(&self.codes);
+        if let DataType::Enum(categories, _) = &self.dtype
+            && *categories.categories() == self.labels
+        {
+            // Codes are those of the categories: no label needs to be looked up.
+            let codes = found.firsts.iter().map(|&row| self.codes[place(row)]);
+            let codes = UInt32Chunked::from_iter_values(PlSmallStr::EMPTY, codes);
+            let codes = codes.into_series().cast(&categories.physical().into())?;
+            return Ok((found.codes, Series::from_cats_and_dtype(&codes, &self.dtype, true)?));
+        }
         let label = |&row: &IdxSize| {
             let code = place(self.codes[place(row)]);
             (code < self.labels.len()).then(|| self.labels.value(code))
