@@ -64,11 +64,11 @@ def wilcoxon(
         ``"two-sided"``, ``"less"`` (the target's values are smaller) or ``"greater"``.
     method
         How p-values are computed. ``"auto"``: by the normal curve if the absolute z is below 2,
-        from the distribution of U given the ties if it is above 2.25, with a smooth transition
-        (with strata 1.75 and 2). That distribution is summed exactly where few outcomes make up
-        the tail, and approximated by a double saddlepoint elsewhere. ``"exact"``: summed exactly
-        everywhere; an error if this takes more than 1,048,576 states. ``"conditional"``: the
-        saddlepoint everywhere. ``"asymptotic"``: the normal curve everywhere, as in SciPy.
+        from the distribution of U given the ties if it is above 2.25, with a smooth transition.
+        That distribution is summed exactly where few outcomes make up the tail, and approximated
+        by a double saddlepoint elsewhere. ``"exact"``: summed exactly everywhere; an error if this
+        takes more than 1,048,576 states. ``"conditional"``: the saddlepoint everywhere.
+        ``"asymptotic"``: the normal curve everywhere, as in SciPy.
     continuity
         Subtract 1/2 from the distance between U and its mean, in ``z_score`` and in p-values of the
         normal curve. Ignored with strata, because the sum over strata does not change in equal
@@ -124,7 +124,7 @@ def wilcoxon(
     >>> df = df.with_columns(batch=pl.Series([1, 1, 2, 1, 1, 2]))
     >>> test = df.select(pdex.wilcoxon("value", "target", reference="control", strata="batch"))
     >>> test.unnest("wilcoxon").select("target", pl.col("z_score", "p_value").round(6)).row(0)
-    ('a', 1.843909, 0.092756)
+    ('a', 1.843909, 0.065196)
     """
     options = {
         "alternative": alternative,

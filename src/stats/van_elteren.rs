@@ -34,7 +34,7 @@
 //! Cost: O(1) a stratum, from its rank sum.
 
 use super::Alternative;
-use super::conditional::{OF_STRATA, StratifiedTails, ln_sides, points_away};
+use super::conditional::{OF_RANKS, StratifiedTails, ln_sides, points_away};
 use super::double_double::{DoubleDouble, product_quotient};
 use super::special::Tail;
 #[cfg(any(test, feature = "testing"))]
@@ -129,7 +129,7 @@ impl StratifiedSum {
         let z_score = if constant { 0.0 } else { twice_excess / 2.0 / variance.sqrt() };
         let auto = options.method == Method::Auto;
         let z = if constant { 0.0 } else { twice_excess / 2.0 / given_ties.sqrt() };
-        let needs_runs = auto && z.abs() > OF_STRATA.from;
+        let needs_runs = auto && z.abs() > OF_RANKS.from;
         let p = if needs_runs || options.p_of_score() {
             Tail::NAN
         } else if constant {
@@ -154,7 +154,7 @@ impl StratifiedSum {
             return of_score(z, alternative);
         }
         let ln_p = tails.best(t) + ln_sides(alternative);
-        OF_STRATA.pass(z.abs(), || of_score(z, alternative), ln_p)
+        OF_RANKS.pass(z.abs(), || of_score(z, alternative), ln_p)
     }
 }
 

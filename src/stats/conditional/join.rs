@@ -14,8 +14,6 @@ pub struct Join {
 
 /// With ranks as scores.
 pub const OF_RANKS: Join = Join { from: 2.0, to: 2.25 };
-/// The same in strata, which hold few cells each.
-pub const OF_STRATA: Join = Join { from: 1.75, to: 2.0 };
 /// With values as scores, which may be more skewed: were it later, the tail at the end might exceed the
 /// curve at the beginning, and p rise with |z| (measured: from 1.75 on by 15 % in one pooled sample of a
 /// hundred, from 1.5 on by 12 % in the worst of 30,000).

@@ -36,7 +36,7 @@ mod ways;
 
 #[cfg(any(test, feature = "testing"))]
 pub use exact::{Exact, exact};
-pub use join::{OF_RANKS, OF_STRATA, OF_VALUES, ln_sides, of_tails, points_away};
+pub use join::{OF_RANKS, OF_VALUES, ln_sides, of_tails, points_away};
 #[cfg(any(test, feature = "testing"))]
 pub use pool::Pool;
 pub use pool::PooledRuns;
