@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 ALTERNATIVES = ["two-sided", "less", "greater"]
-RESAMPLES = 200_000
+RESAMPLES = 100_000
 
 
 def permuted(x, y, alternative="two-sided", reference="y"):
