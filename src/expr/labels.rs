@@ -73,20 +73,22 @@ impl Labels {
 }
 
 thread_local! {
-    /// The last categorical column's field in Arrow, and its dtype.
-    static LAST: RefCell<Option<(ArrowField, DataType)>> = const { RefCell::new(None) };
+    /// The last categorical column of each role: its field in Arrow, and its dtype.
+    static LAST: RefCell<Vec<(ArrowField, DataType)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The dtype of a categorical column.  Polars hands over the same for every group of a `group_by`, and
-/// to hash its categories takes longer than the tests of a gene.
+/// The dtype of a categorical column.  Polars hands over the same column for every group of a
+/// `group_by`; hashing its categories each time would take about as long as the tests of a gene.
 fn dtype_of(field: &ArrowField) -> DataType {
-    LAST.with_borrow_mut(|last| match last {
-        Some((known, dtype)) if known == field => dtype.clone(),
-        _ => {
-            let dtype = Field::from(field).dtype;
-            *last = Some((field.clone(), dtype.clone()));
-            dtype
+    LAST.with_borrow_mut(|last| {
+        if let Some((_, dtype)) = last.iter().find(|(known, _)| known == field) {
+            return dtype.clone();
         }
+        let dtype = Field::from(field).dtype;
+        // The name is the role.
+        last.retain(|(known, _)| known.name != field.name);
+        last.push((field.clone(), dtype.clone()));
+        dtype
     })
 }
 

@@ -1,6 +1,8 @@
 """`pdex.calibrate`: its comparisons against `pdex.de`, its limits against SciPy, its verdicts."""
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -20,6 +22,10 @@ from scipy import stats
 LEVELS = [0.05, 0.01, 0.001, 0.0001]
 VERDICTS = ("calibrated", "too many small p-values", "too few small p-values")
 SPLITS, SPLITS_USUAL = 8, 20
+#: Numbers of small p-values of normal scores with a common factor.
+null_counts = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "calibration.py"))[
+    "null_counts"
+]
 
 
 def simulate(seed, kind="null", n_guides=6, umis=5_000):
@@ -357,20 +363,6 @@ def test_few_p_values_are_no_verdict(genes):
         found = run(simulate(seed), genes=[f"g{i}" for i in range(genes)], seed=seed)
         assert found.summary["n"][0] <= 20 * genes
         assert found.verdict == "calibrated"
-
-
-def null_counts(rng, rows, n_genes, correlation):
-    """Numbers of p-values (all, and at most each level) of normal scores with a common factor."""
-    bound = stats.norm.isf(np.array(LEVELS) / 2)
-    factor = np.sqrt(correlation) * rng.normal(size=(rows, 1))
-    rest = np.sqrt(1 - correlation)
-    chance = stats.norm.sf((bound - factor) / rest) + stats.norm.cdf((-bound - factor) / rest)
-    counts = [np.full(rows, n_genes)]
-    before = np.ones(rows)
-    for at_most in chance.T:
-        counts.append(rng.binomial(counts[-1], at_most / before))
-        before = at_most
-    return np.stack(counts, axis=1)
 
 
 @pytest.mark.parametrize("correlation", [0, 0.2])

@@ -9,7 +9,7 @@ use std::mem;
 
 /// ln of a ratio beyond which the smaller of two tails is left out.
 const LEANING: f64 = 5.0;
-/// Small samples of no more outcomes are summed over all of them: some 2 ms.
+/// Small samples of no more outcomes are summed over all of them.
 const ALL_OUTCOMES: f64 = 50_000.0;
 
 /// Buffers of one worker for tails given the ties, reused from pair to pair.
@@ -57,15 +57,18 @@ impl Tails {
         if t < 0.0 { (far, near) } else { (near, far) }
     }
 
-    /// ln P(T ≥ t) and ln P(T ≤ -t) for t above 0: exactly for two runs, else by the saddlepoint.  The
-    /// smaller one may be left out (-inf) where it is less than a percent of the larger.
-    pub fn both(&mut self, n_target: u64, t: f64) -> (f64, f64) {
+    /// ln P(T ≥ z σ) and ln P(T ≤ -z σ) for z above 0, σ being T's standard deviation: exactly for two
+    /// runs, else by the saddlepoint.  The smaller one may be left out (-inf) where it is less than a
+    /// percent of the larger.
+    pub fn both(&mut self, n_target: u64, z: f64) -> (f64, f64) {
         let pool = self.runs.pool(n_target);
-        // ln of the ratio of both tails, as far as the third cumulant tells: κ3 t³ / (3 σ⁶).
+        let deviation = pool.variance().sqrt();
+        let t = z * deviation;
+        // ln of the ratio of both tails, as far as the third cumulant tells: κ3 z³ / (3 σ³).
         let lean = if pool.cells.len() == 2 {
             0.0
         } else {
-            pool.third_cumulant() * (t / pool.variance()).powi(3) / 3.0
+            pool.third_cumulant() * (z / deviation).powi(3) / 3.0
         };
         let up = if lean < -LEANING { f64::NEG_INFINITY } else { self.one(n_target, t) };
         self.runs.turn();

@@ -105,6 +105,12 @@ impl Scores {
     }
 }
 
+/// ln(e^a + e^b).
+pub(super) fn ln_sum((a, b): (f64, f64)) -> f64 {
+    let (more, less) = (a.max(b), a.min(b));
+    if more == f64::NEG_INFINITY { more } else { more + (less - more).exp().ln_1p() }
+}
+
 /// The correction of one comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct FewCells {
@@ -133,10 +139,7 @@ impl FewCells {
     /// ```
     #[must_use]
     pub fn ln_p(&self, tail: &UpperTail, ln_tails: (f64, f64)) -> f64 {
-        let (more, less) = (ln_tails.0.max(ln_tails.1), ln_tails.0.min(ln_tails.1));
-        let both =
-            if more == f64::NEG_INFINITY { more } else { more + (less - more).exp().ln_1p() };
-        let ratio = both - LN_2 - normal::log_sf(tail.z);
+        let ratio = ln_sum(ln_tails) - LN_2 - normal::log_sf(tail.z);
         if ratio >= 0.0 {
             return (tail.ln_p + ratio).min(0.0);
         }

@@ -1,7 +1,7 @@
 //! p-values of all comparisons of one gene.
 
 use super::blocks::Blocks;
-use super::few_cells::Scores;
+use super::few_cells::{Scores, ln_sum};
 use super::limit::Limit;
 use crate::cast::{length, real, real_length, whole};
 use crate::stats::anderson::AndersonSum;
@@ -22,6 +22,7 @@ pub struct SharedTies {
     /// Of the reference's cells, or of all.
     limit: Limit,
     middle: Middle,
+    /// Only where not pooled: all targets share the limit there.
     blocks: Blocks,
     /// Only where pooled.
     scores: Scores,
@@ -42,12 +43,14 @@ impl SharedTies {
     /// cells.
     pub fn prepare(&mut self, shared: &SharedRuns, pooled: bool, midrank: bool) {
         self.pooled = pooled;
-        self.blocks.prepare(shared, midrank);
-        self.limit.prepare_shared(shared, &self.blocks);
-        self.middle.fill(&self.limit);
         if pooled {
+            self.limit.prepare(shared.cells(), midrank);
             self.scores = self.limit.scores();
+        } else {
+            self.blocks.prepare(shared, midrank);
+            self.limit.prepare_shared(shared, &self.blocks);
         }
+        self.middle.fill(&self.limit);
     }
 
     /// The p-value of a pair's sum; `own` prepares the limit of the pair, from which
@@ -106,14 +109,13 @@ fn ln_p(
         return tail.ln_p;
     }
     limit.pool(&mut tails.runs);
-    let t = tail.z * tails.runs.pool(n_target).variance().sqrt() * (1.0 - ROUNDING);
-    let (up, down) = tails.both(n_target, t);
+    let ln_tails = tails.both(n_target, tail.z * (1.0 - ROUNDING));
     let corrected = if limit.is_square() {
         // A² is the square of the rank sum: nothing is approximate.
-        up.max(down) + (up.min(down) - up.max(down)).exp().ln_1p()
+        ln_sum(ln_tails)
     } else {
         let scores = scores.unwrap_or_else(|| limit.scores());
-        scores.few_cells(real(n_target)).ln_p(&tail, (up, down))
+        scores.few_cells(real(n_target)).ln_p(&tail, ln_tails)
     };
     let part = OF_RANKS.part(tail.z);
     part * corrected + (1.0 - part) * tail.ln_p
