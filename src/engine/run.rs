@@ -11,8 +11,9 @@ use super::gene::GeneKernel;
 use super::plan::{Limits, Sizes};
 use super::pool::{Monitor, Workers};
 use super::request::{GeneRequest, Request};
-use super::source::group_histograms::{self, Context, Strips, Walk};
+use super::source::group_histograms::{self, Context, Strips};
 use super::source::group_rows::GroupRows;
+use super::source::group_tables::{self, Walk};
 use super::source::sample::Sample;
 use super::table::Table;
 use crate::cast::place;
@@ -116,7 +117,7 @@ impl Run<'_> {
     ) -> Result<()> {
         let Self { request, tables, ref limits, monitor } = *self;
         let design = request.design;
-        let survey = group_histograms::survey(cells, request.genes, design.codes(), limits)?;
+        let survey = group_tables::survey(cells, request.genes, design.codes(), limits)?;
         let groups = GroupRows::new(design.codes(), design.sizes());
         let pooled = request.of_gene(tables).is_pooled();
         for (strip, suits) in survey.strips(design.sizes().len(), pooled, limits) {

@@ -37,6 +37,12 @@ impl GroupRows {
         &self.rows[self.starts[code]..self.starts[code + 1]]
     }
 
+    /// The number of groups.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
     /// The number of cells of all groups.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // a number, not a container

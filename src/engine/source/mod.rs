@@ -3,7 +3,8 @@
 //! ```text
 //! bin                a bin of a histogram
 //! histogram          two histograms of one gene: the views of small counts
-//! group_histograms   their source where cells are stored one after the other: each group walked once
+//! group_tables       every group's cells counted into bins, where cells are stored one after the other
+//! group_histograms   their source there: each group walked once
 //! gene_histogram     their source where genes are: one gene's table of group x count
 //! overflow           values that a histogram has no bin for
 //! sample             one gene's cells with their groups; zeros and sums of each group
@@ -23,6 +24,7 @@ mod bin;
 pub(crate) mod gene_histogram;
 pub(crate) mod group_histograms;
 pub(crate) mod group_rows;
+pub(crate) mod group_tables;
 mod group_values;
 pub mod histogram;
 mod overflow;
