@@ -12,6 +12,7 @@ from pdex._engine import Comparison, Finish, Question
 
 __all__ = [
     "Chunks",
+    "Fold",
     "Job",
     "Matrix",
     "NotANumberError",
@@ -20,7 +21,6 @@ __all__ = [
     "by_resemblance",
     "control_ranks",
     "ipc_metadata",
-    "long",
     "pick",
     "set_ipc_metadata",
     "survey",
@@ -53,6 +53,19 @@ class Chunks:
         threads: int,
         progress: Callable[[int], object] | None = None,
     ) -> npt.NDArray[Any] | None: ...
+
+@final
+class Fold:
+    def __new__(
+        cls,
+        codes: _Codes,
+        n_groups: int,
+        genes: _Codes,
+        fold: str,
+        nan: bool,
+        threads: int,
+    ) -> Fold: ...
+    def next(self, matrix: Matrix, rows: int, first: int) -> list[list[pl.Series]] | None: ...
 
 @final
 class Matrix:
@@ -114,12 +127,4 @@ def control_ranks(labels: list[str]) -> list[int | None]: ...
 def ipc_metadata(path: str | os.PathLike[str]) -> list[tuple[str, str]]: ...
 def set_ipc_metadata(path: str | os.PathLike[str], pairs: list[tuple[str, str]]) -> None: ...
 def survey(matrix: Matrix, threads: int) -> tuple[float, float, bool]: ...
-def long(
-    matrix: Matrix,
-    codes: _Codes,
-    n_groups: int,
-    genes: _Codes,
-    zero_rows: bool,
-    threads: int,
-) -> list[pl.Series]: ...
 def benjamini_hochberg(p: npt.NDArray[np.float64], threads: int = 1) -> npt.NDArray[np.float64]: ...

@@ -23,7 +23,7 @@ AnyMethod = Literal["auto", "exact", "conditional", "asymptotic", "scipy", "stud
 Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
 Mean = Literal["arithmetic", "geometric"]
 Scope = Literal["target", "all"]
-Zeros = Literal["counted", "rows"]
+Folding = Literal["values", "zeros"]
 
 #: The options of each test, with their defaults.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -70,6 +70,7 @@ _SYNONYMS = {
     "p_value": "method",
     "use_continuity": "continuity",
     "show_progress": "progress",
+    "zeros": "fold",
 }
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")

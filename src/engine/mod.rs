@@ -15,7 +15,7 @@
 //! table    what was measured, and what is derived from it
 //! pages    the memory of long columns
 //! fdr      Benjamini and Hochberg's adjustment of any number of p-values, in parallel
-//! long     the long frame of some genes
+//! fold     genes folded to rows of a count table
 //! survey   what the values of a matrix look like
 //! ```
 //!
@@ -24,8 +24,8 @@
 pub mod column;
 pub mod design;
 pub mod fdr;
+pub mod fold;
 pub mod gene;
-pub mod long;
 mod pages;
 pub mod pair;
 pub mod plan;

@@ -51,7 +51,7 @@ pub use dense::{ColumnMajor, RowMajor};
 pub use index::{Index, Indices, Indptr};
 use std::fmt;
 use std::ops::Range;
-pub use value::{Stored, Value};
+pub use value::{Keyed, Stored, Value};
 
 /// The label of a cell that is left out.
 pub const SKIP: u32 = u32::MAX;

@@ -181,6 +181,43 @@ impl Value for u64 {
     }
 }
 
+/// A value that its key tells.
+pub trait Keyed: Value {
+    /// The value with this key; 0.0 for that of both zeros.
+    fn of_key(key: u64) -> Self;
+}
+
+impl Keyed for f32 {
+    #[inline]
+    fn of_key(key: u64) -> Self {
+        let key = low_half(key);
+        let mask = if key >> 31 == 0 { u32::MAX } else { 1 << 31 };
+        Self::from_bits(key ^ mask)
+    }
+}
+
+impl Keyed for f64 {
+    #[inline]
+    fn of_key(key: u64) -> Self {
+        let mask = if key >> 63 == 0 { u64::MAX } else { 1 << 63 };
+        Self::from_bits(key ^ mask)
+    }
+}
+
+impl Keyed for i64 {
+    #[inline]
+    fn of_key(key: u64) -> Self {
+        (key ^ (1 << 63)).cast_signed()
+    }
+}
+
+impl Keyed for u64 {
+    #[inline]
+    fn of_key(key: u64) -> Self {
+        key
+    }
+}
+
 /// An element of the caller's array.
 pub trait Stored: Copy + Send + Sync + 'static {
     /// The type that it widens to without loss.

@@ -1,8 +1,8 @@
 //! A job: one comparison of many targets. Matrices go in, the columns of the result come out.
 
-use super::borrowed;
 use super::matrix::{IntoColumn, Matrix, Visitor};
 use super::watch::watched;
+use super::{borrowed, mismatch};
 use crate::engine::column::Column;
 use crate::engine::design::{Design, Reference};
 use crate::engine::plan::Limits;
@@ -11,8 +11,7 @@ use crate::engine::request::{Request, Scale};
 use crate::engine::run::{Run, Workspace};
 use crate::engine::table::{Family, Numbers, Table};
 use crate::engine::test::Test;
-use crate::error::{Error, ErrorKind};
-use crate::matrix::{Value, View};
+use crate::matrix::View;
 use crate::stats::exact::NullTables;
 use crate::stats::ttest::Variance;
 use crate::stats::{anderson, ks, ttest, unknown, wilcoxon};
@@ -145,8 +144,8 @@ pub(super) struct Job {
     workspace: Option<Kept>,
 }
 
-/// A [`Workspace`] with its value type erased.
-type Kept = Box<dyn Any + Send + Sync>;
+/// Something that depends on the value type, which is erased.
+pub(super) type Kept = Box<dyn Any + Send + Sync>;
 
 #[pymethods]
 impl Job {
@@ -246,10 +245,6 @@ impl Job {
     }
 }
 
-fn mismatch(what: &'static str, expected: usize, got: usize) -> PyErr {
-    Error::from(ErrorKind::ShapeMismatch { what, expected, got }).into()
-}
-
 impl Job {
     fn columns(
         &self,
@@ -296,16 +291,18 @@ impl Visitor for Add<'_, '_> {
         let request = Request { design, test, auroc, scale, genes: self.genes };
         let (monitor, out) = (&self.monitor, (table, self.first));
         let run = Run { request: &request, tables, limits: Limits::default(), monitor };
-        let workspace = kept::<V>(workspace, *threads)?;
+        let workspace = kept_or(workspace, || Workspace::<V>::new(*threads))?;
         watched(self.py, *threads, self.progress, monitor, || run.run(view, workspace, out))
     }
 }
 
-/// The workspace for value type `V`: that of the last piece if it had the same type, else a new
-/// one.
-fn kept<V: Value>(kept: &mut Option<Kept>, threads: usize) -> PyResult<&mut Workspace<V>> {
-    if !kept.as_ref().is_some_and(|kept| kept.is::<Workspace<V>>()) {
-        *kept = Some(Box::new(Workspace::<V>::new(threads)));
+/// What is kept: of the type asked for if the last call made one of it, else a new one.
+pub(super) fn kept_or<T: Any + Send + Sync>(
+    kept: &mut Option<Kept>,
+    new: impl FnOnce() -> T,
+) -> PyResult<&mut T> {
+    if !kept.as_ref().is_some_and(|kept| kept.is::<T>()) {
+        *kept = Some(Box::new(new()));
     }
     let kept = kept.as_mut().and_then(|kept| kept.downcast_mut());
     kept.ok_or_else(|| mismatch("workspace", 1, 0))

@@ -6,7 +6,7 @@ use crate::engine::pool::Monitor;
 use crate::engine::survey::{Survey, survey as survey_of};
 use crate::error::Error;
 use crate::matrix::{
-    Checked, ColumnMajor, Csc, Csr, Indices, Indptr, RowMajor, Stored, Value, View, canonical,
+    Checked, ColumnMajor, Csc, Csr, Indices, Indptr, Keyed, RowMajor, Stored, View, canonical,
     check,
 };
 use crate::stats::unknown;
@@ -131,7 +131,7 @@ pub(super) trait Visitor {
 }
 
 /// Value types that a Polars column can hold.
-pub(super) trait IntoColumn: Value + Stored<Value = Self> {
+pub(super) trait IntoColumn: Keyed + Stored<Value = Self> {
     fn column(values: Vec<Self>) -> Series;
 }
 

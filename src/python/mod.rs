@@ -3,7 +3,7 @@
 //! ```text
 //! matrix   borrowed arrays of a matrix, checked once, as views for the engine
 //! job      a comparison of many targets: matrices in, columns of the result out
-//! long     the values of some genes in long format
+//! fold     the genes of a matrix folded to rows of a count table
 //! files    windows of HDF5 datasets as NumPy arrays
 //! ipc      custom metadata of Arrow IPC files
 //! watch    runs work on the thread pool, with progress and Ctrl-C
@@ -19,9 +19,9 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod files;
+mod fold;
 mod ipc;
 mod job;
-mod long;
 mod matrix;
 mod watch;
 
@@ -63,6 +63,10 @@ fn borrowed<'a, T: Element>(array: &'a PyReadonlyArray1<T>, what: &str) -> PyRes
     })
 }
 
+fn mismatch(what: &'static str, expected: usize, got: usize) -> PyErr {
+    Error::from(ErrorKind::ShapeMismatch { what, expected, got }).into()
+}
+
 /// Benjamini-Hochberg adjusted p-values. NaN stays NaN and is not counted.
 #[pyfunction]
 #[pyo3(signature = (p, threads=1))]
@@ -101,9 +105,9 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_class::<matrix::Matrix>()?;
     m.add_class::<job::Job>()?;
     m.add_class::<files::Chunks>()?;
+    m.add_class::<fold::Fold>()?;
     m.add_function(wrap_pyfunction!(files::pick, m)?)?;
     m.add_function(wrap_pyfunction!(matrix::survey, m)?)?;
-    m.add_function(wrap_pyfunction!(long::long, m)?)?;
     m.add_function(wrap_pyfunction!(by_resemblance, m)?)?;
     m.add_function(wrap_pyfunction!(control_ranks, m)?)?;
     m.add_function(wrap_pyfunction!(ipc::ipc_metadata, m)?)?;

@@ -131,10 +131,10 @@ def test_the_expression_says_the_same(screen, stored, reference, tmp_path):
     assert_frame_equal(tested, whole.select(tested.columns), check_exact=True)
 
 
-@pytest.mark.parametrize("zeros", ["counted", "rows"])
-def test_a_scan_counts_zeros_in_each_stratum(screen, zeros):
+@pytest.mark.parametrize("fold", ["values", "zeros", None])
+def test_a_scan_counts_cells_in_each_stratum(screen, fold):
     screen.obs.loc[screen.obs_names[:30], "batch"] = None
-    lazy = pdex.scan_anndata(screen, "target", strata="batch", zeros=zeros, groups=["T3", "ctrl"])
+    lazy = pdex.scan_anndata(screen, "target", strata="batch", fold=fold, groups=["T3", "ctrl"])
     got = lazy.group_by("gene", "target", "stratum").agg(
         pl.col("count").sum(), total=(pl.col("value").cast(float) * pl.col("count")).sum()
     )

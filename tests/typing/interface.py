@@ -102,7 +102,7 @@ def namespace(frame: pl.LazyFrame) -> None:
 
 
 def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
-    assert_type(pdex.scan_anndata(path, "target", layer="log", zeros="rows"), pl.LazyFrame)
+    assert_type(pdex.scan_anndata(path, "target", layer="log", fold=None), pl.LazyFrame)
     assert_type(pdex.scan_anndata(str(path), "target", use_raw=True), pl.LazyFrame)
     frame = pdex.scan_anndata(
         screen,
@@ -110,7 +110,9 @@ def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
         genes=screen.var_names,
         groups=np.array(["T000"]),
         strata="guide",
-        zeros="counted",
+        fold="zeros",
+        threads=1,
+        memory_limit="1GB",
     )
     assert_type(frame, pl.LazyFrame)
     return frame
@@ -427,7 +429,7 @@ def wrong(screen: AnnData, folder: Path) -> None:
     pdex.ttest("value", "target", reference="c", method="exact")  # type: ignore[arg-type]
     space = pdex.PdexNamespace(pl.col("value"))
     space.wilcoxon("target", reference="c", alternative="bigger")  # type: ignore[arg-type]
-    pdex.scan_anndata(screen, "target", zeros="none")  # type: ignore[arg-type]
+    pdex.scan_anndata(screen, "target", fold="cells")  # type: ignore[arg-type]
     pdex.de(screen)  # type: ignore[call-arg]
     pdex.de(screen, "target", test="wilcox")  # type: ignore[arg-type]
     pdex.de(screen, "target", alternative="bigger")  # type: ignore[arg-type]

@@ -30,19 +30,21 @@ class Prefetch:
         self.how: How = (threads, self._watch)
         self._stopped = threading.Event()
         self._pool = ThreadPoolExecutor(1)
+        self._reader: int | None = None
 
     def __enter__(self) -> Prefetch:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._pool.shutdown()
+        # An iterator that nobody holds any more may be collected, and so closed, on either thread.
+        self._pool.shutdown(wait=threading.get_ident() != self._reader)
 
     def of(self, items: Iterator[T]) -> Iterator[T]:
         """Yield the items; each is read while the caller works on the one before it."""
-        coming = self._pool.submit(_next, items)
+        coming = self._pool.submit(self._next, items)
         while (item := coming.result()) is not None:
-            coming = self._pool.submit(_next, items)
+            coming = self._pool.submit(self._next, items)
             yield item[0]
 
     def _watch(self, done: int) -> None:
@@ -52,8 +54,8 @@ class Prefetch:
         if self._progress is not None:
             self._progress(done)
 
-
-def _next(items: Iterator[T]) -> tuple[T] | None:
-    for item in items:
-        return (item,)
-    return None
+    def _next(self, items: Iterator[T]) -> tuple[T] | None:
+        self._reader = threading.get_ident()
+        for item in items:
+            return (item,)
+        return None

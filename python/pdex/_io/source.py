@@ -417,13 +417,14 @@ class Groups:
         )
         return wanted.difference(small)
 
-    def codes_alone(
+    def numbers_of(
         self, groups: Iterable[object] | None
     ) -> tuple[npt.NDArray[np.uint32], list[str]]:
-        """Return codes (from 1) and labels of the requested groups; other cells have SKIP."""
+        """Return the numbers (from 0) and labels of the groups asked for; other cells have SKIP."""
         asked = self.labels if groups is None else as_names("groups", groups)
         wanted = {self.require(label, "group") for label in asked}
-        return self._fill(np.full(len(self.labels) + 1, SKIP, dtype=np.uint32), wanted)
+        codes, labels = self._fill(np.full(len(self.labels) + 1, SKIP, dtype=np.uint32), wanted)
+        return np.where(codes == SKIP, SKIP, codes - np.uint32(1)), labels
 
     def _fill(
         self, table: npt.NDArray[np.uint32], wanted: set[int]

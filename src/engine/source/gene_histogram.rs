@@ -52,7 +52,7 @@ const MAX_BINS: u32 = 1 << 14;
 const SAMPLE: usize = 512;
 
 /// True if a table is not larger than the work that it saves, nor than a worker may keep.
-fn worthwhile(width: usize, groups: usize, entries: usize, most: usize) -> bool {
+pub fn worthwhile(width: usize, groups: usize, entries: usize, most: usize) -> bool {
     let bins = width.saturating_mul(groups);
     bins <= most && bins <= BINS_PER_ENTRY * entries + CHEAP_BINS * groups
 }

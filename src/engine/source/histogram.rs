@@ -163,7 +163,7 @@ impl<V: Value> SharedGene<V> {
         let zeros = bins.first().map_or(0, |&zeros| zeros.into());
         let runs = Ascending::<_, V, V>::new(bins, zeros, &self.overflow);
         Test::prepare_values(&mut self.prepared, |push| {
-            runs.for_each(|run| push(run.value, run.cells));
+            runs.for_each(|run| push(run.value.to_f64(), run.cells));
         });
     }
 }
@@ -223,12 +223,12 @@ impl<'a, T: Bin, V: Value> HistogramPair<'a, T, V> {
         let pooled = self.shared.pooled;
         for shared in Ascending::new(self.shared.bins, zeros, &self.shared.gene.overflow[..]) {
             while let Some(alone) = own.next_if(|run| run.key < shared.key) {
-                visit(alone.value, alone.cells, 0);
+                visit(alone.value.to_f64(), alone.cells, 0);
             }
             let same = own.next_if(|run| run.key == shared.key).map_or(0, |run| run.cells);
-            visit(shared.value, same, shared.cells - if pooled { same } else { 0 });
+            visit(shared.value.to_f64(), same, shared.cells - if pooled { same } else { 0 });
         }
-        own.for_each(|alone| visit(alone.value, alone.cells, 0));
+        own.for_each(|alone| visit(alone.value.to_f64(), alone.cells, 0));
     }
 
     /// Shared overflow values above every value of the target move no rank.
@@ -365,7 +365,7 @@ impl<T: Bin, V: Value> Pair for HistogramPair<'_, T, V> {
     }
 
     fn target_values(&mut self, values: &mut SampleValues) -> bool {
-        self.ascending().for_each(|run| values.push(run.value, run.cells));
+        self.ascending().for_each(|run| values.push(run.value.to_f64(), run.cells));
         self.shared.pooled
     }
 

@@ -20,14 +20,14 @@
 //! 2. Fill it in [`super::gene`] (gene by gene) or [`super::run`] (cell by cell).
 //! 3. Hold it to the others in the property test `every_layout_and_source_gives_one_table`.
 
-mod bin;
+pub(crate) mod bin;
 pub(crate) mod gene_histogram;
 pub(crate) mod group_histograms;
 pub(crate) mod group_rows;
 pub(crate) mod group_tables;
 mod group_values;
 pub mod histogram;
-mod overflow;
+pub(crate) mod overflow;
 mod runs;
 pub mod sample;
 pub mod sorted;

@@ -87,10 +87,10 @@ impl<V: Value> Overflowing<V> for OverflowEntry<V> {
 
 /// A distinct value of a sample, and how many of its cells have it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Distinct {
+pub struct Distinct<V> {
     /// Orders as values do.
     pub key: u64,
-    pub value: f64,
+    pub value: V,
     pub cells: u64,
 }
 
@@ -117,9 +117,9 @@ impl<'a, T: Bin, V: Value, O: Overflowing<V>> Ascending<'a, T, V, O> {
 }
 
 impl<T: Bin, V: Value, O: Overflowing<V>> Iterator for Ascending<'_, T, V, O> {
-    type Item = Distinct;
+    type Item = Distinct<V>;
 
-    fn next(&mut self) -> Option<Distinct> {
+    fn next(&mut self) -> Option<Distinct<V>> {
         while self.next < self.bins.len() && self.cells(self.next) == 0 {
             self.next += 1;
         }
@@ -131,12 +131,12 @@ impl<T: Bin, V: Value, O: Overflowing<V>> Iterator for Ascending<'_, T, V, O> {
             let same = self.overflow.iter().take_while(|entry| entry.value().key() == value.key());
             let n = same.count();
             self.overflow = &self.overflow[n..];
-            return Some(Distinct { key: value.key(), value: value.to_f64(), cells: wide(n) });
+            return Some(Distinct { key: value.key(), value, cells: wide(n) });
         }
         let value = bin?;
         let cells = self.cells(self.next);
         self.next += 1;
-        Some(Distinct { key: value.key(), value: value.to_f64(), cells })
+        Some(Distinct { key: value.key(), value, cells })
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
     fn overflow_values_stand_among_the_bins() {
         let overflow = [-2.0f32, 0.5, 0.5, 9.0];
         let got: Vec<_> = Ascending::<u16, f32, f32>::new(&[7, 0, 3], 4, &overflow)
-            .map(|run| (run.value, run.cells))
+            .map(|run| (run.value.to_f64(), run.cells))
             .collect();
         assert_eq!(got, [(-2.0, 1), (0.0, 4), (0.5, 2), (2.0, 3), (9.0, 1)]);
         assert_eq!(ties(&overflow), 6);

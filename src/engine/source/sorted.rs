@@ -270,7 +270,7 @@ impl Sorted {
 
 /// The least and the largest key.
 #[multiversion(targets = "simd")]
-fn span<V: Value>(entries: &[Entry<V>]) -> (u64, u64) {
+pub fn span<V: Value>(entries: &[Entry<V>]) -> (u64, u64) {
     entries.iter().fold((u64::MAX, 0), |(least, most), entry| {
         let key = entry.value.key();
         (least.min(key), most.max(key))
@@ -279,7 +279,7 @@ fn span<V: Value>(entries: &[Entry<V>]) -> (u64, u64) {
 
 /// Keys less the least one above groups.
 #[multiversion(targets = "simd")]
-fn compose<V: Value>(entries: &[Entry<V>], least: u64, out: &mut [u64]) {
+pub fn compose<V: Value>(entries: &[Entry<V>], least: u64, out: &mut [u64]) {
     for (entry, out) in entries.iter().zip(out) {
         *out = (entry.value.key() - least) << 32 | u64::from(entry.code);
     }
