@@ -25,6 +25,8 @@ pub enum Reference {
 #[derive(Debug, Clone)]
 pub struct Design {
     codes: Vec<u32>,
+    /// How many cells each code stands for; one each where absent.
+    weights: Option<Vec<u64>>,
     sizes: Vec<u64>,
     /// The sizes of each stratum's groups, one stratum after the other, where there are strata.
     strata: Option<Vec<u64>>,
@@ -47,10 +49,44 @@ impl Design {
     /// # Ok::<(), pdex::error::Error>(())
     /// ```
     pub fn new(codes: Vec<u32>, n_targets: usize, reference: Reference) -> Result<Self> {
-        let mut sizes = vec![0; n_targets + 1];
+        Self::of(codes, None, n_targets, reference)
+    }
+
+    /// A design of groups of cells: one code a group, which has so many cells.
+    ///
+    /// # Errors
+    /// As [`Design::new`], and [`ErrorKind::ShapeMismatch`] for another number of groups.
+    ///
+    /// # Examples
+    /// ```
+    /// use pdex::{engine::design::{Design, Reference}, matrix::SKIP};
+    /// let design = Design::of_groups(vec![0, 1, SKIP, 1], vec![9, 2, 3, 4], 1, Reference::Group)?;
+    /// assert_eq!((design.sizes(), design.cells()), (&[9, 6][..], 15));
+    /// # Ok::<(), pdex::error::Error>(())
+    /// ```
+    pub fn of_groups(
+        codes: Vec<u32>,
+        cells: Vec<u64>,
+        n_targets: usize,
+        reference: Reference,
+    ) -> Result<Self> {
+        let (expected, got) = (codes.len(), cells.len());
+        if expected != got {
+            return Err(ErrorKind::ShapeMismatch { what: "groups of cells", expected, got }.into());
+        }
+        Self::of(codes, Some(cells), n_targets, reference)
+    }
+
+    fn of(
+        codes: Vec<u32>,
+        weights: Option<Vec<u64>>,
+        n_targets: usize,
+        reference: Reference,
+    ) -> Result<Self> {
+        let mut sizes: Vec<u64> = vec![0; n_targets + 1];
         for (cell, &code) in codes.iter().enumerate() {
             match sizes.get_mut(place(code)) {
-                Some(size) => *size += 1,
+                Some(size) => *size = size.saturating_add(weight(weights.as_deref(), cell)),
                 None if code == SKIP => {}
                 None => {
                     let n_groups = n_targets + 1;
@@ -58,11 +94,13 @@ impl Design {
                 }
             }
         }
-        let cells: u64 = sizes.iter().sum();
-        if cells > MAX_CELLS {
-            return Err(ErrorKind::TooManyCells { got: cells.into(), limit: MAX_CELLS }.into());
+        let cells: u128 = sizes.iter().map(|&size| u128::from(size)).sum();
+        match u64::try_from(cells) {
+            Ok(cells) if cells <= MAX_CELLS => {
+                Ok(Self { codes, weights, sizes, strata: None, cells, reference })
+            }
+            _ => Err(ErrorKind::TooManyCells { got: cells, limit: MAX_CELLS }.into()),
         }
-        Ok(Self { codes, sizes, strata: None, cells, reference })
     }
 
     /// The design with one stratum a cell; a cell of stratum [`SKIP`] takes no part.
@@ -96,13 +134,20 @@ impl Design {
             if place(stratum) >= n_strata {
                 return Err(ErrorKind::UnknownStratum { cell, stratum, n_strata }.into());
             }
-            self.sizes[place(*code)] += 1;
+            let n = weight(self.weights.as_deref(), cell);
+            self.sizes[place(*code)] += n;
             *code += stratum * narrow(groups);
-            sizes[place(*code)] += 1;
+            sizes[place(*code)] += n;
         }
         self.cells = self.sizes.iter().sum();
         self.strata = Some(sizes);
         Ok(self)
+    }
+
+    /// The same design of groups of cells, by their codes and numbers of cells.
+    #[cfg(test)]
+    pub(super) fn regrouped(&self, codes: Vec<u32>, cells: Vec<u64>) -> Self {
+        Self { codes, weights: Some(cells), ..self.clone() }
     }
 
     /// One code a cell.
@@ -153,6 +198,11 @@ impl Design {
     pub fn pair(&self, t: usize) -> (u64, u64) {
         pair(&self.sizes, self.cells, self.reference, t)
     }
+}
+
+/// How many cells code number `i` stands for.
+fn weight(weights: Option<&[u64]>, i: usize) -> u64 {
+    weights.map_or(1, |weights| weights[i])
 }
 
 /// Numbers of one gene's strata and groups that are counted apart.

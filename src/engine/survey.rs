@@ -52,6 +52,7 @@ pub fn survey<V: Value>(view: &View<V>) -> Result<Survey> {
         match view {
             View::Cells(cells) => cells.visit_cell(i, 0..n_genes, &mut |s| add(s.values))?,
             View::Genes(genes) => genes.visit_gene(i, &mut |s| add(s.values))?,
+            View::Counted(table) => table.visit_gene(i, &mut |s| add(s.values))?,
         }
         Ok(found)
     };

@@ -18,6 +18,8 @@
 //! * Callers must not ask for cells, genes or ranges outside the shape. If they do, debug builds
 //!   panic, and release builds return an error or an empty result.
 //!
+//! A table of counts ([`counted::Counted`]) stands for a matrix, too: its rows are groups of cells.
+//!
 //! To add a layout, implement one of the traits (and `band::Rows` if cells are read by a cursor),
 //! and run the suite of `conformance.rs`, which tests all of the above.
 //!
@@ -33,6 +35,7 @@ mod check;
 mod compressed;
 #[cfg(test)]
 mod conformance;
+pub mod counted;
 mod csc;
 mod csr;
 mod dense;
@@ -45,6 +48,7 @@ use crate::error::{ErrorKind, Result};
 pub use band::Band;
 pub use block::Block;
 pub use check::{Checked, canonical, check};
+use counted::Counted;
 pub use csc::Csc;
 pub use csr::Csr;
 pub use dense::{ColumnMajor, RowMajor};
@@ -141,10 +145,11 @@ pub trait GeneMajor<V: Value>: Sync {
     fn gene_entries(&self, gene: usize) -> Result<usize>;
 }
 
-/// A matrix stored in either order.
+/// A matrix stored in either order, or a table of counts.
 pub enum View<'a, V> {
     Cells(Box<dyn CellMajor<V> + 'a>),
     Genes(Box<dyn GeneMajor<V> + 'a>),
+    Counted(Box<dyn Counted<V> + 'a>),
 }
 
 impl<'a, V: Value> View<'a, V> {
@@ -153,17 +158,23 @@ impl<'a, V: Value> View<'a, V> {
         Self::Cells(Box::new(view))
     }
 
+    /// A table of counts.
+    pub fn counted(table: impl Counted<V> + 'a) -> Self {
+        Self::Counted(Box::new(table))
+    }
+
     /// A view that stores one gene after the other.
     pub fn genes(view: impl GeneMajor<V> + 'a) -> Self {
         Self::Genes(Box::new(view))
     }
 
-    /// The numbers of cells and genes.
+    /// The numbers of cells (of a table: groups) and genes.
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
         match self {
             Self::Cells(view) => view.shape(),
             Self::Genes(view) => view.shape(),
+            Self::Counted(view) => view.shape(),
         }
     }
 
@@ -173,6 +184,7 @@ impl<'a, V: Value> View<'a, V> {
         match self {
             Self::Cells(view) => view.entries(),
             Self::Genes(view) => view.entries(),
+            Self::Counted(view) => view.entries(),
         }
     }
 }
@@ -182,6 +194,7 @@ impl<V: Value> fmt::Debug for View<'_, V> {
         let name = match self {
             Self::Cells(_) => "View::Cells",
             Self::Genes(_) => "View::Genes",
+            Self::Counted(_) => "View::Counted",
         };
         f.debug_struct(name).field("shape", &self.shape()).finish_non_exhaustive()
     }
