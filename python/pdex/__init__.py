@@ -5,6 +5,7 @@ rank-sum, t-test, two-sample Anderson-Darling and two-sample Kolmogorov-Smirnov.
 
 - The tests as Polars expressions: :func:`wilcoxon`, :func:`ttest`, :func:`anderson`, :func:`ks`.
 - An AnnData object as a lazy frame for these expressions: :func:`scan_anndata`.
+- A screen counted once, to be tested often: :func:`tabulate`, :class:`Tables`.
 - The whole analysis in one call: :func:`de`, or :func:`sink_de` to write the result to a file.
 - What a screen contains and how to test it: :func:`info`.
 - How a result was made: :func:`describe`.
@@ -25,6 +26,7 @@ from pdex._info import Info, info
 from pdex._pdex import __version__
 from pdex._plotting.report import report
 from pdex._scan import scan_anndata
+from pdex._tables import Tables, tabulate
 
 __all__ = [
     "DEFAULT_REFERENCE",
@@ -33,6 +35,7 @@ __all__ = [
     "Description",
     "Info",
     "PdexNamespace",
+    "Tables",
     "__version__",
     "anderson",
     "calibrate",
@@ -48,6 +51,7 @@ __all__ = [
     "report",
     "scan_anndata",
     "sink_de",
+    "tabulate",
     "tl",
     "ttest",
     "wilcoxon",

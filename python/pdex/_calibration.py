@@ -42,7 +42,7 @@ from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tall
 from pdex._de import is_rest
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.h5ad import error_context
-from pdex._io.source import open_source, read_groups
+from pdex._io.source import open_source
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import scale_of
@@ -62,10 +62,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import altair as alt
+    import numpy.typing as npt
     from typing_extensions import Unpack
 
     from pdex._controls import Counts, Floats
-    from pdex._io.source import Data
+    from pdex._io.source import Data, Source
     from pdex._plotting.pvalues import PvaluesOptions
 
 Verdict = Literal["calibrated", "too many small p-values", "too few small p-values"]
@@ -209,6 +210,7 @@ def calibrate(
     by: str | None = None,
     reference: str | Iterable[str] = "non-targeting",
     strata: str | None = None,
+    where: pl.Expr | str | None = None,
     test: Test = "wilcoxon",
     n_splits: int = 20,
     seed: int = 0,
@@ -254,6 +256,10 @@ def calibrate(
         Compare cells within the strata of this column of ``obs``, as :func:`pdex.de` does. A split
         then has as many cells in each stratum as a real group has, and guides are permuted within
         strata.
+    where
+        Use only the cells for which this holds: a Polars expression over the columns of ``obs``, or
+        SQL text such as ``"cell_line = 'K562' AND n_counts > 500"``. A cell for which it is null is
+        left out.
     n_splits
         Number of random splits. With `by`, the number of random permutations of the guides among
         the control cells, which serve only to measure how much the fractions vary.
@@ -343,16 +349,18 @@ def calibrate(
     progress = None if progress is None else flag("progress", progress)
     with open_source(data, layer, use_raw) as source:
         with error_context(source.path):
-            found = read_groups(source.adata, groupby)
+            source.choose(where)
+            found = source.groups(groupby)
             is_control = np.isin(found.places, found.references(reference))
-            batches = None if strata is None else read_strata(source.adata, strata)
+            _check_single_cells(source, is_control)
+            batches = None if strata is None else read_strata(source, strata)
             within = None if batches is None else codes_of(batches)
             if batches is not None:
                 is_control &= batches.places >= 0
             if by is None:
                 plan = splits(found, is_control, n_splits, least, rng, within)
             else:
-                guides = read_groups(source.adata, by)
+                guides = source.groups(by)
                 plan = guides_of(guides, is_control, n_splits, least, rng, within)
             if batches is not None:
                 place_cells(batches, (plan.codes[0], plan.names[: plan.n_targets], True))
@@ -369,6 +377,16 @@ def calibrate(
         work = Work(source, selected, comparison, question, Finish(), resources)
         table = work.table(plan.names, columns)
     return _judge(table, plan, nonzero, counts, min_expected)
+
+
+def _check_single_cells(source: Source, is_control: npt.NDArray[np.bool_]) -> None:
+    """Raise ValueError if control cells are counted together, so that none can be drawn."""
+    if source.cells is not None and (source.cells[is_control] != 1).any():
+        msg = (
+            f"{source.path} counts control cells together, and calibrate draws single ones: "
+            "tabulate with single_cells= the control groups, or give the screen itself"
+        )
+        raise ValueError(msg)
 
 
 def _check_expected(value: object) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from pdex._description import Description, remember
 from pdex._engine import FEW_NON_ZERO, Comparison, Finish, Question, Work
 from pdex._io.h5ad import error_context
-from pdex._io.source import SKIP, open_source, read_groups
+from pdex._io.source import SKIP, open_source
 from pdex._output import check_output, scan
 from pdex._progress import Progress
 from pdex._resources import resources_of
@@ -58,6 +58,7 @@ def de(
     exclude: Iterable[str] | None = None,
     min_cells: int | None = None,
     strata: str | None = None,
+    where: pl.Expr | str | None = None,
     genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -82,8 +83,8 @@ def de(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed, or the path of an ``.h5ad`` file. It is
-        never changed.
+        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; or count
+        tables (:class:`pdex.Tables` or the path of their folder). It is never changed.
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
         left out.
@@ -105,6 +106,10 @@ def de(
         within each stratum and adds up the comparisons (van Elteren's test), so that differences
         between batches are not mistaken for effects; see :func:`pdex.wilcoxon`. Cells without a
         stratum are left out. Means are over all remaining cells, whatever their stratum.
+    where
+        Use only the cells for which this holds: a Polars expression over the columns of ``obs``, or
+        SQL text such as ``"cell_line = 'K562' AND n_counts > 500"``. A cell for which it is null is
+        left out.
     layer
         Layer to read instead of ``X``.
     use_raw
@@ -195,6 +200,7 @@ def de(
     sink_de : Write the result to a file; it may be larger than memory.
     describe : Show how a result was made.
     scan_anndata : Read the cells as a lazy frame, for your own expressions.
+    tabulate : Count a screen once, to test it often.
 
     Examples
     --------
@@ -211,6 +217,7 @@ def de(
         exclude=exclude,
         min_cells=min_cells,
         strata=strata,
+        where=where,
         genes=genes,
         layer=layer,
         use_raw=use_raw,
@@ -248,6 +255,7 @@ def sink_de(
     exclude: Iterable[str] | None = None,
     min_cells: int | None = None,
     strata: str | None = None,
+    where: pl.Expr | str | None = None,
     genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -278,7 +286,7 @@ def sink_de(
     ----------
     path
         The file to write: ``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or ``.tsv``.
-    data, groupby, reference, test, groups, exclude, min_cells, strata, genes, layer, use_raw
+    data, groupby, reference, test, groups, exclude, min_cells, strata, where, genes, layer, use_raw
         As in :func:`pdex.de`.
     is_log1p, mean, pseudocount, fdr, auroc, threads, memory_limit, progress
         As in :func:`pdex.de`.
@@ -321,6 +329,7 @@ def sink_de(
         exclude=exclude,
         min_cells=min_cells,
         strata=strata,
+        where=where,
         genes=genes,
         layer=layer,
         use_raw=use_raw,
@@ -358,6 +367,7 @@ class _Asked:
     exclude: Iterable[str] | None
     min_cells: int | None
     strata: str | None
+    where: pl.Expr | str | None
     genes: Iterable[str] | None
     layer: str | None
     use_raw: bool
@@ -412,8 +422,9 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
     progress = None if asked.progress is None else flag("progress", asked.progress)
     with open_source(data, asked.layer, asked.use_raw) as source:
         with error_context(source.path), stage("labels"):
-            found, within = read_groups(source.adata, groupby), None
-            strata = None if asked.strata is None else read_strata(source.adata, asked.strata)
+            source.choose(asked.where)
+            found, within = source.groups(groupby), None
+            strata = None if asked.strata is None else read_strata(source, asked.strata)
             if strata is not None:
                 found = found.only(strata.places >= 0)
             codes, targets = _codes(found, asked)
@@ -425,7 +436,7 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
         work = Work(
             source,
             selected,
-            Comparison(codes, len(targets), rest, within),
+            Comparison(codes, len(targets), rest, within, source.cells),
             Question.of(asked.test, options, scale, asked.mean, auroc),
             Finish(pseudocount, asked.fdr),
             resources,
@@ -454,13 +465,22 @@ def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Descrip
         mean=asked.mean,
         pseudocount=work.finish.pseudocount,
         fdr=asked.fdr,
-        n_cells=int(np.count_nonzero(comparison.codes != SKIP)),
+        n_cells=_cells(comparison),
         n_targets=comparison.n_targets,
         n_genes=len(work.genes),
         strata=asked.strata,
+        where=None if asked.where is None else str(asked.where),
         exclude=as_names("exclude", asked.exclude or []),
         min_cells=asked.min_cells,
     )
+
+
+def _cells(comparison: Comparison) -> int:
+    """Return the number of cells that take part."""
+    taking_part = comparison.codes != SKIP
+    if comparison.cells is None:
+        return int(np.count_nonzero(taking_part))
+    return int(comparison.cells[taking_part].sum())
 
 
 def _warn_of_flat_targets(work: Work) -> None:

@@ -39,7 +39,7 @@ class Description:
     groupby, reference
         The column of ``obs`` with the groups, and what they were compared with: one label, several
         labels, or ``"rest"``.
-    strata, exclude, min_cells
+    strata, where, exclude, min_cells
         Other options that select cells; None or empty if they were not used.
     source, matrix
         The path of the file, or ``"AnnData in memory"``; and the name of the matrix: ``"X"``, a
@@ -75,6 +75,7 @@ class Description:
     n_targets: int
     n_genes: int
     strata: str | None = None
+    where: str | None = None
     exclude: list[str] = field(default_factory=list)
     min_cells: int | None = None
     log_base: float | None = None
@@ -95,6 +96,8 @@ class Description:
         compared = f"obs[{self.groupby!r}] against {_listed(labels)}"
         if self.strata is not None:
             compared += f" within obs[{self.strata!r}]"
+        if self.where is not None:
+            compared += f", cells where {self.where}"
         if self.exclude:
             compared += f", without {_listed(self.exclude)}"
         if self.min_cells is not None:

@@ -37,6 +37,8 @@ class Comparison(NamedTuple):
     rest: bool
     #: A stratum for each cell (2**32 - 1 if it has none), and the number of strata.
     strata: tuple[Codes, int] | None = None
+    #: Where the codes are those of groups of cells, as in count tables: their numbers of cells.
+    cells: npt.NDArray[np.uint64] | None = None
 
 
 class Question(NamedTuple):
@@ -219,12 +221,6 @@ def feed(job: _pdex.Job, source: Source, pieces: Iterable[Piece], bar: Progress)
         try:
             job.add(matrix, np.ascontiguousarray(local), lambda done: bar(before + done))
         except _pdex.NotANumberError as error:
-            _, cell, gene = error.args
-            msg = (
-                f"{source.where} contains NaN (cell {source.adata.obs_names[cell]!r}, row {cell}; "
-                f"gene {source.var_names[first + gene]!r}, column {first + gene}). "
-                "Fill or drop missing values first"
-            )
-            raise ValueError(msg) from None
+            raise source.not_a_number(error, first) from None
         bar.advance(len(local))
     return job

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pdex._engine import Comparison, Finish, Question
+from pdex._io.tables import Rows
 
 __all__ = [
     "Chunks",
@@ -64,6 +65,7 @@ class Fold:
         fold: str,
         nan: bool,
         threads: int,
+        cells: npt.NDArray[np.uint64] | None = None,
     ) -> Fold: ...
     def next(self, matrix: Matrix, rows: int, first: int) -> list[list[pl.Series]] | None: ...
 
@@ -78,6 +80,8 @@ class Matrix:
         indptr: npt.NDArray[Any] | None = None,
         threads: int = 1,
     ) -> Matrix: ...
+    @staticmethod
+    def counted(shape: tuple[int, int], parts: list[Rows]) -> Matrix: ...
     @property
     def layout(self) -> str: ...
     @property

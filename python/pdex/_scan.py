@@ -11,13 +11,12 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from pdex import _pdex
 from pdex._io.h5ad import error_context
-from pdex._io.prefetch import Prefetch
-from pdex._io.source import SKIP, open_source, read_groups
+from pdex._io.rows import Folding, dtype_of, pushed, rows_of
+from pdex._io.source import SKIP, open_source
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
-from pdex._validate import Folding, check_choice
+from pdex._validate import Fold, check_choice
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
     from pdex._io.source import Data, Source
     from pdex._resources import Resources
-
-#: Approximate number of rows per block.
-_ROWS = 1_000_000
 
 
 def scan_anndata(
@@ -41,7 +37,8 @@ def scan_anndata(
     genes: Iterable[str] | None = None,
     groups: Iterable[str] | None = None,
     strata: str | None = None,
-    fold: Folding | None = "values",
+    where: pl.Expr | str | None = None,
+    fold: Fold | None = "values",
     threads: int | None = None,
     memory_limit: int | str | None = None,
 ) -> pl.LazyFrame:
@@ -57,7 +54,8 @@ def scan_anndata(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed, or the path of an ``.h5ad`` file.
+        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; or count
+        tables (:class:`pdex.Tables` or the path of their folder).
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
         left out.
@@ -71,6 +69,9 @@ def scan_anndata(
         Column of ``obs`` with the batch or replicate of each cell, for ``strata="stratum"`` in
         :func:`pdex.wilcoxon`. Cells are then counted in each group and stratum. Cells without a
         stratum are left out.
+    where
+        Read only the cells for which this holds: a Polars expression over the columns of ``obs``,
+        or SQL text such as ``"cell_line = 'K562'"``.
     fold
         Which cells share a row. ``"values"``: those of a group (and stratum) with the same value.
         ``"zeros"``: the zeros of a group; each other cell has a row of its own, in the order of the
@@ -121,16 +122,17 @@ def scan_anndata(
     60
     """
     if fold is not None:
-        check_choice("fold", fold, get_args(Folding))
+        check_choice("fold", fold, get_args(Fold))
     resources = resources_of(threads, memory_limit)
     with open_source(data, layer, use_raw) as source:
         names = _unique(source.var_names)
         with error_context(source.path):
-            found = read_groups(source.adata, groupby)
+            source.choose(where)
+            found = source.groups(groupby)
             selected = source.select_genes(genes)
             codes, groups_found = found.numbers_of(groups)
-            within = None if strata is None else read_strata(source.adata, strata)
-            dtype = _dtype(source)
+            within = None if strata is None else read_strata(source, strata)
+            dtype = dtype_of(source)
         n_strata = 1
         if within is not None:
             # Use one number for each pair of group and stratum.
@@ -232,49 +234,21 @@ class _Blocks:
     ) -> Iterator[pl.DataFrame]:
         wanted = self.selected
         if n_rows is None:  # n_rows of Polars counts rows before the predicate
-            wanted = _pushed(predicate, self.gene, wanted)
-        with Prefetch((self.resources.threads, None)) as ahead:
-            for block in ahead.of(self._blocks(source, wanted)):
-                yield from block
-
-    def _blocks(
-        self, source: Source, wanted: npt.NDArray[np.uint32]
-    ) -> Iterator[list[pl.DataFrame]]:
-        """Yield the frames of one block of genes after another."""
-        threads, n_groups = self.resources.threads, len(self.labels["target"])
-        for first, matrix, local in source.pieces(wanted, self.resources):
-            genes = np.ascontiguousarray(local)
-            fold = _pdex.Fold(self.codes, n_groups, genes, self.fold, True, threads)
-            while (parts := fold.next(matrix, _ROWS, first)) is not None:
-                yield [self._frame(part, source.where) for part in parts]
-
-    def _frame(self, part: list[pl.Series], where: str) -> pl.DataFrame:
-        gene, group, value, count = part
-        columns = [
-            self.gene.gather(gene).set_sorted(),
-            *(labels.gather(group) for labels in self.labels.values()),
-        ]
-        columns[2:2] = [_narrow(value, self.schema["value"], where), count]
-        return pl.DataFrame(columns)
+            wanted = pushed(predicate, self.gene, wanted)
+        folding = Folding(self.codes, len(self.labels["target"]), self.fold, nan=True)
+        for gene, group, value, count in rows_of(source, folding, wanted, self.resources):
+            columns = [
+                self.gene.gather(gene).set_sorted(),
+                *(labels.gather(group) for labels in self.labels.values()),
+            ]
+            columns[2:2] = [value.alias("value"), count]
+            yield pl.DataFrame(columns)
 
 
 def _version(path: str | None) -> tuple[int, int]:
     """Return size and modification time, which distinguish a file from one that replaced it."""
     found = os.stat(str(path))
     return found.st_size, found.st_mtime_ns
-
-
-def _narrow(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:
-    """Return the values in the dtype of the matrix; ValueError if summed duplicates do not fit."""
-    try:
-        narrow: pl.Series = value.cast(dtype)
-    except pl.exceptions.InvalidOperationError as error:
-        msg = (
-            f"{where} has several entries at one place, whose sum is no {dtype}: "
-            "call sum_duplicates() or widen the dtype first"
-        )
-        raise ValueError(msg) from error
-    return narrow
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -289,32 +263,3 @@ def _unique(names: list[str]) -> list[str]:
         "AnnData.var_names_make_unique does"
     )
     return [str(name) for name in ad.utils.make_index_unique(pd.Index(names))]
-
-
-def _dtype(source: Source) -> pl.DataType:
-    """Return the Polars dtype of the matrix's values."""
-    x = source.x
-    dtype = x.group["data"].dtype if hasattr(x, "group") else x.dtype
-    if dtype.kind == "b":
-        return pl.UInt8()
-    if dtype.kind == "f" and dtype.itemsize == 2:
-        return pl.Float32()
-    kinds = {"i": "Int", "u": "UInt", "f": "Float"}
-    if dtype.kind not in kinds or dtype.itemsize > 8:
-        from pdex._io.memory import check_dtype
-
-        check_dtype(dtype, source.where)
-    kind: pl.DataType = getattr(pl, f"{kinds[dtype.kind]}{8 * dtype.itemsize}")()
-    return kind
-
-
-def _pushed(
-    predicate: pl.Expr | None, names: pl.Series, selected: npt.NDArray[np.uint32]
-) -> npt.NDArray[np.uint32]:
-    """Return the genes that pass a predicate on gene alone; it is applied to the rows, too."""
-    if predicate is None or set(predicate.meta.root_names()) != {"gene"}:
-        return selected
-    genes = names.gather(selected).to_frame().with_row_index("place")
-    kept = genes.filter(predicate)["place"]
-    left: npt.NDArray[np.uint32] = selected[kept.to_numpy()]
-    return left

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pdex._io.source import SKIP, read_groups
+from pdex._io.source import SKIP, count_cells
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pdex._io.source import Groups
+    from pdex._io.source import Groups, Source
 
     #: A stratum for each cell (SKIP if it has none), and the number of strata.
     Strata = tuple[npt.NDArray[np.uint32], int]
@@ -26,8 +26,8 @@ logger: logging.Logger = logging.getLogger("pdex")
 _MOST = 1 << 24
 
 
-def read_strata(adata: Any, column: object) -> Groups:
-    """Return the strata of ``adata.obs[column]``.
+def read_strata(source: Source, column: object) -> Groups:
+    """Return the strata of a column of obs.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def read_strata(adata: Any, column: object) -> Groups:
             "into one first"
         )
         raise TypeError(msg)
-    return read_groups(adata, column)
+    return source.groups(column)
 
 
 def check_number(strata: Groups, n_groups: int) -> None:
@@ -82,7 +82,7 @@ def place_cells(
     codes, targets, rest = design
     check_number(strata, len(targets) + 1)
     places, _ = within = codes_of(strata)
-    table = _sizes(codes, places, len(targets) + 1, len(strata.labels))
+    table = _sizes((codes, places, strata.weights), len(targets) + 1, len(strata.labels))
     other = table.sum(axis=1, keepdims=True) - table if rest else table[:, :1]
     if not rest and not other.any():
         msg = (
@@ -128,12 +128,13 @@ def _name_lonely(
 
 
 def _sizes(
-    codes: npt.NDArray[np.uint32],
-    strata: npt.NDArray[np.uint32],
+    cells: tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint64] | None],
     n_groups: int,
     n_strata: int,
 ) -> npt.NDArray[np.int64]:
-    """Return the numbers of cells, strata x groups."""
+    """Return the numbers of cells, strata x groups; `cells` holds codes, strata and weights."""
+    codes, strata, weights = cells
     taking_part = (codes != SKIP) & (strata != SKIP)
     places = strata[taking_part].astype(np.int64) * n_groups + codes[taking_part]
-    return np.bincount(places, minlength=n_strata * n_groups).reshape(n_strata, n_groups)
+    sizes = count_cells(places, weights, taking_part, n_strata * n_groups)
+    return sizes.reshape(n_strata, n_groups)

@@ -23,7 +23,7 @@ AnyMethod = Literal["auto", "exact", "conditional", "asymptotic", "scipy", "stud
 Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
 Mean = Literal["arithmetic", "geometric"]
 Scope = Literal["target", "all"]
-Folding = Literal["values", "zeros"]
+Fold = Literal["values", "zeros"]
 
 #: The options of each test, with their defaults.
 DEFAULTS: dict[str, dict[str, Any]] = {

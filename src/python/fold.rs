@@ -35,8 +35,10 @@ pub(super) struct Fold {
 impl Fold {
     /// codes: the number of each cell's group, 2**32 - 1 for cells that are left out; genes: columns
     /// of the matrix, ascending; fold: "values", "zeros" or "cells"; nan: whether NaN becomes a row
-    /// (else it is an error).
+    /// (else it is an error); cells: where each code stands for a group of cells, their numbers of
+    /// cells.
     #[new]
+    #[pyo3(signature = (codes, n_groups, genes, fold, nan, threads, cells=None))]
     fn new(
         codes: PyReadonlyArray1<u32>,
         n_groups: usize,
@@ -44,6 +46,7 @@ impl Fold {
         fold: &str,
         nan: bool,
         threads: usize,
+        cells: Option<PyReadonlyArray1<u64>>,
     ) -> PyResult<Self> {
         let folding = match fold {
             "values" => Folding::Values,
@@ -55,7 +58,7 @@ impl Fold {
             return Err(mismatch("groups", 1, 0));
         }
         Ok(Self {
-            design: design(&codes, n_groups - 1, true)?,
+            design: design(&codes, cells.as_ref(), n_groups - 1, true)?,
             genes: borrowed(&genes, "genes")?.to_vec(),
             folding,
             threads,

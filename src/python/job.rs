@@ -92,6 +92,8 @@ struct Comparison<'py> {
     rest: bool,
     /// One stratum per cell, 2**32 - 1 for cells that are left out; and the number of strata.
     strata: Option<(PyReadonlyArray1<'py, u32>, usize)>,
+    /// Where each code stands for a group of cells, their numbers of cells.
+    cells: Option<PyReadonlyArray1<'py, u64>>,
 }
 
 /// What is computed for each pair: `pdex._engine.Question`.
@@ -119,14 +121,22 @@ impl Finish {
     }
 }
 
-/// The design of `n_targets` targets, from one code per cell.
+/// The design of `n_targets` targets, from one code per cell, or per group of cells.
 pub(super) fn design(
     codes: &PyReadonlyArray1<u32>,
+    cells: Option<&PyReadonlyArray1<u64>>,
     n_targets: usize,
     rest: bool,
 ) -> PyResult<Design> {
     let reference = if rest { Reference::Rest } else { Reference::Group };
-    Ok(Design::new(borrowed(codes, "codes")?.to_vec(), n_targets, reference)?)
+    let codes = borrowed(codes, "codes")?.to_vec();
+    Ok(match cells {
+        Some(cells) => {
+            let cells = borrowed(cells, "cells")?.to_vec();
+            Design::of_groups(codes, cells, n_targets, reference)?
+        }
+        None => Design::new(codes, n_targets, reference)?,
+    })
 }
 
 /// A job, which takes one matrix, or its pieces in ascending order of genes.
@@ -156,9 +166,9 @@ impl Job {
         n_genes: usize,
         threads: usize,
     ) -> PyResult<Self> {
-        let Comparison { codes, n_targets, rest, strata } = comparison;
+        let Comparison { codes, n_targets, rest, strata, cells } = comparison;
         let (auroc, test) = (question.auroc, test(&question.test, &question.options)?);
-        let mut design = design(&codes, n_targets, rest)?;
+        let mut design = design(&codes, cells.as_ref(), n_targets, rest)?;
         if let Some((strata, n_strata)) = strata {
             test.check_stratified()?;
             design = design.stratified(borrowed(&strata, "strata")?, n_strata)?;

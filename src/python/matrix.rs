@@ -1,16 +1,17 @@
 //! A matrix of NumPy arrays, checked once, and its views for the engine.
 
-use super::borrowed;
 use super::watch::watched;
+use super::{borrowed, mismatch};
 use crate::engine::pool::Monitor;
 use crate::engine::survey::{Survey, survey as survey_of};
 use crate::error::Error;
+use crate::matrix::counted::{Part, Parts};
 use crate::matrix::{
     Checked, ColumnMajor, Csc, Csr, Indices, Indptr, Keyed, RowMajor, Stored, View, canonical,
     check,
 };
 use crate::stats::unknown;
-use numpy::{PyArray1, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{Element, PyArray1, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use polars::prelude::*;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -24,6 +25,8 @@ enum Layout {
     Genes,
     Csr,
     Csc,
+    /// Rows of a count table.
+    Counted,
 }
 
 impl Layout {
@@ -33,6 +36,7 @@ impl Layout {
             Self::Genes => "f",
             Self::Csr => "csr",
             Self::Csc => "csc",
+            Self::Counted => "counted",
         }
     }
 
@@ -55,7 +59,17 @@ struct Compressed {
     checked: Checked,
 }
 
-/// A cells x genes matrix, held as one-dimensional arrays.
+/// A part of a count table: `pdex._engine.Rows`.
+#[derive(Debug, FromPyObject)]
+struct Rows {
+    /// The rows of gene g are `starts[g]..starts[g + 1]`.
+    starts: Py<PyAny>,
+    groups: Py<PyAny>,
+    values: Py<PyAny>,
+    counts: Py<PyAny>,
+}
+
+/// A cells x genes matrix, or a groups x genes table of counts, held as one-dimensional arrays.
 #[derive(Debug)]
 #[pyclass(frozen)]
 pub struct Matrix {
@@ -65,6 +79,8 @@ pub struct Matrix {
     shape: (usize, usize),
     values: Py<PyAny>,
     compressed: Option<Compressed>,
+    /// The parts of a count table.
+    parts: Vec<Rows>,
 }
 
 /// Evaluates `$body` with `$T` bound to the element type of a NumPy array.
@@ -177,13 +193,21 @@ impl Matrix {
             }
             (None, None) if !sparse => {
                 let values = values.clone().unbind();
-                Ok(Self { layout, shape, values, compressed: None })
+                Ok(Self { layout, shape, values, compressed: None, parts: Vec::new() })
             }
             _ => Err(PyValueError::new_err(format!(
                 "layout {:?}: expected indices and indptr for \"csr\" and \"csc\" alone",
                 layout.name()
             ))),
         }
+    }
+
+    /// A table of (groups, genes): at least one part, all with values of one type.
+    #[staticmethod]
+    fn counted(py: Python, shape: (usize, usize), parts: Vec<Rows>) -> PyResult<Self> {
+        let values = parts.first().map(|part| part.values.clone_ref(py));
+        let values = values.ok_or_else(|| mismatch("parts of a table", 1, 0))?;
+        Ok(Self { layout: Layout::Counted, shape, values, compressed: None, parts })
     }
 
     #[getter]
@@ -232,14 +256,15 @@ impl Matrix {
                 Mended::AsTheyWere(checked) => {
                     let (indices, indptr) = (indices.clone().unbind(), indptr.clone().unbind());
                     let compressed = Some(Compressed { indices, indptr, checked });
-                    Self { layout, shape, values: values.clone().unbind(), compressed }
+                    let values = values.clone().unbind();
+                    Self { layout, shape, values, compressed, parts: Vec::new() }
                 }
                 Mended::Copied { values, indices, indptr, checked } => {
                     let indices = PyArray1::from_vec(py, indices).into_any().unbind();
                     let indptr = PyArray1::from_vec(py, indptr).into_any().unbind();
                     let values = PyArray1::from_vec(py, values).into_any().unbind();
                     let compressed = Some(Compressed { indices, indptr, checked });
-                    Self { layout, shape, values, compressed }
+                    Self { layout, shape, values, compressed, parts: Vec::new() }
                 }
             })
         })
@@ -249,9 +274,41 @@ impl Matrix {
     pub(super) fn visit<V: Visitor>(&self, py: Python, visitor: V) -> PyResult<V::Output> {
         let values = self.values.bind(py);
         with_stored!(values, T => {
+            if self.layout == Layout::Counted {
+                return self.visit_counted::<T, V>(py, visitor);
+            }
             let values = values.extract::<PyReadonlyArray1<T>>()?;
             self.visit_stored(py, borrowed(&values, "values")?, visitor)
         })
+    }
+
+    fn visit_counted<T: Stored + Element, V: Visitor>(
+        &self,
+        py: Python,
+        visitor: V,
+    ) -> PyResult<V::Output>
+    where
+        T::Value: IntoColumn,
+    {
+        let arrays = |rows: &Rows| {
+            Ok((
+                rows.starts.bind(py).extract::<PyReadonlyArray1<u64>>()?,
+                rows.groups.bind(py).extract::<PyReadonlyArray1<u32>>()?,
+                rows.values.bind(py).extract::<PyReadonlyArray1<T>>()?,
+                rows.counts.bind(py).extract::<PyReadonlyArray1<u32>>()?,
+            ))
+        };
+        let arrays = self.parts.iter().map(arrays).collect::<PyResult<Vec<_>>>()?;
+        let part = arrays.iter().map(|(starts, groups, values, counts)| {
+            Ok(Part {
+                starts: borrowed(starts, "starts")?,
+                groups: borrowed(groups, "groups")?,
+                values: borrowed(values, "values")?,
+                counts: borrowed(counts, "counts")?,
+            })
+        });
+        let parts = part.collect::<PyResult<Vec<_>>>()?;
+        visitor.visit(&View::counted(Parts::new(self.shape, parts)?))
     }
 
     fn visit_stored<T: Stored, V: Visitor>(

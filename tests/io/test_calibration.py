@@ -575,7 +575,8 @@ def test_splits_are_spread_over_strata_as_real_groups_are(batches):
         for group in "AB"
     }
     is_control = (label == "non-targeting") & pd.notna(batch)
-    within = strata.codes_of(strata.read_strata(batches, "batch"))
+    with open_source(batches, None) as source:
+        within = strata.codes_of(strata.read_strata(source, "batch"))
     how = (is_control, SPLITS, 10, np.random.default_rng(0), within)
     plan = controls.splits(read_groups(batches, "target"), *how)
     made = [tuple(((codes == 1) & (batch == name)).sum() for name in names) for codes in plan.codes]
@@ -589,7 +590,8 @@ def test_splits_are_spread_over_strata_as_real_groups_are(batches):
 def test_guides_are_permuted_within_strata(batches):
     is_control = (batches.obs["target"] == "non-targeting").to_numpy()
     is_control &= batches.obs["batch"].notna().to_numpy()
-    within = strata.codes_of(strata.read_strata(batches, "batch"))
+    with open_source(batches, None) as source:
+        within = strata.codes_of(strata.read_strata(source, "batch"))
     how = (is_control, SPLITS, 10, np.random.default_rng(0), within)
     plan = controls.guides_of(read_groups(batches, "guide"), *how)
     for codes in plan.shuffled:

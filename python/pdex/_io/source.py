@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from pdex import _pdex
 from pdex._io import backed, h5ad, memory
 from pdex._io.h5ad import error_context
+from pdex._io.tables import Table, is_table
+from pdex._io.where import cells_where
 from pdex._stages import stage
 from pdex._text import listed
 from pdex._validate import as_names, did_you_mean, flag
@@ -52,6 +55,10 @@ class Source:
     names: str = "var_names"
     #: The file that was opened for this source and is closed with it.
     file: Any = field(default=None, repr=False)
+    #: Where the rows of obs are groups of cells, as in count tables: their numbers of cells.
+    cells: npt.NDArray[np.uint64] | None = field(default=None, repr=False)
+    #: The chosen rows of obs; None: all.
+    chosen: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
 
     def __enter__(self) -> Source:
@@ -93,6 +100,35 @@ class Source:
                 backed.head(self.x, self.where, threads) if self.is_backed else self.matrix(threads)
             )
         return _pdex.survey(matrix, threads)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the stored values."""
+        dtype: np.dtype[Any] = (
+            self.x.group["data"].dtype if hasattr(self.x, "group") else self.x.dtype
+        )
+        return dtype
+
+    def choose(self, where: object) -> None:
+        """Leave out the cells for which `where` does not hold; None leaves out none."""
+        if where is not None:
+            self.chosen = cells_where(self.adata.obs, where)
+
+    def groups(self, column: str) -> Groups:
+        """Return the groups of a column of obs, of the chosen cells."""
+        groups = read_groups(self.adata, column, self.chosen)
+        groups.weights = self.cells
+        return groups
+
+    def not_a_number(self, error: _pdex.NotANumberError, first: int) -> ValueError:
+        """Return the error for a NaN of a piece whose first gene is number `first`."""
+        _, cell, gene = error.args
+        msg = (
+            f"{self.where} contains NaN (cell {self.adata.obs_names[cell]!r}, row {cell}; "
+            f"gene {self.var_names[first + gene]!r}, column {first + gene}). "
+            "Fill or drop missing values first"
+        )
+        return ValueError(msg)
 
     @property
     def log_base(self) -> float | None:
@@ -157,6 +193,8 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
         raise ValueError(msg)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
+        if is_table(path):
+            return _of_tables(path, layer, use_raw)
         with error_context(path):
             file = h5ad.open_file(path)
             try:
@@ -269,6 +307,51 @@ def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
     return Source(adata, x, f"{path}: {where}", labels, path, kind, file)
 
 
+@dataclass
+class TableSource(Source):
+    """Count tables in place of a matrix: the rows of obs are groups of cells."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values."""
+        kind = self.x.manifest.values["dtype"]
+        dtype: np.dtype[Any] = np.dtype(kind.lower())
+        return dtype
+
+    def survey(self, threads: int) -> tuple[float, float, bool]:  # noqa: ARG002
+        """Return what was seen of the matrix when it was tabulated."""
+        values = self.x.manifest.values
+        return values["least"], values["most"], values["fractional"]
+
+    def pieces(
+        self,
+        genes: npt.NDArray[np.uint32],
+        resources: Resources,
+        progress: Callable[[int], object] | None = None,  # noqa: ARG002 - parts are small
+    ) -> Iterator[Piece]:
+        """Yield parts, as :meth:`Source.pieces` yields pieces."""
+        with error_context(self.path):
+            yield from self.x.pieces(genes, resources)
+
+
+def _of_tables(path: str, layer: str | None, use_raw: bool) -> Source:
+    """Return the count tables of a folder; `path` is absolute."""
+    import anndata as ad
+
+    table = Table(Path(path))
+    if use_raw or layer is not None:
+        msg = (
+            f"{path} holds count tables of {table.manifest.matrix} alone: leave out layer and "
+            "use_raw"
+        )
+        raise ValueError(msg)
+    uns = {} if table.manifest.log_base is None else {"log1p": {"base": table.manifest.log_base}}
+    names = table.genes["gene"].to_list()
+    where, cells = f"{path}: {table.manifest.matrix}", table.labels["cells"].to_numpy()
+    adata = ad.AnnData(obs=table.obs(), uns=uns)
+    return TableSource(adata, table, where, names, path, "genes.parquet", cells=cells)
+
+
 def _without_x(what: str, layers: list[str]) -> ValueError:
     """Return the error for data without X."""
     if not layers:
@@ -306,6 +389,8 @@ class Groups:
     labels: list[str]
     #: Index of each cell's label; -1 for a cell without a label.
     places: npt.NDArray[np.int64]
+    #: Where each place stands for a group of cells, their numbers of cells.
+    weights: npt.NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
     _by_label: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def only(self, cells: npt.NDArray[np.bool_]) -> Groups:
@@ -395,7 +480,8 @@ class Groups:
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Return the number of cells in each group."""
-        return np.bincount(self.places[self.places >= 0], minlength=len(self.labels))
+        labelled = self.places >= 0
+        return count_cells(self.places[labelled], self.weights, labelled, len(self.labels))
 
     def large_enough(self, wanted: set[int], min_cells: int) -> set[int]:
         """Return the groups with at least `min_cells` cells; a warning names the others."""
@@ -435,8 +521,21 @@ class Groups:
         return table[self.places], [self.labels[i] for i in targets]
 
 
-def read_groups(adata: Any, groupby: str) -> Groups:
-    """Return the groups of ``adata.obs[groupby]`` that have cells.
+def count_cells(
+    places: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.uint64] | None,
+    of: npt.NDArray[np.bool_],
+    n: int,
+) -> npt.NDArray[np.int64]:
+    """Return how many cells have each of `n` places; the rows `of` have `places` and `weights`."""
+    if weights is None:
+        return np.bincount(places, minlength=n)
+    # Sums of whole numbers below 2^53 are exact.
+    return np.bincount(places, weights[of], minlength=n).astype(np.int64)
+
+
+def read_groups(adata: Any, groupby: str, chosen: npt.NDArray[np.bool_] | None = None) -> Groups:
+    """Return the groups of ``adata.obs[groupby]`` that have cells among those chosen (None: all).
 
     Categories keep their order; other labels are sorted. Missing and empty labels are not groups.
 
@@ -459,6 +558,8 @@ def read_groups(adata: Any, groupby: str) -> Groups:
         codes, values = np.asarray(column.cat.codes, dtype=np.int64), list(column.cat.categories)
     else:
         codes, values = _factorize(column)
+    if chosen is not None:
+        codes = np.where(chosen, codes, -1)
     names = [str(value) for value in values]
     present = np.bincount(codes[codes >= 0], minlength=len(names)) > 0
     by_label: dict[str, int] = {}
@@ -473,7 +574,7 @@ def read_groups(adata: Any, groupby: str) -> Groups:
     if not labels:
         msg = f"obs[{groupby!r}] has no cell with a label, so there is nothing to test"
         raise ValueError(msg)
-    return Groups(groupby, labels, places[codes], by_label)
+    return Groups(groupby, labels, places[codes], None, by_label)
 
 
 def _factorize(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[Any]]:

@@ -1,0 +1,122 @@
+"""The genes of a matrix as rows: gene, group of cells, value, and number of such cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from pdex import _pdex
+from pdex._io.memory import check_dtype
+from pdex._io.prefetch import Prefetch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    from pdex._io.source import Source
+    from pdex._resources import Resources
+
+#: About how many rows are made at a time.
+ROWS = 1_000_000
+
+
+class Folding(NamedTuple):
+    """How cells become rows."""
+
+    #: The number of each cell's group; SKIP for cells that are left out.
+    codes: npt.NDArray[np.uint32]
+    n_groups: int
+    #: "values", "zeros" or "cells": which cells share a row.
+    fold: str
+    #: Whether NaN becomes a row; else it is an error.
+    nan: bool
+
+
+def rows_of(
+    source: Source,
+    folding: Folding,
+    genes: npt.NDArray[np.uint32],
+    resources: Resources,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[list[pl.Series]]:
+    """Yield the rows of consecutive genes: gene, group, value (in the matrix's dtype) and count.
+
+    Rows ascend by gene and, where equal values share a row, by group and value. The next rows are
+    made while the caller uses the last. `progress` is called with the bytes read from the file.
+
+    Raises
+    ------
+    ValueError
+        The matrix holds NaN, and `folding` refuses it; or broken sparse arrays.
+    """
+    blocks = _blocks(source, folding, genes, resources, progress)
+    with Prefetch((resources.threads, None)) as ahead:
+        for block in ahead.of(blocks):
+            yield from block
+
+
+def _blocks(
+    source: Source,
+    folding: Folding,
+    genes: npt.NDArray[np.uint32],
+    resources: Resources,
+    progress: Callable[[int], object] | None,
+) -> Iterator[list[list[pl.Series]]]:
+    codes, n_groups, how, nan = folding
+    dtype, cells = dtype_of(source), source.cells
+    for first, matrix, local in source.pieces(genes, resources, progress):
+        local = np.ascontiguousarray(local)
+        fold = _pdex.Fold(codes, n_groups, local, how, nan, resources.threads, cells)
+        while True:
+            try:
+                parts = fold.next(matrix, ROWS, first)
+            except _pdex.NotANumberError as error:
+                raise source.not_a_number(error, first) from None
+            if parts is None:
+                break
+            yield [
+                [gene, group, _narrow(value, dtype, source.where), count]
+                for gene, group, value, count in parts
+            ]
+
+
+def _narrow(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:
+    """Return the values in the dtype of the matrix; ValueError if summed duplicates do not fit."""
+    try:
+        narrow: pl.Series = value.cast(dtype)
+    except pl.exceptions.InvalidOperationError as error:
+        msg = (
+            f"{where} has several entries at one place, whose sum is no {dtype}: "
+            "call sum_duplicates() or widen the dtype first"
+        )
+        raise ValueError(msg) from error
+    return narrow
+
+
+def dtype_of(source: Source) -> pl.DataType:
+    """Return the Polars dtype of the matrix's values."""
+    dtype = source.dtype
+    if dtype.kind == "b":
+        return pl.UInt8()
+    if dtype.kind == "f" and dtype.itemsize == 2:
+        return pl.Float32()
+    kinds = {"i": "Int", "u": "UInt", "f": "Float"}
+    if dtype.kind not in kinds or dtype.itemsize > 8:
+        check_dtype(dtype, source.where)
+    kind: pl.DataType = getattr(pl, f"{kinds[dtype.kind]}{8 * dtype.itemsize}")()
+    return kind
+
+
+def pushed(
+    predicate: pl.Expr | None, names: pl.Series, selected: npt.NDArray[np.uint32]
+) -> npt.NDArray[np.uint32]:
+    """Return the genes that pass a predicate on gene alone; it is applied to the rows, too."""
+    if predicate is None or set(predicate.meta.root_names()) != {"gene"}:
+        return selected
+    genes = names.gather(selected).to_frame().with_row_index("place")
+    kept = genes.filter(predicate)["place"]
+    left: npt.NDArray[np.uint32] = selected[kept.to_numpy()]
+    return left

@@ -1,0 +1,389 @@
+"""Folders of count tables: write one, open one, and read its genes as pieces of a matrix.
+
+A folder holds ``labels.parquet`` (a row per group of cells: its labels and its number of cells),
+``genes.parquet`` (a row per gene: its name and its number of rows), parts with the columns gene,
+group, value and count, and ``manifest.json``, which is written last and names the parts with their
+hashes. What the manifest does not name does not belong to the table; a folder without a manifest
+is not a table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from pdex import _pdex
+from pdex._io.prefetch import Prefetch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from pdex._io.memory import Matrix
+    from pdex._resources import Resources
+
+#: The version of the layout of a folder that this version of pdex writes, and the one it reads.
+FORMAT = 1
+MANIFEST, LABELS, GENES = "manifest.json", "labels.parquet", "genes.parquet"
+#: About how many rows a part has; a part is one row group.
+ROWS = 1 << 20
+
+
+class Part(NamedTuple):
+    """A part: consecutive genes, with all their rows."""
+
+    file: str
+    first_gene: int
+    genes: int
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Rows(NamedTuple):
+    """The rows of some genes, as the compiled module borrows them."""
+
+    #: The rows of gene g are ``starts[g]`` to before ``starts[g + 1]``.
+    starts: npt.NDArray[np.uint64]
+    groups: npt.NDArray[np.uint32]
+    values: npt.NDArray[Any]
+    counts: npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a table was made of, and the files that belong to it."""
+
+    #: Version of the folder's layout, and of the pdex that wrote it.
+    format: int
+    pdex: str
+    #: For each source its path (None: AnnData in memory), size and time of modification.
+    sources: list[dict[str, Any]]
+    #: Name of the matrix, such as ``"X"``.
+    matrix: str
+    groupby: list[str]
+    #: ``dtype``; ``least``, ``most`` and ``fractional``, as :class:`pdex._scale.Values` has them.
+    values: dict[str, Any]
+    #: Base of the logarithm that scanpy recorded; None: e, or not recorded.
+    log_base: float | None
+    n_cells: int
+    n_groups: int
+    n_genes: int
+    n_rows: int
+    #: SHA-256 of the files of labels and genes.
+    labels: str
+    genes: str
+    parts: list[Part]
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read a folder's manifest.
+
+        Raises
+        ------
+        FileNotFoundError
+            The folder has no manifest: it is not a table, or not a whole one.
+        ValueError
+            The manifest is damaged, or was written in another format.
+        """
+        path = folder / MANIFEST
+        if not folder.is_dir():
+            msg = f"{folder}: there is no such folder"
+            raise FileNotFoundError(msg)
+        if not path.is_file():
+            msg = (
+                f"{folder} has no {MANIFEST}: it is not a folder of count tables, or tabulating "
+                "did not finish"
+            )
+            raise FileNotFoundError(msg)
+        try:
+            facts = json.loads(path.read_bytes())
+            written, version = facts["format"], facts["pdex"]
+            if written == FORMAT:
+                facts["parts"] = [Part(**part) for part in facts["parts"]]
+                return cls(**{field.name: facts[field.name] for field in fields(cls)})
+        except (ValueError, TypeError, KeyError) as error:
+            msg = f"{path} is damaged: {error!r}"
+            raise ValueError(msg) from error
+        msg = (
+            f"{folder} was written by pdex {version} in format {written}, and this version, "
+            f"{_pdex.__version__}, reads format {FORMAT}: tabulate the screen again, or use a "
+            "version of pdex that reads it"
+        )
+        raise ValueError(msg)
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest, which makes the folder a table."""
+        facts = asdict(self) | {"parts": [part._asdict() for part in self.parts]}
+        (folder / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a folder of count tables, or is named like one."""
+    return Path(path).suffix == ".tables" or os.path.isfile(os.path.join(path, MANIFEST))
+
+
+class Table:
+    """An open folder of count tables.
+
+    Parameters
+    ----------
+    folder
+        The folder, absolute.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no whole table.
+    ValueError
+        A file is damaged, or does not belong to the manifest.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = Manifest.read(folder)
+        self.labels = _parse(self._read(LABELS, self.manifest.labels), folder / LABELS)
+        self.genes = _parse(self._read(GENES, self.manifest.genes), folder / GENES)
+        self._ends = np.concatenate([[0], self.genes["rows"].cum_sum().to_numpy()])
+
+    def _read(self, name: str, sha256: str, size: int | None = None) -> bytes:
+        path = self.folder / name
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            msg = f"{path} is missing, and {MANIFEST} names it: tabulate the screen again"
+            raise FileNotFoundError(msg) from None
+        if (size is not None and len(data) != size) or _hash(data) != sha256:
+            msg = (
+                f"{path} is not the file that {MANIFEST} names (its SHA-256 differs): it was "
+                "changed, or belongs to another table; tabulate the screen again"
+            )
+            raise ValueError(msg)
+        return data
+
+    def obs(self) -> pd.DataFrame:
+        """Return the labels of the groups as obs of AnnData."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for column in self.labels.drop("group", "cells").get_columns():
+            names = column.dtype.categories if isinstance(column.dtype, pl.Enum) else []
+            codes = column.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+            columns[column.name] = pd.Categorical.from_codes(codes, categories=list(names))
+        return pd.DataFrame(columns, index=[str(i) for i in range(self.labels.height)])
+
+    def rows(self, part: Part) -> Rows:
+        """Return the rows of a part, whose genes count from its first."""
+        data = self._read(part.file, part.sha256, part.bytes)
+        frame = _parse(data, self.folder / part.file, ["group", "value", "count"])
+        ends = self._ends[part.first_gene : part.first_gene + part.genes + 1]
+        groups, values, counts = (column.to_numpy() for column in frame.get_columns())
+        return Rows((ends - ends[0]).astype(np.uint64), groups, values, counts)
+
+    def pieces(
+        self, genes: npt.NDArray[np.uint32], resources: Resources
+    ) -> Iterator[tuple[int, Matrix, npt.NDArray[np.uint32]]]:
+        """Yield pieces in ascending order: first gene, table, wanted genes counted from the first.
+
+        A piece is a part; the next one is read while the caller works on the current one.
+        """
+        with Prefetch((resources.threads, None)) as ahead:
+            yield from ahead.of(self._pieces(genes))
+
+    def _pieces(
+        self, genes: npt.NDArray[np.uint32]
+    ) -> Iterator[tuple[int, Matrix, npt.NDArray[np.uint32]]]:
+        for part in self.manifest.parts:
+            first = part.first_gene
+            a, b = np.searchsorted(genes, [first, first + part.genes])
+            if b > a:
+                shape = (self.manifest.n_groups, part.genes)
+                matrix = _pdex.Matrix.counted(shape, [self.rows(part)])
+                yield first, matrix, genes[a:b] - np.uint32(first)
+
+    def frames(self, genes: npt.NDArray[np.uint32]) -> Iterator[pl.DataFrame]:
+        """Yield the rows of some genes, a frame per part: gene, group, value and count."""
+        for part in self.manifest.parts:
+            last = part.first_gene + part.genes
+            a, b = np.searchsorted(genes, [part.first_gene, last])
+            if b > a:
+                data = self._read(part.file, part.sha256, part.bytes)
+                frame = _parse(data, self.folder / part.file)
+                if b - a < part.genes:
+                    wanted = pl.Series(genes[a:b]).implode()
+                    frame = frame.filter(pl.col("gene").is_in(wanted))
+                yield frame
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _parse(data: bytes, path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Return the frame of a Parquet file; ValueError that names it if it is damaged."""
+    try:
+        frame = pl.read_parquet(data, columns=None if columns is None else list(columns))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"{path} cannot be read as Parquet: {error}"
+        raise ValueError(msg) from error
+    return frame.rechunk()
+
+
+class Writer:
+    """Write a table into a folder that becomes `folder` when it is whole.
+
+    Parts are written by other threads while the next rows are made.
+
+    Parameters
+    ----------
+    folder
+        The folder that is to be written, absolute; a table that is there stays until then.
+    threads
+        Number of parts that are written at once.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.folder = folder
+        self._partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._writing: deque[Future[Part]] = deque()
+        self._parts: list[Part] = []
+        #: Frames of consecutive genes that wait to be a part, and the number of each gene's rows.
+        self._waiting: list[pl.DataFrame] = []
+        self._lengths: list[int] = []
+        self._first = 0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Make the folder; after an error or an interrupt, leave nothing behind."""
+        with _named(self.folder):
+            self._partial.mkdir()
+        try:
+            yield
+        except BaseException:
+            self._pool.shutdown(cancel_futures=True)
+            shutil.rmtree(self._partial, ignore_errors=True)
+            raise
+        self._pool.shutdown()
+
+    def add(self, frame: pl.DataFrame, lengths: Sequence[int]) -> None:
+        """Add the rows of the next genes, and the number of rows of each."""
+        self._waiting.append(frame)
+        self._lengths.extend(lengths)
+        if sum(waiting.height for waiting in self._waiting) >= ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        frame = pl.concat(self._waiting)
+        genes = len(self._lengths) - self._first
+        number = len(self._parts) + len(self._writing)
+        name, first = f"part-{number:05}.parquet", self._first
+        self._writing.append(self._pool.submit(self._write, frame, name, first, genes))
+        self._waiting, self._first = [], len(self._lengths)
+        while len(self._writing) > self._threads:
+            self._parts.append(self._writing.popleft().result())
+
+    def _write(self, frame: pl.DataFrame, name: str, first: int, genes: int) -> Part:
+        data = self._save(frame, name)
+        return Part(name, first, genes, frame.height, len(data), _hash(data))
+
+    def _save(self, frame: pl.DataFrame, name: str) -> bytes:
+        """Write one row group, and return the bytes of the file."""
+        path = self._partial / name
+        with _named(self.folder / name):
+            frame.write_parquet(
+                path,
+                compression="zstd",
+                compression_level=1,
+                row_group_size=max(1, frame.height),
+                statistics={"min": True, "max": True, "distinct_count": False, "null_count": False},
+            )
+            return path.read_bytes()
+
+    def finish(self, labels: pl.DataFrame, names: Sequence[str], facts: dict[str, Any]) -> None:
+        """Write what is left, then the manifest with `facts`, and put the folder in its place."""
+        if self._waiting:
+            self._flush()
+        while self._writing:
+            self._parts.append(self._writing.popleft().result())
+        genes = pl.DataFrame({"gene": pl.Series(names, dtype=pl.String), "rows": self._lengths})
+        genes = genes.with_columns(pl.col("rows").cast(pl.UInt64))
+        manifest = Manifest(
+            format=FORMAT,
+            pdex=_pdex.__version__,
+            n_groups=labels.height,
+            n_genes=genes.height,
+            n_rows=sum(part.rows for part in self._parts),
+            labels=_hash(self._save(labels, LABELS)),
+            genes=_hash(self._save(genes, GENES)),
+            parts=self._parts,
+            **facts,
+        )
+        with _named(self.folder):
+            manifest.write(self._partial)
+            self._replace()
+
+    def _replace(self) -> None:
+        old = self._partial.with_suffix(".old")
+        if self.folder.exists():
+            self.folder.rename(old)
+        try:
+            self._partial.rename(self.folder)
+        except BaseException:
+            if old.exists():
+                old.rename(self.folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Make errors of writing OSErrors that name the path."""
+    try:
+        yield
+    except OSError as error:
+        if str(path) in str(error):
+            raise
+        reason = error.strerror or str(error)
+        raise type(error)(error.errno, reason, str(path)) from error
+    except pl.exceptions.PolarsError as error:
+        msg = f"{path} cannot be written: {error}"
+        raise OSError(msg) from error
+
+
+def check_folder(output: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a folder that a table can be written to.
+
+    Raises
+    ------
+    FileExistsError
+        There is a file or another folder.
+    FileNotFoundError
+        The folder that is to hold it does not exist.
+    """
+    folder = Path(os.path.abspath(os.path.expanduser(output)))
+    if not folder.parent.is_dir():
+        msg = f"{str(output)!r}: there is no folder {str(folder.parent)!r}"
+        raise FileNotFoundError(msg)
+    if folder.exists() and not (folder / MANIFEST).is_file():
+        empty = folder.is_dir() and not any(folder.iterdir())
+        if not empty:
+            msg = f"{str(output)!r} exists and is not a folder of count tables: choose another name"
+            raise FileExistsError(msg)
+    return folder

@@ -1,0 +1,351 @@
+"""Count a screen once: tables of how many cells of a group have a value of a gene."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from pdex._io.h5ad import error_context
+from pdex._io.rows import Folding, dtype_of, pushed, rows_of
+from pdex._io.source import SKIP, TableSource, count_cells, open_source
+from pdex._io.tables import Table, Writer, check_folder
+from pdex._progress import Progress
+from pdex._resources import resources_of
+from pdex._stages import stage
+from pdex._validate import as_names, flag, suggesting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+
+    from pdex._io.source import Data, Source
+    from pdex._resources import Resources
+
+
+class Tables:
+    """A screen as count tables: for each gene and group of cells, how many cells have each value.
+
+    Every test of pdex can be computed from them, without the matrix. :func:`pdex.de`,
+    :func:`pdex.sink_de` and :func:`pdex.scan_anndata` accept them, or their folder, in place of the
+    screen, and give the same numbers.
+
+    Parameters
+    ----------
+    path
+        The folder that :func:`pdex.tabulate` or ``pdex tabulate`` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder, or it has no manifest: tabulating did not finish.
+    ValueError
+        A file is damaged or does not belong to the table, or another version of pdex wrote the
+        tables in a format that this one does not read.
+
+    See Also
+    --------
+    tabulate : Make count tables.
+
+    Examples
+    --------
+    >>> import pdex, tempfile
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = pdex.tabulate(screen, "target", output=f"{folder}/screen.tables")
+    ...     tables = pdex.Tables(f"{folder}/screen.tables")
+    ...     print(tables.labels["cells"].sum(), tables.scan().collect().columns)
+    400 ['gene', 'target', 'value', 'count']
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._table = Table(Path(os.path.abspath(os.path.expanduser(path))))
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._table.folder
+
+    @property
+    def labels(self) -> pl.DataFrame:
+        """The groups of cells: a column for each label, and the number of ``cells``."""
+        return self._table.labels.drop("group")
+
+    @property
+    def genes(self) -> pl.Series:
+        """The names of the genes."""
+        return self._table.genes["gene"]
+
+    def scan(self) -> pl.LazyFrame:
+        """Scan the tables as a lazy frame in long format, one gene after another.
+
+        Returns
+        -------
+        polars.LazyFrame
+            ``gene`` (Enum of the gene names), a column for each label (Enum; null for cells
+            without a label), ``value``, and ``count`` (UInt32), the number of cells. The frame is
+            marked as sorted by gene, so that ``group_by("gene")`` streams in bounded memory.
+
+        Raises
+        ------
+        ValueError
+            Two genes have one name.
+
+        Examples
+        --------
+        >>> import pdex, tempfile
+        >>> screen = pdex.datasets.simulate_screen(n_cells=90, n_genes=20, n_targets=3, n_effects=5)
+        >>> test = pdex.wilcoxon("value", "target", reference="non-targeting", count="count")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tables = pdex.tabulate(screen, "target", output=f"{folder}/screen.tables")
+        ...     tests = tables.scan().group_by("gene").agg(test).collect(engine="streaming")
+        >>> tests.height
+        20
+        """
+        table = self._table
+        names = self.genes.to_list()
+        if len(set(names)) < len(names):
+            again = next(name for i, name in enumerate(names) if name in names[:i])
+            msg = f"{self.path} has two genes named {again!r}: a frame by gene would mix them"
+            raise ValueError(msg)
+        gene = pl.Series("gene", names, dtype=pl.Enum(names))
+        labels = self.labels.drop("cells")
+        schema = pl.Schema({"gene": gene.dtype} | dict(labels.schema))
+        dtype: pl.DataType = getattr(pl, table.manifest.values["dtype"])()
+        schema.update({"value": dtype, "count": pl.UInt32()})
+        source = _Parts(str(self.path), gene, labels, schema)
+        scan = register_io_source(source, schema=schema, validate_schema=False, is_pure=True)
+        return scan.set_sorted("gene")
+
+    def __fspath__(self) -> str:
+        """Return the folder, so that tables can be given where a path can."""
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        manifest = self._table.manifest
+        return (
+            f"Tables({str(self.path)!r}): {manifest.n_cells:,} cells in {manifest.n_groups:,} "
+            f"groups by {', '.join(manifest.groupby)}, {manifest.n_genes:,} genes, "
+            f"{manifest.n_rows:,} rows"
+        )
+
+
+class _Parts:
+    """The I/O source that Polars calls each time a scan is collected; it can be pickled."""
+
+    def __init__(self, path: str, gene: pl.Series, labels: pl.DataFrame, schema: pl.Schema) -> None:
+        self.path, self.gene, self.labels, self.schema = path, gene, labels, schema
+
+    def __call__(
+        self,
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,  # noqa: ARG002 - a block is a part
+    ) -> Iterator[pl.DataFrame]:
+        """Yield one part after another."""
+        wanted, left = np.arange(len(self.gene), dtype=np.uint32), n_rows
+        if n_rows is None:  # n_rows of Polars counts rows before the predicate
+            wanted = pushed(predicate, self.gene, wanted)
+        for frame in Table(Path(self.path)).frames(wanted):
+            block = self._labelled(frame)
+            if left is not None:
+                block = block.head(left)
+                left -= block.height
+            if predicate is not None:
+                block = block.filter(predicate)
+            yield block if with_columns is None else block.select(with_columns)
+            if left == 0:
+                return
+
+    def _labelled(self, frame: pl.DataFrame) -> pl.DataFrame:
+        group = frame["group"]
+        labels = [column.gather(group) for column in self.labels.get_columns()]
+        gene = self.gene.gather(frame["gene"]).set_sorted()
+        return pl.DataFrame([gene, *labels, frame["value"], frame["count"]])
+
+
+@suggesting
+def tabulate(
+    data: Data,
+    groupby: str | Iterable[str],
+    *,
+    output: str | os.PathLike[str],
+    layer: str | None = None,
+    use_raw: bool = False,
+    genes: Iterable[str] | None = None,
+    where: pl.Expr | str | None = None,
+    threads: int | None = None,
+    memory_limit: int | str | None = None,
+    progress: bool | None = None,
+) -> Tables:
+    """Count a screen once, and test it often: write its count tables to a folder.
+
+    A count table says how many cells of a group have a value of a gene. It holds all that a test
+    needs and, for counts, takes a small part of the matrix's space. Groups are the combinations of
+    all label columns that are named, so that one table answers many questions: per target, per
+    guide, within batches. Splitting groups means counting anew: name all columns that you may want.
+
+    Parameters
+    ----------
+    data
+        AnnData object, cells x genes, in memory or backed, the path of an ``.h5ad`` file, or count
+        tables, which are merged to fewer columns or genes. A file is read once.
+    groupby
+        One or more columns of ``obs``. Cells without a label in a column (missing or empty) are
+        counted as such; cells without any label are left out.
+    output
+        The folder to write, for example ``"screen.tables"``. It appears when it is whole; an error
+        or an interrupt leaves an older table as it is.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
+    genes
+        Genes to read. None: all.
+    where
+        Count only the cells for which this holds: a Polars expression over the columns of ``obs``,
+        or SQL text.
+    threads
+        Number of threads. None: all cores.
+    memory_limit
+        Bytes to use, as a number or a size such as ``"2GB"``. None: 1 GB.
+    progress
+        Show a progress bar if the work takes longer than a second. None: only on a terminal and in
+        notebooks.
+
+    Returns
+    -------
+    Tables
+        The tables.
+
+    Raises
+    ------
+    KeyError
+        Unknown column or layer.
+    ValueError
+        Unknown gene; NaN in the matrix (the error names the first cell and gene); broken sparse
+        arrays; no cell with a label; no raw.
+    TypeError
+        The matrix does not hold real numbers.
+    FileExistsError
+        `output` exists and is not a folder of count tables.
+    OSError
+        The data cannot be read, or the tables cannot be written; nothing is left behind.
+
+    See Also
+    --------
+    Tables : Open tables that were written before.
+    de, sink_de : Test a screen, or its tables.
+
+    Examples
+    --------
+    >>> import pdex, tempfile
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> screen.obs["batch"] = ["a", "b"] * 200
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tables = pdex.tabulate(screen, ["target", "batch"], output=f"{folder}/screen.tables")
+    ...     within = pdex.de(tables, "target", strata="batch")
+    ...     same = within.equals(pdex.de(screen, "target", strata="batch"))
+    >>> same
+    True
+    """
+    folder, columns = check_folder(output), as_names("groupby", groupby)
+    resources = resources_of(threads, memory_limit)
+    progress = None if progress is None else flag("progress", progress)
+    with open_source(data, layer, use_raw) as source:
+        with error_context(source.path), stage("labels"):
+            source.choose(where)
+            codes, labels = _combined(source, columns)
+            selected = source.select_genes(genes)
+            facts = _facts(source, columns, labels, resources.threads)
+        folding = Folding(codes, labels.height, "values", nan=False)
+        writer, bar = Writer(folder, resources.threads), Progress(len(selected), progress)
+        try:
+            with writer.writing(), stage("tabulate"):
+                for frame, lengths in _frames(source, folding, selected, resources, bar):
+                    writer.add(frame, lengths)
+                    bar.advance(len(lengths))
+                names = [source.var_names[i] for i in selected]
+                writer.finish(labels, names, facts)
+        finally:
+            bar.close()
+    return Tables(folder)
+
+
+def _combined(source: Source, columns: list[str]) -> tuple[npt.NDArray[np.uint32], pl.DataFrame]:
+    """Return each cell's group, and the groups: number, labels and cells.
+
+    Groups are the combinations of labels that occur, in order of the labels of the first column,
+    then of the second, and so on; a missing label comes last. Cells without any label are left out.
+    """
+    found = [source.groups(column) for column in columns]
+    n = len(found[0].places)
+    combined = np.zeros(n, dtype=np.int64)
+    labelled = np.zeros(n, dtype=np.bool_)
+    for groups in found:
+        most = len(groups.labels)
+        places = np.where(groups.places < 0, most, groups.places)
+        # Renumbered at each step, so that products stay small.
+        combined = np.unique(combined * (most + 1) + places, return_inverse=True)[1]
+        labelled |= groups.places >= 0
+    numbers, first, codes = np.unique(combined[labelled], return_index=True, return_inverse=True)
+    rows = np.flatnonzero(labelled)[first]
+    cells = count_cells(codes, source.cells, labelled, len(numbers))
+    labels = [pl.int_range(len(numbers), eager=True, dtype=pl.UInt32).alias("group")]
+    for groups in found:
+        places = pl.Series(groups.places[rows]).replace(-1, None)
+        names = pl.Series(groups.column, groups.labels, dtype=pl.Enum(groups.labels))
+        labels.append(names.gather(places))
+    all_codes = np.full(n, SKIP, dtype=np.uint32)
+    all_codes[labelled] = codes
+    return all_codes, pl.DataFrame([*labels, pl.Series("cells", cells, dtype=pl.UInt64)])
+
+
+def _facts(
+    source: Source, columns: list[str], labels: pl.DataFrame, threads: int
+) -> dict[str, Any]:
+    """Return what the manifest says of the source."""
+    least, most, fractional = source.survey(threads)
+    values = {"dtype": str(dtype_of(source)), "least": least, "most": most}
+    return {
+        "sources": _sources(source),
+        "matrix": source.matrix_name,
+        "groupby": columns,
+        "values": values | {"fractional": fractional},
+        "log_base": source.log_base,
+        "n_cells": int(labels["cells"].sum()),
+    }
+
+
+def _sources(source: Source) -> list[dict[str, Any]]:
+    """Return path, size and time of modification of each source; of tables, those of theirs."""
+    if isinstance(source, TableSource):
+        known: list[dict[str, Any]] = source.x.manifest.sources
+        return known
+    if source.path is None:
+        return [{"path": None}]
+    found = os.stat(source.path)
+    return [{"path": source.path, "bytes": found.st_size, "modified_ns": found.st_mtime_ns}]
+
+
+def _frames(
+    source: Source,
+    folding: Folding,
+    selected: npt.NDArray[np.uint32],
+    resources: Resources,
+    bar: Progress,
+) -> Iterator[tuple[pl.DataFrame, list[int]]]:
+    """Yield the rows of consecutive genes, and how many each gene has."""
+    numbers = np.zeros(len(source.var_names), dtype=np.uint32)
+    numbers[selected] = np.arange(len(selected), dtype=np.uint32)
+    places = pl.Series(numbers)
+    for gene, group, value, count in rows_of(source, folding, selected, resources, bar.read):
+        lengths = gene.rle().struct.field("len").to_list()
+        named = [places.gather(gene).alias("gene"), group, value.alias("value"), count]
+        yield pl.DataFrame(named), lengths
