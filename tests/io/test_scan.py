@@ -205,7 +205,7 @@ QUERIES = {
 @pytest.mark.parametrize("block", [2_000_000, 100])
 @pytest.mark.parametrize("query", QUERIES)
 def test_queries_equal_those_on_the_collected_frame(rng, monkeypatch, query, block, engine):
-    monkeypatch.setattr(pdex._scan, "_ROWS", block)
+    monkeypatch.setattr(pdex._io.rows, "ROWS", block)
     data = screen(rng)
     data.X = sp.csr_matrix(data.X)
     lazy, order = QUERIES[query](scan(data)), query == "groups"
@@ -230,8 +230,8 @@ def test_a_filter_on_gene_and_head_reach_the_source(rng, monkeypatch):
             )
             return parts
 
-    monkeypatch.setattr(pdex._scan._pdex, "Fold", Spy)
-    monkeypatch.setattr(pdex._scan, "_ROWS", 1)
+    monkeypatch.setattr(pdex._pdex, "Fold", Spy)
+    monkeypatch.setattr(pdex._io.rows, "ROWS", 1)
     for query, genes in ((QUERIES["genes"], [2, 9, 11]), (QUERIES["empty head"], [])):
         query(scan(data)).collect()
         assert read == genes

@@ -182,7 +182,8 @@ class Table:
 
         columns: dict[str, Any] = {}
         for column in self.labels.drop("group", "cells").get_columns():
-            names = column.dtype.categories if isinstance(column.dtype, pl.Enum) else []
+            dtype = column.dtype
+            names: Any = dtype.categories if isinstance(dtype, pl.Enum) else []
             codes = column.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
             columns[column.name] = pd.Categorical.from_codes(codes, categories=list(names))
         return pd.DataFrame(columns, index=[str(i) for i in range(self.labels.height)])
