@@ -147,6 +147,9 @@ pub enum ErrorKind {
     Changed { outer: usize },
     /// A chunk of a dataset is corrupt, or contradicts the file's metadata.
     BrokenChunk { chunk: usize, reason: &'static str },
+    /// The operating system could not write or read the temporary file of rows; its error is the
+    /// source.
+    Spill { what: &'static str },
     /// The operating system could not read a chunk of a dataset; its error is the source.
     Unreadable { chunk: usize },
     /// The work was cancelled.
@@ -188,6 +191,7 @@ impl fmt::Display for ErrorKind {
             | Self::Changed { .. }
             | Self::BrokenChunk { .. }
             | Self::Unreadable { .. }
+            | Self::Spill { .. }
             | Self::Interrupted => self.fmt_data(f),
         }
     }
@@ -324,6 +328,7 @@ impl ErrorKind {
                 write!(f, "chunk {chunk} of the dataset is broken: {reason}")
             }
             Self::Unreadable { chunk } => write!(f, "chunk {chunk} of the dataset cannot be read"),
+            Self::Spill { what } => write!(f, "the temporary file of rows cannot be {what}"),
             Self::Interrupted => write!(f, "interrupted"),
             _ => write!(f, "{self:?}"),
         }
@@ -484,6 +489,7 @@ mod tests {
                 "chunk 1 of the dataset is broken: its checksum does not agree",
             ),
             (E::Unreadable { chunk: 1 }, "chunk 1 of the dataset cannot be read"),
+            (E::Spill { what: "written" }, "the temporary file of rows cannot be written"),
             (E::Interrupted, "interrupted"),
         ]
     }

@@ -13,6 +13,7 @@
 //! matrix   borrowed views of dense, CSR and CSC data   imports cast, error
 //! readers  parallel reading of HDF5 datasets           imports matrix
 //! engine   sources, tests, workers, the result table   imports stats, matrix
+//! tables   count tables of what is read once           imports engine, matrix, readers
 //! expr     Polars expressions (feature `python`)       imports stats, engine, matrix
 //! python   the Python module (feature `python`)        imports all but expr
 //! ```
@@ -60,6 +61,11 @@ mod readers;
 pub mod stats;
 #[cfg(not(feature = "testing"))]
 mod stats;
+
+#[cfg(feature = "testing")]
+pub mod tables;
+#[cfg(not(feature = "testing"))]
+mod tables;
 
 #[cfg(feature = "testing")]
 pub mod suggest;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may import; `cast`, `error` and `suggest` are open to all.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("cast", &[]),
     ("error", &[]),
     ("suggest", &[]),
@@ -18,7 +18,8 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("readers", &["matrix"]),
     ("engine", &["stats", "matrix"]),
     ("expr", &["stats", "engine", "matrix"]),
-    ("python", &["stats", "engine", "matrix", "readers"]),
+    ("tables", &["engine", "matrix", "readers"]),
+    ("python", &["stats", "engine", "matrix", "readers", "tables"]),
 ];
 const OPEN: [&str; 3] = ["cast", "error", "suggest"];
 /// Crates that only some rooms may name.
@@ -26,7 +27,7 @@ const FENCED: [(&str, &[&str]); 4] = [
     ("polars", &["expr", "python"]),
     ("pyo3", &["expr", "python"]),
     ("numpy", &["python"]),
-    ("rayon", &["matrix", "engine", "readers", "python"]),
+    ("rayon", &["matrix", "engine", "readers", "tables", "python"]),
 ];
 
 /// The code of a source: no comments, no strings, nothing from the test module on.

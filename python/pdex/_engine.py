@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._io.backed import Counted
+from pdex._io.source import SKIP
 from pdex._output import ROWS, Spill, write
 from pdex._progress import Progress
 from pdex._stages import stage
@@ -105,7 +108,7 @@ class Work:
         """Return the table of all targets and genes."""
         with stage("test"):
             job = self._job(len(self.genes))
-            feed(job, self.source, self._pieces(bar), bar)
+            feed(job, self.source, self._pieces(bar, None), bar)
         with stage("finish"):
             if self.resources.threads == 1:
                 return self._noted(self.table(targets, job.finish(self.finish)))
@@ -123,7 +126,7 @@ class Work:
         n_targets = self.comparison.n_targets
         cell = 8 * len(self._job(0).measured())
         with Spill(path.parent, n_targets) as spill, stage("test and write"):
-            for first, matrix, local in self._pieces(bar):
+            for first, matrix, local in self._pieces(bar, str(path.parent)):
                 step = max(1, self.resources.for_numbers // (cell * n_targets))
                 for start in range(0, len(local), step):
                     part = local[start : start + step]
@@ -191,11 +194,47 @@ class Work:
             lambda: feature.gather(pl.Series(np.tile(self.genes, len(targets)))),
         ]
 
-    def _pieces(self, bar: Progress) -> Iterator[Piece]:
-        return self.source.pieces(self.genes, self.resources, bar.read)
+    def _pieces(self, bar: Progress, folder: str | None) -> Iterator[Piece]:
+        """Yield the matrix in pieces; rows of one that is read once are spilled to `folder`."""
+        if not self._is_read_once:
+            yield from self.source.pieces(self.genes, self.resources, bar.read)
+            return
+        wanted = Counted(*numbers_of(self.comparison), self.genes)
+        for genes, table in self.source.spilled(wanted, self.resources, folder, bar.read):
+            yield 0, table, np.arange(len(genes), dtype=np.uint32)
 
     def _job(self, n_genes: int) -> _pdex.Job:
-        return job_of(self.comparison, self.question, n_genes, self.resources.threads)
+        compared = self.comparison
+        if self._is_read_once:
+            compared = counted(compared)
+        return job_of(compared, self.question, n_genes, self.resources.threads)
+
+    @cached_property
+    def _is_read_once(self) -> bool:
+        return self.source.is_read_once(self.resources)
+
+
+def numbers_of(comparison: Comparison) -> tuple[Codes, int]:
+    """Return a number for each pair of code and stratum that a cell may have, and how many."""
+    codes, n_codes = comparison.codes, comparison.n_targets + 1
+    if comparison.strata is None:
+        return codes, n_codes
+    strata, n_strata = comparison.strata
+    taking_part = (codes != SKIP) & (strata != SKIP)
+    numbers = np.where(taking_part, strata * np.uint32(n_codes) + codes, SKIP)
+    return numbers.astype(np.uint32), n_codes * n_strata
+
+
+def counted(comparison: Comparison) -> Comparison:
+    """Return the same comparison of groups of cells, which :func:`numbers_of` numbers."""
+    numbers, n = numbers_of(comparison)
+    cells = np.bincount(numbers[numbers != SKIP], minlength=n).astype(np.uint64)
+    groups = np.arange(n, dtype=np.uint32)
+    n_codes = np.uint32(comparison.n_targets + 1)
+    strata = comparison.strata
+    if strata is not None:
+        strata = groups // n_codes, strata[1]
+    return comparison._replace(codes=groups % n_codes, strata=strata, cells=cells)
 
 
 def run(

@@ -17,6 +17,7 @@ __all__ = [
     "Job",
     "Matrix",
     "NotANumberError",
+    "Spill",
     "__version__",
     "benjamini_hochberg",
     "by_resemblance",
@@ -62,12 +63,13 @@ class Fold:
         codes: _Codes,
         n_groups: int,
         genes: _Codes,
+        numbers: _Codes,
         fold: str,
         nan: bool,
         threads: int,
         cells: npt.NDArray[np.uint64] | None = None,
     ) -> Fold: ...
-    def next(self, matrix: Matrix, rows: int, first: int) -> list[list[pl.Series]] | None: ...
+    def next(self, matrix: Matrix, rows: int) -> list[list[pl.Series]] | None: ...
 
 @final
 class Matrix:
@@ -114,6 +116,22 @@ class Job:
         place: tuple[int, int, int],
         finish: Finish,
     ) -> list[pl.Series]: ...
+
+@final
+class Spill:
+    def __new__(
+        cls, path: str, genes: _Codes, cuts: list[int], n_groups: int, threads: int
+    ) -> Spill: ...
+    def add(
+        self,
+        matrix: Matrix,
+        codes: _Codes,
+        fold: str,
+        progress: Callable[[int], object] | None = None,
+    ) -> None: ...
+    def read(self, block: int) -> Matrix: ...
+    @property
+    def bytes(self) -> int: ...
 
 def pick(
     values: npt.NDArray[Any],

@@ -22,6 +22,8 @@ use rayon::prelude::*;
 pub(super) struct Fold {
     design: Design,
     genes: Vec<u32>,
+    /// What these are called in the rows.
+    numbers: Vec<u32>,
     folding: Folding,
     threads: usize,
     refuses_nan: bool,
@@ -34,33 +36,35 @@ pub(super) struct Fold {
 #[pymethods]
 impl Fold {
     /// codes: the number of each cell's group, 2**32 - 1 for cells that are left out; genes: columns
-    /// of the matrix, ascending; fold: "values", "zeros" or "cells"; nan: whether NaN becomes a row
+    /// of the matrix, ascending; numbers: what they are called in the rows; fold: "values", "zeros" or "cells"; nan: whether NaN becomes a row
     /// (else it is an error); cells: where each code stands for a group of cells, their numbers of
     /// cells.
     #[new]
-    #[pyo3(signature = (codes, n_groups, genes, fold, nan, threads, cells=None))]
+    #[pyo3(signature = (codes, n_groups, genes, numbers, fold, nan, threads, cells=None))]
+    #[allow(clippy::too_many_arguments)] // of Python, by position
     fn new(
         codes: PyReadonlyArray1<u32>,
         n_groups: usize,
         genes: PyReadonlyArray1<u32>,
+        numbers: PyReadonlyArray1<u32>,
         fold: &str,
         nan: bool,
         threads: usize,
         cells: Option<PyReadonlyArray1<u64>>,
     ) -> PyResult<Self> {
-        let folding = match fold {
-            "values" => Folding::Values,
-            "zeros" => Folding::Zeros,
-            "cells" => Folding::Cells,
-            _ => return Err(unknown("fold", fold, &["values", "zeros", "cells"]).into()),
-        };
         if n_groups == 0 {
             return Err(mismatch("groups", 1, 0));
         }
+        let genes = borrowed(&genes, "genes")?.to_vec();
+        let numbers = borrowed(&numbers, "numbers")?.to_vec();
+        if genes.len() != numbers.len() {
+            return Err(mismatch("numbers of genes", genes.len(), numbers.len()));
+        }
         Ok(Self {
             design: design(&codes, cells.as_ref(), n_groups - 1, true)?,
-            genes: borrowed(&genes, "genes")?.to_vec(),
-            folding,
+            genes,
+            numbers,
+            folding: folding(fold)?,
             threads,
             refuses_nan: !nan,
             state: None,
@@ -68,32 +72,43 @@ impl Fold {
         })
     }
 
-    /// About `rows` rows of the next genes: for each of some parts the columns gene (its place in
-    /// `genes` plus `first`), group, value and count. None after the last gene. Each call gets the same
+    /// About `rows` rows of the next genes: for each of some parts the columns gene (its number),
+    /// group, value and count. None after the last gene. Each call gets the same
     /// matrix.
     fn next(
         &mut self,
         py: Python,
         matrix: &Matrix,
         rows: usize,
-        first: u32,
     ) -> PyResult<Option<Vec<Vec<PySeries>>>> {
-        matrix.visit(py, Next { fold: self, py, rows, first })
+        matrix.visit(py, Next { fold: self, py, rows })
     }
+}
+
+pub(super) fn folding(name: &str) -> PyResult<Folding> {
+    Ok(match name {
+        "values" => Folding::Values,
+        "zeros" => Folding::Zeros,
+        "nonzeros" => Folding::NonZeros,
+        "cells" => Folding::Cells,
+        _ => {
+            let valid = &["values", "zeros", "nonzeros", "cells"];
+            return Err(unknown("fold", name, valid).into());
+        }
+    })
 }
 
 struct Next<'a, 'py> {
     fold: &'a mut Fold,
     py: Python<'py>,
     rows: usize,
-    first: u32,
 }
 
 impl Visitor for Next<'_, '_> {
     type Output = Option<Vec<Vec<PySeries>>>;
 
     fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<Self::Output> {
-        let Fold { design, genes, folding, threads, refuses_nan, state, done } = self.fold;
+        let Fold { design, genes, numbers, folding, threads, refuses_nan, state, done } = self.fold;
         let monitor = Monitor::default();
         let request = FoldRequest {
             design,
@@ -116,9 +131,9 @@ impl Visitor for Next<'_, '_> {
             let last =
                 starts.last().map_or(*done, |start| start + parts[starts.len() - 1].ends.len());
             let items: Vec<_> = parts.into_iter().zip(starts).collect();
-            let columns = items.into_par_iter().map(|(part, start)| {
-                columns(part, genes[start..].iter().map(|gene| gene + self.first))
-            });
+            let columns = items
+                .into_par_iter()
+                .map(|(part, start)| columns(part, numbers[start..].iter().copied()));
             Ok(Some((columns.collect::<Vec<_>>(), last)))
         })?;
         let Some((columns, last)) = made else { return Ok(None) };

@@ -61,12 +61,12 @@ struct Compressed {
 
 /// A part of a count table: `pdex._engine.Rows`.
 #[derive(Debug, FromPyObject)]
-struct Rows {
+pub(super) struct Rows {
     /// The rows of gene g are `starts[g]..starts[g + 1]`.
-    starts: Py<PyAny>,
-    groups: Py<PyAny>,
-    values: Py<PyAny>,
-    counts: Py<PyAny>,
+    pub(super) starts: Py<PyAny>,
+    pub(super) groups: Py<PyAny>,
+    pub(super) values: Py<PyAny>,
+    pub(super) counts: Py<PyAny>,
 }
 
 /// A cells x genes matrix, or a groups x genes table of counts, held as one-dimensional arrays.
@@ -147,7 +147,7 @@ pub(super) trait Visitor {
 }
 
 /// Value types that a Polars column can hold.
-pub(super) trait IntoColumn: Keyed + Stored<Value = Self> {
+pub(super) trait IntoColumn: Keyed + Stored<Value = Self> + Element {
     fn column(values: Vec<Self>) -> Series;
 }
 
@@ -205,16 +205,13 @@ impl Matrix {
     /// A table of (groups, genes): at least one part, all with values of one type.
     #[staticmethod]
     fn counted(py: Python, shape: (usize, usize), parts: Vec<Rows>) -> PyResult<Self> {
-        let values = parts.first().map(|part| part.values.clone_ref(py));
-        let values = values.ok_or_else(|| mismatch("parts of a table", 1, 0))?;
-        Ok(Self { layout: Layout::Counted, shape, values, compressed: None, parts })
+        Self::of_parts(py, shape, parts)
     }
 
     #[getter]
     fn layout(&self) -> &'static str {
         self.layout.name()
     }
-
     /// The stored values.
     #[getter]
     fn values(&self, py: Python) -> Py<PyAny> {
@@ -235,6 +232,13 @@ impl Matrix {
 }
 
 impl Matrix {
+    /// [`Matrix::counted`].
+    pub(super) fn of_parts(py: Python, shape: (usize, usize), parts: Vec<Rows>) -> PyResult<Self> {
+        let values = parts.first().map(|part| part.values.clone_ref(py));
+        let values = values.ok_or_else(|| mismatch("parts of a table", 1, 0))?;
+        Ok(Self { layout: Layout::Counted, shape, values, compressed: None, parts })
+    }
+
     fn sparse(
         py: Python,
         layout: Layout,

@@ -6,6 +6,7 @@
 //! fold     the genes of a matrix folded to rows of a count table
 //! files    windows of HDF5 datasets as NumPy arrays
 //! ipc      custom metadata of Arrow IPC files
+//! spill    rows of cells that are read one range after another, in a file
 //! watch    runs work on the thread pool, with progress and Ctrl-C
 //! ```
 //!
@@ -13,7 +14,7 @@
 //! Work runs on the process's thread pool with the GIL released, while the calling thread reports
 //! progress and checks for Ctrl-C.
 //!
-//! IMPORTS engine, matrix, stats, readers, `crate::{cast, error, suggest}`, polars, pyo3, numpy.
+//! IMPORTS engine, matrix, stats, readers, tables, `crate::{cast, error, suggest}`, polars, pyo3, numpy.
 
 // PyO3 passes borrowed arrays by value.
 #![allow(clippy::needless_pass_by_value)]
@@ -23,6 +24,7 @@ mod fold;
 mod ipc;
 mod job;
 mod matrix;
+mod spill;
 mod watch;
 
 use crate::engine::fdr::adjust_all;
@@ -46,9 +48,9 @@ impl From<Error> for PyErr {
             ErrorKind::NotANumber { cell, gene } => {
                 NotANumberError::new_err((error.to_string(), *cell, *gene))
             }
-            ErrorKind::BrokenChunk { .. } | ErrorKind::Unreadable { .. } => {
-                PyOSError::new_err(format!("{error:#}"))
-            }
+            ErrorKind::BrokenChunk { .. }
+            | ErrorKind::Unreadable { .. }
+            | ErrorKind::Spill { .. } => PyOSError::new_err(format!("{error:#}")),
             _ => PyValueError::new_err(format!("{error:#}")),
         }
     }
@@ -106,6 +108,7 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_class::<job::Job>()?;
     m.add_class::<files::Chunks>()?;
     m.add_class::<fold::Fold>()?;
+    m.add_class::<spill::Spill>()?;
     m.add_function(wrap_pyfunction!(files::pick, m)?)?;
     m.add_function(wrap_pyfunction!(matrix::survey, m)?)?;
     m.add_function(wrap_pyfunction!(by_resemblance, m)?)?;

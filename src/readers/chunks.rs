@@ -175,7 +175,7 @@ impl Dataset {
         let chunk = &self.chunks[place];
         let size = usize::try_from(chunk.size).unwrap_or(usize::MAX);
         undo.bytes.resize(size, 0);
-        read_at(file, &mut undo.bytes, chunk.address).map_err(|e| unreadable(place, e))?;
+        read_exact_at(file, &mut undo.bytes, chunk.address).map_err(|e| unreadable(place, e))?;
         if self.filters.is_empty() {
             return Ok(());
         }
@@ -232,13 +232,21 @@ fn unreadable(chunk: usize, error: std::io::Error) -> Error {
     ErrorKind::Unreadable { chunk }.caused_by(error)
 }
 
+/// Fills `bytes` from an address of a file, whose position may move.
+///
+/// # Errors
+/// The operating system's.
 #[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], address: u64) -> std::io::Result<()> {
+pub fn read_exact_at(file: &File, bytes: &mut [u8], address: u64) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, address)
 }
 
+/// Fills `bytes` from an address of a file, whose position may move.
+///
+/// # Errors
+/// The operating system's.
 #[cfg(windows)]
-fn read_at(file: &File, mut bytes: &mut [u8], mut address: u64) -> std::io::Result<()> {
+pub fn read_exact_at(file: &File, mut bytes: &mut [u8], mut address: u64) -> std::io::Result<()> {
     while !bytes.is_empty() {
         let n = std::os::windows::fs::FileExt::seek_read(file, bytes, address)?;
         if n == 0 {

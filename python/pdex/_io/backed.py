@@ -1,13 +1,17 @@
-"""Read a matrix in an HDF5 file in pieces, ranges of genes that fit a memory budget.
+"""Read a matrix in an HDF5 file in pieces that fit a memory budget.
 
-CSC and dense matrices are read gene by gene. A CSR matrix is read in as many passes as the budget
-requires; each pass keeps the entries of one range of genes.
+CSC and dense matrices are read gene by gene. A CSR matrix is read once, in ranges of cells, if its
+rows can be spilled (:func:`spilled`), else in as many passes as the budget requires; each pass
+keeps the entries of one range of genes.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
+from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -100,10 +104,125 @@ def pieces(
         yield from ahead.of(_pieces(x, where, ahead.how, budget, span))
 
 
+#: Bytes of a row while it is tested: group, value and count.
+_ROW = 16
+#: Cells of a group in one range of cells from which on equal values of a gene are worth merging.
+_MERGED = 16
+
+
+def is_larger(x: Any, budget: int) -> bool:
+    """Return whether a matrix is CSR in a file, and its entries take more than `budget` bytes."""
+    if getattr(x, "format", None) != "csr" or not hasattr(x, "group"):
+        return False
+    data, indices = x.group["data"], x.group["indices"]
+    size: int = data.shape[0] * (data.dtype.itemsize + min(4, indices.dtype.itemsize))
+    return size > budget
+
+
+class Counted(NamedTuple):
+    """Cells whose rows are wanted."""
+
+    #: The number of each cell's group; SKIP for cells that are left out.
+    codes: npt.NDArray[np.uint32]
+    n_groups: int
+    #: Columns of the matrix, ascending.
+    genes: npt.NDArray[np.uint32]
+
+
+def spilled(
+    x: Any, where: str, how: How, wanted: Counted, budget: int, folder: str | None
+) -> Iterator[tuple[int, int, Matrix]]:
+    """Read a CSR matrix once, and yield blocks of the genes as count tables.
+
+    Ranges of cells are read in turn. Their rows go to an unnamed file in `folder` (None: the
+    system's folder for temporary files) and are read back block after block.
+
+    Yields
+    ------
+    tuple
+        Places among the genes of the block's first and of one past its last, and the table. Two
+        tables take about `budget` bytes.
+
+    Raises
+    ------
+    NotANumberError
+        The first NaN: args are the message, the cell and the gene.
+    """
+    with Prefetch(how) as ahead:
+        yield from ahead.of(_spilled(x, where, ahead.how, wanted, budget, folder))
+
+
+def _spilled(
+    x: Any, where: str, how: How, wanted: Counted, budget: int, folder: str | None
+) -> Iterator[tuple[int, int, Matrix]]:
+    codes, n_groups, genes = wanted
+    (values, indices), indptr = _compressed(x, where, how)
+    length = int(indptr[-1])
+    cuts = _cuts(indices, length, x.shape[1], max(1, budget // 2 // _ROW))
+    # Blocks that hold genes that are wanted.
+    blocks = np.unique([0, *np.searchsorted(genes, cuts), len(genes)]).tolist()
+    entries = max(1, budget // 2 // (values.itemsize + indices.itemsize))
+    with _unnamed(folder) as path:
+        spill = _pdex.Spill(path, genes, blocks, n_groups, how[0])
+    for first, matrix in _ranges((values, indices), indptr, tuple(x.shape), entries, where):
+        part = codes[first : first + matrix.shape[0]]
+        fold = "values" if len(part) >= _MERGED * n_groups else "nonzeros"
+        try:
+            spill.add(matrix, np.ascontiguousarray(part), fold)
+        except _pdex.NotANumberError as error:
+            message, cell, gene = error.args
+            raise _pdex.NotANumberError(message, first + cell, gene) from None
+    for block, (start, stop) in enumerate(pairwise(blocks)):
+        yield start, stop, spill.read(block)
+
+
+@contextmanager
+def _unnamed(folder: str | None) -> Iterator[str]:
+    """Yield the path of an empty file; whoever opens it keeps it, and its name goes."""
+    handle, path = tempfile.mkstemp(prefix=".pdex-", dir=folder)
+    try:
+        os.close(handle)
+        yield path
+    finally:
+        os.unlink(path)
+
+
+def _ranges(
+    arrays: tuple[Array, Array],
+    indptr: npt.NDArray[np.int64],
+    shape: tuple[int, int],
+    entries: int,
+    where: str,
+) -> Iterator[tuple[int, Matrix]]:
+    """Yield ranges of cells of a CSR matrix, of about `entries` entries: first cell and matrix."""
+    n_cells, n_genes = shape
+    first = 0
+    while first < n_cells:
+        last = int(np.searchsorted(indptr, indptr[first] + entries, side="right")) - 1
+        last = min(max(last, first + 1), n_cells)
+        a, b = int(indptr[first]), int(indptr[last])
+        values, indices = (array.read((a, b)) for array in arrays)
+        part, threads = indptr[first : last + 1] - a, arrays[0].threads
+        size = (last - first, n_genes)
+        yield first, memory.compressed("csr", size, values, indices, part, where, threads)
+        first = last
+
+
 def _pieces(x: Any, where: str, how: How, budget: int, span: tuple[int, int]) -> Iterator[Piece]:
     if not hasattr(x, "group"):
         yield from _dense(x, where, how, budget, span)
         return
+    (values, indices), indptr = _compressed(x, where, how)
+    entry = values.itemsize + indices.itemsize
+    entries = max(1, _share(budget, int(indptr[-1]) * entry) // entry)
+    if x.format == "csc":
+        yield from _csc((values, indices), indptr, x.shape[0], entries, where, span)
+    else:
+        yield from _csr((values, indices), indptr, tuple(x.shape), entries, where)
+
+
+def _compressed(x: Any, where: str, how: How) -> tuple[tuple[Array, Array], npt.NDArray[np.int64]]:
+    """Return values, indices and indptr of a sparse matrix; ValueError if they are broken."""
     group = x.group
     memory.check_dtype(group["data"].dtype, where)
     outer = x.shape[1] if x.format == "csc" else x.shape[0]
@@ -112,12 +231,7 @@ def _pieces(x: Any, where: str, how: How, budget: int, span: tuple[int, int]) ->
     values = Array(group["data"], *how)
     indices = Array(group["indices"], *how, index_below=inner)
     indices.check_written(int(indptr[-1]))
-    entry = values.itemsize + indices.itemsize
-    entries = max(1, _share(budget, int(indptr[-1]) * entry) // entry)
-    if x.format == "csc":
-        yield from _csc((values, indices), indptr, x.shape[0], entries, where, span)
-    else:
-        yield from _csr((values, indices), indptr, tuple(x.shape), entries, where)
+    return (values, indices), indptr
 
 
 def _indptr(group: Any, outer: int, where: str, threads: int) -> npt.NDArray[np.int64]:

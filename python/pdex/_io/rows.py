@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._io.backed import Counted
 from pdex._io.memory import check_dtype
 from pdex._io.prefetch import Prefetch
+from pdex._io.source import SKIP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,12 +69,23 @@ def _blocks(
 ) -> Iterator[list[list[pl.Series]]]:
     codes, n_groups, how, nan = folding
     dtype, cells = dtype_of(source), source.cells
-    for first, matrix, local in source.pieces(genes, resources, progress):
-        local = np.ascontiguousarray(local)
-        fold = _pdex.Fold(codes, n_groups, local, how, nan, resources.threads, cells)
+    pieces = (
+        (first, matrix, np.ascontiguousarray(local), local + np.uint32(first))
+        for first, matrix, local in source.pieces(genes, resources, progress)
+    )
+    if how == "values" and source.is_read_once(resources):
+        wanted = Counted(codes, n_groups, genes)
+        pieces = (
+            (0, table, np.arange(len(numbers), dtype=np.uint32), numbers)
+            for numbers, table in source.spilled(wanted, resources, None, progress)
+        )
+        cells = np.bincount(codes[codes != SKIP], minlength=n_groups).astype(np.uint64)
+        codes = np.arange(n_groups, dtype=np.uint32)
+    for first, matrix, local, numbers in pieces:
+        fold = _pdex.Fold(codes, n_groups, local, numbers, how, nan, resources.threads, cells)
         while True:
             try:
-                parts = fold.next(matrix, ROWS, first)
+                parts = fold.next(matrix, ROWS)
             except _pdex.NotANumberError as error:
                 raise source.not_a_number(error, first) from None
             if parts is None:

@@ -159,6 +159,30 @@ class Source:
                 if b > a:
                     yield start, matrix, genes[a:b] - np.uint32(start)
 
+    def is_read_once(self, resources: Resources) -> bool:
+        """Return whether the matrix is to be read once, in ranges of cells: see `spilled`."""
+        return self.is_backed and backed.is_larger(self.x, resources.for_pieces)
+
+    def spilled(
+        self,
+        wanted: backed.Counted,
+        resources: Resources,
+        folder: str | None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[tuple[npt.NDArray[np.uint32], memory.Matrix]]:
+        """Read a large matrix once, and yield some genes and their count table, in order.
+
+        Rows go to an unnamed file in `folder` in between; None means the folder of the system.
+        """
+        how, genes = (resources.threads, progress), wanted.genes
+        with error_context(self.path):
+            blocks = backed.spilled(self.x, self.where, how, wanted, resources.for_pieces, folder)
+            try:
+                for start, stop, table in blocks:
+                    yield genes[start:stop], table
+            except _pdex.NotANumberError as error:
+                raise self.not_a_number(error, 0) from None
+
     def select_genes(self, genes: Iterable[str] | None) -> npt.NDArray[np.uint32]:
         """Return the indices of the requested genes, ascending; None means all genes."""
         if genes is None:

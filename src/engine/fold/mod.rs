@@ -16,7 +16,7 @@ pub mod rows;
 use super::design::Design;
 use super::plan::{Limits, Sizes};
 use super::pool::{Monitor, Workers};
-use super::run::{GeneColumn, Worker, check_request, gather};
+use super::run::{GeneColumn, Worker, check_request, gather, with_first_nan};
 use super::source::group_rows::GroupRows;
 use super::source::group_tables::{Counting, GroupTables, Layout, Survey, Walk, survey};
 use super::source::overflow::Overflow;
@@ -35,6 +35,8 @@ pub enum Folding {
     Values,
     /// The zeros of one group; each other cell has a row of its own.
     Zeros,
+    /// None, and zeros have no rows.
+    NonZeros,
     /// None.
     Cells,
 }
@@ -130,6 +132,14 @@ impl<V: Keyed> Fold<V> {
         }
     }
 
+    /// Begins anew, with another view or another request.
+    pub fn restart(&mut self) {
+        self.done = 0;
+        (self.strips, self.survey, self.groups) = (None, None, None);
+        self.counted = 0..0;
+        self.bands.iter_mut().for_each(Band::reset);
+    }
+
     /// The rows of the next genes, in order; `None` once all genes are done. Every call gets the same
     /// view and the same request.
     ///
@@ -145,10 +155,13 @@ impl<V: Keyed> Fold<V> {
         let (strips, done) = (self.strips.as_deref().unwrap_or_default(), self.done);
         let strip = strips.iter().find(|(strip, _)| strip.contains(&done)).cloned();
         let Some((strip, into_bins)) = strip else { return Ok(None) };
-        let (rows, genes) = match view {
-            View::Cells(cells) if into_bins => self.bins(&**cells, request, &strip)?,
-            _ => self.genes(view, request, &strip)?,
+        let made = match view {
+            View::Cells(cells) if into_bins => self.bins(&**cells, request, &strip),
+            _ => self.genes(view, request, &strip),
         };
+        let codes = request.design.codes();
+        let (rows, genes) =
+            made.map_err(|error| with_first_nan(error, view, codes, request.genes))?;
         self.rows_of_gene = rows.iter().map(Rows::len).sum::<usize>() / genes.max(1) + 1;
         self.done += genes;
         Ok(Some(rows))

@@ -92,15 +92,7 @@ impl Run<'_> {
         if first == 0 {
             table.touch();
         }
-        let named = |error: Error| {
-            error.map_kind(|kind| match kind {
-                ErrorKind::NotANumber { gene, .. } => {
-                    let (cell, gene) = first_nan(view, self.request).unwrap_or((0, gene));
-                    ErrorKind::NotANumber { cell, gene }
-                }
-                kind => kind,
-            })
-        };
+        let named = |error: Error| with_first_nan(error, view, design.codes(), genes);
         let cells = match view {
             View::Cells(cells) if design.strata().is_none() => &**cells,
             _ => return self.by_gene(view, genes, workspace, (table, first)).map_err(named),
@@ -321,19 +313,36 @@ pub(super) fn check_request(shape: (usize, usize), codes: usize, genes: &[u32]) 
     }
 }
 
+/// An error, which names the first NaN of some genes if it is of any.
+pub(super) fn with_first_nan<V: Value>(
+    error: Error,
+    view: &View<V>,
+    codes: &[u32],
+    genes: &[u32],
+) -> Error {
+    error.map_kind(|kind| match kind {
+        ErrorKind::NotANumber { gene, .. } => {
+            let (cell, gene) = first_nan(view, codes, genes).unwrap_or((0, gene));
+            ErrorKind::NotANumber { cell, gene }
+        }
+        kind => kind,
+    })
+}
+
 /// The first NaN that takes part, in the order of cells, then genes; `None` where the matrix changed
 /// meanwhile.
-fn first_nan<V: Value>(view: &View<V>, request: &Request) -> Option<(usize, usize)> {
-    let codes = request.design.codes();
+fn first_nan<V: Value>(view: &View<V>, codes: &[u32], wanted: &[u32]) -> Option<(usize, usize)> {
     let labelled = |cell: usize| codes.get(cell).is_some_and(|&code| code != SKIP);
     match view {
         View::Cells(cells) => (0..codes.len()).filter(|&cell| labelled(cell)).find_map(|cell| {
             let mut found = None;
             let genes = 0..cells.shape().1;
             let visited = cells.visit_cell(cell, genes, &mut |stretch| {
-                let nan = stretch.places.iter().zip(stretch.values).find(|(gene, value)| {
-                    value.is_nan() && request.genes.binary_search(gene).is_ok()
-                });
+                let nan = stretch
+                    .places
+                    .iter()
+                    .zip(stretch.values)
+                    .find(|(gene, value)| value.is_nan() && wanted.binary_search(gene).is_ok());
                 found = found.or(nan.map(|(&gene, _)| (cell, place(gene))));
             });
             visited.ok().and(found)
@@ -348,7 +357,7 @@ fn first_nan<V: Value>(view: &View<V>, request: &Request) -> Option<(usize, usiz
                 });
                 visited.ok().and(found)
             };
-            request.genes.iter().filter_map(first).min()
+            wanted.iter().filter_map(first).min()
         }
         // A table that was made of NaN says of which cell.
         View::Counted(_) => None,
