@@ -6,6 +6,7 @@
 //! and pieces of a matrix.  Workers take items from one queue until it is empty.
 
 use crate::error::{ErrorKind, Result};
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -37,6 +38,36 @@ pub fn pool(threads: usize) -> std::result::Result<Arc<ThreadPool>, ThreadPoolBu
         std::mem::forget(pool);
     }
     Ok(pool)
+}
+
+/// The results of `body` for 0, 1, ... `count` - 1, several at once on the process's pool of `threads`
+/// threads; on this thread where there is one result or one thread, or where the operating system
+/// starts no more.
+///
+/// # Errors
+/// The first error in order; what comes after one need not run.
+pub fn map_in_order<T: Send, E: Send>(
+    threads: usize,
+    count: usize,
+    body: impl Fn(usize) -> std::result::Result<T, E> + Sync,
+) -> std::result::Result<Vec<T>, E> {
+    let pool = if threads > 1 && count > 1 { pool(threads).ok() } else { None };
+    let Some(pool) = pool else { return (0..count).map(body).collect() };
+    let failed = AtomicUsize::new(usize::MAX);
+    let run = |i| {
+        if i > failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let result = body(i);
+        if result.is_err() {
+            failed.fetch_min(i, Ordering::Relaxed);
+        }
+        Some(result)
+    };
+    let items = (0..count).into_par_iter().with_max_len(1);
+    let results: Vec<_> = pool.install(|| items.map(run).collect());
+    // None but after an error.
+    results.into_iter().flatten().collect()
 }
 
 /// A lock that a panic elsewhere does not take away: what it guards is overwritten before it is read.
@@ -146,6 +177,16 @@ mod tests {
         assert_eq!(pool(3).unwrap().current_num_threads(), 3);
         // The first one works on as long as somebody holds it.
         assert_eq!(first.install(rayon::current_num_threads), 2);
+    }
+
+    #[test]
+    fn results_are_in_order_up_to_the_first_error() {
+        for threads in [1, 3] {
+            assert_eq!(map_in_order(threads, 100, Ok::<_, ()>), Ok((0..100).collect()));
+            assert_eq!(map_in_order(threads, 0, Ok::<_, ()>), Ok(Vec::new()));
+            let result = map_in_order(threads, 100, |i| if i % 40 < 23 { Ok(i) } else { Err(i) });
+            assert_eq!(result, Err(23));
+        }
     }
 
     #[test]

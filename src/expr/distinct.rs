@@ -1,6 +1,6 @@
 //! Labels to numbers, in order of first occurrence.
 
-use crate::cast::{length, place};
+use crate::cast::length;
 use crate::matrix::SKIP;
 use polars::prelude::*;
 use polars_arrow::array::View;
@@ -22,6 +22,12 @@ impl Fold for u128 {
     #[allow(clippy::cast_possible_truncation)] // both halves
     fn fold(self) -> u64 {
         self as u64 ^ (self >> 64) as u64
+    }
+}
+
+impl Fold for u64 {
+    fn fold(self) -> u64 {
+        self
     }
 }
 
@@ -76,31 +82,6 @@ impl Distinct {
         Self { codes, firsts }
     }
 
-    /// Codes of a categorical ([`SKIP`] for null): numbered through a table.
-    pub(super) fn of_codes(labels: &[u32]) -> Self {
-        let mut numbers: Vec<u32> = Vec::new();
-        let mut firsts = Vec::new();
-        let number = |(row, &label): (IdxSize, &u32)| {
-            if let Some(&number) = numbers.get(place(label))
-                && number != SKIP
-            {
-                return number;
-            }
-            if label == SKIP {
-                return SKIP;
-            }
-            if place(label) >= numbers.len() {
-                numbers.resize(place(label) + 1, SKIP);
-            }
-            let number = u32::try_from(firsts.len()).unwrap_or(SKIP);
-            numbers[place(label)] = number;
-            firsts.push(row);
-            number
-        };
-        let codes = (0..).zip(labels).map(number).collect();
-        Self { codes, firsts }
-    }
-
     /// Strings of at most 12 bytes are their own views, which hash and compare as one integer;
     /// longer ones, rare among labels, are known by the view of their first occurrence.
     fn of_text(labels: &StringChunked) -> Self {
@@ -117,18 +98,24 @@ impl Distinct {
 
     /// Labels of a column of any other dtype; `None` for a dtype that labels cannot have.
     pub(super) fn of_column(labels: &Series) -> PolarsResult<Option<Self>> {
-        let rows = labels.len();
+        macro_rules! whole {
+            ($column:expr) => {
+                Self::new($column.iter().map(|label| label.map(i64::from)), labels.len())
+            };
+        }
         Ok(Some(match labels.dtype() {
             DataType::String => Self::of_text(labels.str()?),
-            DataType::Boolean => Self::new(labels.bool()?.iter(), rows),
-            DataType::UInt64 | DataType::Int128 | DataType::UInt128 => {
-                let wide = labels.strict_cast(&DataType::Int128)?;
-                Self::new(wide.i128()?.iter(), rows)
-            }
-            dtype if dtype.is_integer() => {
-                let whole = labels.cast(&DataType::Int64)?;
-                Self::new(whole.i64()?.iter(), rows)
-            }
+            DataType::Boolean => Self::new(labels.bool()?.iter(), labels.len()),
+            DataType::Int8 => whole!(labels.i8()?),
+            DataType::UInt8 => whole!(labels.u8()?),
+            DataType::Int16 => whole!(labels.i16()?),
+            DataType::UInt16 => whole!(labels.u16()?),
+            DataType::Int32 => whole!(labels.i32()?),
+            DataType::UInt32 => whole!(labels.u32()?),
+            DataType::Int64 => Self::new(labels.i64()?.iter(), labels.len()),
+            DataType::UInt64 => Self::new(labels.u64()?.iter(), labels.len()),
+            DataType::Int128 => Self::new(labels.i128()?.iter(), labels.len()),
+            DataType::UInt128 => Self::new(labels.u128()?.iter(), labels.len()),
             _ => return Ok(None),
         }))
     }
