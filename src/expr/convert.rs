@@ -18,7 +18,7 @@ use super::cells::Cells;
 use super::groups::{Design, Finder};
 use super::labels::Labels;
 use super::lists::{Columns, List};
-use super::output::{Results, Rows};
+use super::output::{Part, Results, Table};
 use super::request::{Plan, Request};
 use super::values::{self, Counts, Number, Numbers, Visitor};
 use crate::engine::gene::GeneKernel;
@@ -28,7 +28,7 @@ use polars::prelude::*;
 use std::any::Any;
 use std::cell::RefCell;
 use std::env;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
 /// The targets of each list, and a row for each.
@@ -50,8 +50,8 @@ pub(super) fn compare(
     let design = Design::new(target, strata, request)?;
     let lists = &columns.lists[..];
     let job = Job { request, design: &design, counts, plan, lists };
-    let parts = values::visit(&value, request, job)?;
-    Ok(Results { parts, labels: design.target, lists: columns.lists })
+    let table = values::visit(&value, request, job)?;
+    Ok(Results { table, labels: design.target, lists: columns.lists })
 }
 
 /// A comparison of values whose type is not known yet.
@@ -65,32 +65,59 @@ struct Job<'a> {
 }
 
 impl Visitor for Job<'_> {
-    type Output = Vec<Rows>;
+    type Output = Table;
 
-    fn visit<N: Number>(self, values: Numbers<N>) -> PolarsResult<Vec<Rows>> {
+    fn visit<N: Number>(self, values: Numbers<N>) -> PolarsResult<Table> {
         let parts = parts(self.lists, *THREADS);
-        pool::map_in_order(*THREADS, parts.len(), |i| {
-            with_scratch(|scratch| self.compare_part(parts[i], values, scratch))
-        })
+        let spaces = self.spaces::<N>(&parts)?;
+        let mut table = Table::new(self.plan, self.lists.len(), spaces.iter().sum());
+        let sizes = parts.iter().zip(&spaces).map(|(lists, rows)| (lists.len(), *rows));
+        let places: Vec<_> = table.split(sizes).into_iter().map(Mutex::new).collect();
+        let used = pool::map_in_order(*THREADS, parts.len(), |i| {
+            // Each part is filled once.
+            let mut part = places[i].lock().unwrap_or_else(PoisonError::into_inner);
+            with_scratch(|scratch| self.compare_part(parts[i], values, scratch, &mut part))
+        })?;
+        drop(places);
+        table.close(&spaces.into_iter().zip(used).collect::<Vec<_>>());
+        Ok(table)
     }
 }
 
 impl Job<'_> {
+    /// The rows that each part may have.
+    fn spaces<N: Number>(&self, parts: &[&[List]]) -> PolarsResult<Vec<usize>> {
+        const FEW: usize = 1 << 16;
+        let most = |list: &List| list.rows.len().min(self.design.most_targets());
+        let spaces: Vec<usize> = parts.iter().map(|lists| lists.iter().map(most).sum()).collect();
+        let rows: usize = self.lists.iter().map(|list| list.rows.len()).sum();
+        // Results take at most about the memory of the columns, whatever lists lack.
+        if spaces.iter().sum::<usize>() <= FEW.max(rows / 4) {
+            return Ok(spaces);
+        }
+        pool::map_in_order(*THREADS, parts.len(), |i| {
+            with_scratch(|scratch: &mut Scratch<N::Value>| {
+                let targets = |list| scratch.finder.count(list, self.design);
+                Ok(parts[i].iter().map(targets).sum())
+            })
+        })
+    }
+
+    /// Compares the lists of one part, and returns how many rows that makes.
     fn compare_part<N: Number>(
         &self,
         lists: &[List],
         values: Numbers<N>,
         scratch: &mut Scratch<N::Value>,
-    ) -> PolarsResult<Rows> {
-        let mut rows = Rows::new(self.plan);
+        part: &mut Part,
+    ) -> PolarsResult<usize> {
         for list in lists {
             if !list.rows.is_empty() {
-                self.compare_list(list, values, scratch, &mut rows)?;
+                self.compare_list(list, values, scratch, part)?;
             }
-            rows.end_list();
+            part.end_list();
         }
-        rows.complete();
-        Ok(rows)
+        Ok(part.complete())
     }
 
     fn compare_list<N: Number>(
@@ -98,7 +125,7 @@ impl Job<'_> {
         list: &List,
         values: Numbers<N>,
         scratch: &mut Scratch<N::Value>,
-        rows: &mut Rows,
+        part: &mut Part,
     ) -> PolarsResult<()> {
         let Scratch { finder, counts, cells, kernel } = scratch;
         let groups = finder.find(list, self.design, self.request)?;
@@ -117,7 +144,7 @@ impl Job<'_> {
         let mut targets = groups.targets.iter();
         cells.compare(groups.reference, self.plan, kernel, |pair, record, is_null| {
             if let Some(&target) = targets.next() {
-                rows.push(target, pair, &record, is_null);
+                part.push(target, pair, &record, is_null);
             }
         })?;
         Ok(())

@@ -39,7 +39,7 @@ impl<O: Options> Kwargs<O> {
 impl<O: Options> Function for Kwargs<O> {
     fn call(self, columns: Columns) -> PolarsResult<Series> {
         let plan = self.plan()?;
-        convert::compare(columns, &self.request, plan)?.into_column(plan)
+        convert::compare(columns, &self.request, plan)?.into_column()
     }
 
     fn field(&self, columns: &[Field]) -> PolarsResult<Field> {

@@ -41,6 +41,11 @@ impl Design {
             strata,
         })
     }
+
+    /// The most targets that a list can have.
+    pub(super) fn most_targets(&self) -> usize {
+        self.target.count() - usize::from(self.number.is_some())
+    }
 }
 
 /// What finding the groups of a list takes, reused from list to list.
@@ -130,6 +135,14 @@ impl Finder {
         Ok(Groups { numbers, codes, targets, reference, strata })
     }
 
+    /// The number of targets of a list.
+    pub(super) fn count(&mut self, list: &List, design: &Design) -> usize {
+        let numbers = design.target.of_rows(list.rows.clone(), &mut self.numbers);
+        self.labels.find(numbers, design.target.count());
+        let reference = design.number.and_then(|number| self.labels.codes.get(place(number)));
+        self.labels.found.len() - usize::from(reference.is_some_and(|&code| code != SKIP))
+    }
+
     /// The bytes kept for the next list.
     pub(super) fn kept(&self) -> usize {
         size_of::<u32>() * (self.numbers.capacity() + self.strata_numbers.capacity())
@@ -164,7 +177,14 @@ impl Found {
 
     /// Codes targets in the order of labels, from 1 on, and the reference 0; true if the list has it.
     fn order(&mut self, reference: Option<u32>, targets: &mut Vec<u32>) -> bool {
-        self.found.sort_unstable();
+        if self.codes.len() < 4 * self.found.len() {
+            // A look at each number is faster than sorting those that are there.
+            self.found.clear();
+            let numbers = (0..).zip(&self.codes).filter(|(_, code)| **code != SKIP);
+            self.found.extend(numbers.map(|(number, _)| number));
+        } else {
+            self.found.sort_unstable();
+        }
         targets.clear();
         targets.extend(self.found.iter().filter(|&&number| Some(number) != reference));
         (1..).zip(&*targets).for_each(|(code, &number)| self.codes[place(number)] = code);

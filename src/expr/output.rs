@@ -12,12 +12,11 @@ use polars_arrow::datatypes::ArrowDataType;
 use polars_arrow::offset::{Offsets, OffsetsBuffer};
 use std::mem;
 
-/// The rows of some lists, one list after the other.
-pub(super) struct Rows {
+/// The rows of all lists, one list after the other.
+pub(super) struct Table {
     plan: Plan,
     /// How many rows each list has.
     lengths: Vec<usize>,
-    done: usize,
     /// For each row the number of the target's label.
     targets: Vec<u32>,
     n_target: Vec<u32>,
@@ -28,84 +27,68 @@ pub(super) struct Rows {
     columns: Vec<(Column, Vec<f64>)>,
 }
 
-impl Rows {
-    pub(super) fn new(plan: Plan) -> Self {
+/// A stretch of a table, for some lists, which one thread fills.
+pub(super) struct Part<'a> {
+    plan: Plan,
+    lengths: &'a mut [usize],
+    /// Lists and rows so far, and rows before the present list.
+    lists: usize,
+    rows: usize,
+    before: usize,
+    targets: &'a mut [u32],
+    n_target: &'a mut [u32],
+    n_reference: &'a mut [u32],
+    is_null: &'a mut [bool],
+    columns: Vec<(Column, &'a mut [f64])>,
+}
+
+impl Table {
+    /// A table with space for as many lists and rows.
+    pub(super) fn new(plan: Plan, lists: usize, rows: usize) -> Self {
         let floats = columns(plan).filter(|column| column.dtype() == Dtype::Float64);
         Self {
             plan,
-            lengths: Vec::new(),
-            done: 0,
-            targets: Vec::new(),
-            n_target: Vec::new(),
-            n_reference: Vec::new(),
-            is_null: Vec::new(),
-            columns: floats.map(|column| (column, Vec::new())).collect(),
+            lengths: vec![0; lists],
+            targets: vec![0; rows],
+            n_target: vec![0; rows],
+            n_reference: vec![0; rows],
+            is_null: vec![false; rows],
+            columns: floats.map(|column| (column, vec![0.0; rows])).collect(),
         }
     }
 
-    /// Adds a row to the present list: the number of its target's label, the sizes of both samples,
-    /// what was measured, and whether they cannot be compared.
-    pub(super) fn push(
-        &mut self,
-        target: u32,
-        (n_target, n_reference): (u64, u64),
-        record: &Record,
-        is_null: bool,
-    ) {
-        self.targets.push(target);
-        self.n_target.push(cast::cells(n_target));
-        self.n_reference.push(cast::cells(n_reference));
-        self.is_null.push(is_null);
-        for (column, numbers) in &mut self.columns {
-            numbers.push(record[*column]);
-        }
+    /// Parts of given numbers of lists and rows, one after the other.
+    pub(super) fn split<'a>(
+        &'a mut self,
+        parts: impl Iterator<Item = (usize, usize)>,
+    ) -> Vec<Part<'a>> {
+        let (mut lengths, mut targets) = (&mut self.lengths[..], &mut self.targets[..]);
+        let (mut n_target, mut n_reference) = (&mut self.n_target[..], &mut self.n_reference[..]);
+        let mut is_null = &mut self.is_null[..];
+        let mut columns: Vec<(Column, &'a mut [f64])> =
+            self.columns.iter_mut().map(|(column, numbers)| (*column, &mut numbers[..])).collect();
+        let part = |(lists, rows)| Part {
+            plan: self.plan,
+            lengths: take(&mut lengths, lists),
+            lists: 0,
+            rows: 0,
+            before: 0,
+            targets: take(&mut targets, rows),
+            n_target: take(&mut n_target, rows),
+            n_reference: take(&mut n_reference, rows),
+            is_null: take(&mut is_null, rows),
+            columns: columns.iter_mut().map(|(c, numbers)| (*c, take(numbers, rows))).collect(),
+        };
+        parts.map(part).collect()
     }
 
-    /// Ends the present list.
-    pub(super) fn end_list(&mut self) {
-        self.lengths.push(self.targets.len() - self.done);
-        self.done = self.targets.len();
-    }
-
-    /// Makes the p-values that kernels left of their scores.
-    pub(super) fn complete(&mut self) {
-        let [scores, mut p, mut neg_log10] =
-            [Column::ZScore, Column::PValue, Column::NegLog10P].map(|column| self.take(column));
-        if self.plan.test.p_of_score() {
-            self.plan.test.tails(&scores, &mut p, &mut neg_log10);
-        }
-        let numbers =
-            [(Column::ZScore, scores), (Column::PValue, p), (Column::NegLog10P, neg_log10)];
-        for (column, numbers) in numbers {
-            if let Some((_, place)) = self.columns.iter_mut().find(|(c, _)| *c == column) {
-                *place = numbers;
-            }
-        }
-    }
-
-    /// Takes a column; empty where the test has none such.
-    fn take(&mut self, column: Column) -> Vec<f64> {
-        let found = self.columns.iter_mut().find(|(c, _)| *c == column);
-        found.map(|(_, numbers)| mem::take(numbers)).unwrap_or_default()
-    }
-
-    /// The rows of all parts, one part after the other.
-    fn join(plan: Plan, mut parts: Vec<Self>) -> Self {
-        if parts.len() == 1
-            && let Some(only) = parts.pop()
-        {
-            return only;
-        }
-        let mut all = Self::new(plan);
-        all.lengths = concat(&parts, |rows| &rows.lengths);
-        all.targets = concat(&parts, |rows| &rows.targets);
-        all.n_target = concat(&parts, |rows| &rows.n_target);
-        all.n_reference = concat(&parts, |rows| &rows.n_reference);
-        all.is_null = concat(&parts, |rows| &rows.is_null);
-        for (place, (_, numbers)) in all.columns.iter_mut().enumerate() {
-            *numbers = concat(&parts, |rows| &rows.columns[place].1);
-        }
-        all
+    /// Moves the rows together: of the space of each part, in order, some rows were used.
+    pub(super) fn close(&mut self, parts: &[(usize, usize)]) {
+        close(&mut self.targets, parts);
+        close(&mut self.n_target, parts);
+        close(&mut self.n_reference, parts);
+        close(&mut self.is_null, parts);
+        self.columns.iter_mut().for_each(|(_, numbers)| close(numbers, parts));
     }
 
     /// The columns, without the targets.
@@ -134,9 +117,72 @@ impl Rows {
     }
 }
 
-fn concat<T: Copy>(parts: &[Rows], pick: impl Fn(&Rows) -> &[T]) -> Vec<T> {
-    let parts: Vec<&[T]> = parts.iter().map(pick).collect();
-    parts.concat()
+/// Takes the first items of a slice.
+fn take<'a, T>(rest: &mut &'a mut [T], items: usize) -> &'a mut [T] {
+    let (first, others) = mem::take(rest).split_at_mut(items);
+    *rest = others;
+    first
+}
+
+/// Keeps the first items of each part, which has a space and a use.
+fn close<T: Copy>(items: &mut Vec<T>, parts: &[(usize, usize)]) {
+    let (mut from, mut to) = (0, 0);
+    for &(space, used) in parts {
+        if from > to {
+            items.copy_within(from..from + used, to);
+        }
+        from += space;
+        to += used;
+    }
+    items.truncate(to);
+    if to < from / 2 {
+        items.shrink_to_fit();
+    }
+}
+
+impl Part<'_> {
+    /// Adds a row to the present list: the number of its target's label, the sizes of both samples,
+    /// what was measured, and whether they cannot be compared.
+    pub(super) fn push(
+        &mut self,
+        target: u32,
+        (n_target, n_reference): (u64, u64),
+        record: &Record,
+        is_null: bool,
+    ) {
+        let row = self.rows;
+        self.targets[row] = target;
+        self.n_target[row] = cast::cells(n_target);
+        self.n_reference[row] = cast::cells(n_reference);
+        self.is_null[row] = is_null;
+        for (column, numbers) in &mut self.columns {
+            numbers[row] = record[*column];
+        }
+        self.rows += 1;
+    }
+
+    /// Ends the present list.
+    pub(super) fn end_list(&mut self) {
+        self.lengths[self.lists] = self.rows - self.before;
+        self.lists += 1;
+        self.before = self.rows;
+    }
+
+    /// Makes the p-values that kernels left of their scores, and returns how many rows there are.
+    pub(super) fn complete(&mut self) -> usize {
+        let rows = self.rows;
+        if self.plan.test.p_of_score() {
+            let mut take = |column| {
+                let found = self.columns.iter_mut().find(|(c, _)| *c == column);
+                found.map(|(_, numbers)| mem::take(numbers)).unwrap_or_default()
+            };
+            // The part ends here, so that its columns may be taken.
+            let [scores, p, neg_log10] =
+                [Column::ZScore, Column::PValue, Column::NegLog10P].map(&mut take);
+            self.plan.test.tails(&scores[..rows], &mut p[..rows], &mut neg_log10[..rows]);
+        }
+        rows
+    }
 }
 
 /// Which rows are valid; absent where all are.
@@ -144,9 +190,9 @@ fn valid<T>(rows: &[T], is_valid: impl Fn(&T) -> bool) -> Option<Bitmap> {
     (!rows.iter().all(&is_valid)).then(|| rows.iter().map(&is_valid).collect())
 }
 
-/// The rows of all lists of a call, in parts.
+/// The answer to a call.
 pub(super) struct Results {
-    pub(super) parts: Vec<Rows>,
+    pub(super) table: Table,
     /// The labels of the targets.
     pub(super) labels: Labels,
     pub(super) lists: Vec<List>,
@@ -154,8 +200,9 @@ pub(super) struct Results {
 
 impl Results {
     /// A list of structs for each list of rows.
-    pub(super) fn into_column(self, plan: Plan) -> PolarsResult<Series> {
-        let mut rows = Rows::join(plan, self.parts);
+    pub(super) fn into_column(self) -> PolarsResult<Series> {
+        let plan = self.table.plan;
+        let mut rows = self.table;
         let offsets = Offsets::try_from_lengths(mem::take(&mut rows.lengths).into_iter())?;
         let targets = mem::take(&mut rows.targets);
         let (name, length) = (PlSmallStr::from_static(plan.test.name()), targets.len());
