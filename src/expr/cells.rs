@@ -13,6 +13,7 @@ use crate::error::{ErrorKind, Result};
 use crate::matrix::{Entry, SKIP, Value};
 use crate::stats::MAX_CELLS;
 use crate::stats::exact::NullTables;
+use std::iter;
 use std::sync::LazyLock;
 
 /// The cells of one list by code: what [`Sample`] borrows. With strata the codes of stratum h are
@@ -72,11 +73,11 @@ impl<V: Value> Cells<V> {
     ///
     /// # Errors
     /// More cells than are counted exactly.
-    pub(super) fn load(
+    pub(super) fn load<'a>(
         &mut self,
         values: impl Iterator<Item = Option<V>>,
         groups: &Groups,
-        counts: Option<&[u64]>,
+        counts: Option<&'a [u64]>,
     ) -> Result<()> {
         let codes = groups.count() * groups.strata.as_ref().map_or(1, |strata| strata.count);
         let rows = groups.numbers.len();
@@ -86,9 +87,13 @@ impl<V: Value> Cells<V> {
         reset(&mut self.sizes, groups.count());
         reset(&mut self.has_nan, groups.count());
         self.strata = groups.strata.as_ref().map(|_| vec![0; codes]);
-        self.kept = match counts {
-            None => self.fill::<false>(values, groups, &[]),
-            Some(counts) => self.fill::<true>(values, groups, counts),
+        let one = || iter::repeat(1);
+        let each = |counts: &'a [u64]| counts.iter().copied();
+        self.kept = match (counts, groups.strata.is_some()) {
+            (None, false) => self.fill::<false, false>(values, groups, one()),
+            (None, true) => self.fill::<false, true>(values, groups, one()),
+            (Some(counts), false) => self.fill::<true, false>(values, groups, each(counts)),
+            (Some(counts), true) => self.fill::<true, true>(values, groups, each(counts)),
         };
         self.with_nan = self.has_nan.iter().filter(|&&nan| nan).count();
         // Where every row that is kept is one cell, as `scan_anndata` makes them, nothing is weighted.
@@ -105,26 +110,27 @@ impl<V: Value> Cells<V> {
     /// Each row is written to the place of the next kept one, which moves on where the row is kept:
     /// sparse data would mispredict a branch at every other row.
     #[allow(clippy::needless_bitwise_bool)] // without branches, as said above
-    fn fill<const COUNTED: bool>(
+    fn fill<const COUNTED: bool, const STRATIFIED: bool>(
         &mut self,
         values: impl Iterator<Item = Option<V>>,
         groups: &Groups,
-        counts: &[u64],
+        counts: impl Iterator<Item = u64>,
     ) -> usize {
         let n_groups = narrow(groups.count());
         let (entries, zeros) = (&mut self.entries[..], &mut self.zeros[..]);
         let (sizes, has_nan) = (&mut self.sizes[..], &mut self.has_nan[..]);
         let weights = &mut self.weights[..];
         let mut kept = 0;
-        for (row, (value, &number)) in values.zip(groups.numbers).enumerate() {
+        let rows = values.zip(groups.numbers).zip(counts).enumerate();
+        for (row, ((value, &number), n)) in rows {
             let Some(value) = value else { continue };
             let mut code = groups.code(number);
             if code == SKIP {
                 continue;
             }
-            let n = if COUNTED { counts[row] } else { 1 };
             let (group, zero, nan) = (place(code), value.is_zero(), value.is_nan());
-            if let (Some(strata), Some(of_code)) = (&groups.strata, &mut self.strata) {
+            if STRATIFIED && let (Some(strata), Some(of_code)) = (&groups.strata, &mut self.strata)
+            {
                 let stratum = strata.code(strata.numbers[row]);
                 if stratum == SKIP {
                     continue;
@@ -156,12 +162,13 @@ impl<V: Value> Cells<V> {
         test: &Test,
         in_group: bool,
     ) -> Result<()> {
-        let (reference, column) = (request.reference.clone(), request.target.clone());
+        let column = || request.target.clone();
         if !in_group && groups.reference == Reference::Group && self.sizes[0] == 0 {
+            let (reference, column) = (request.reference.clone(), column());
             return Err(ErrorKind::EmptyReference { reference, column }.into());
         }
         if !in_group && self.sizes.iter().all(|&n| n == 0) {
-            return Err(ErrorKind::NoCells { column }.into());
+            return Err(ErrorKind::NoCells { column: column() }.into());
         }
         if self.strata.is_some() {
             return test.check_stratified();

@@ -22,7 +22,7 @@ pub(super) struct Labels {
     /// The number of each key; absent where keys are numbers (and [`SKIP`] is null).
     numbers: Option<Vec<u32>>,
     /// The label of each number, in the column's dtype; an Enum has all its categories.
-    labels: Series,
+    known: Series,
 }
 
 /// A key a row: those of a categorical as they came, or those of [`Distinct`].
@@ -39,7 +39,7 @@ impl Labels {
     /// A dtype that labels cannot have.
     pub(super) fn import(column: Column, role: &str, request: &Request) -> PolarsResult<Self> {
         if matches!(column.field.dtype, ArrowDataType::Dictionary(..)) {
-            return Self::of_categorical(column);
+            return Self::of_categorical(&column);
         }
         let column = values::import(column, request)?;
         let Some(found) = Distinct::of_column(&column)? else {
@@ -49,13 +49,15 @@ impl Labels {
         let order = labels.arg_sort(SortOptions::default());
         let numbers = inverse(order.iter().flatten(), labels.len());
         let mut keys = found.codes;
-        keys.iter_mut().for_each(|key| *key = numbers.get(place(*key)).copied().unwrap_or(SKIP));
+        for key in &mut keys {
+            *key = numbers.get(place(*key)).copied().unwrap_or(SKIP);
+        }
         let keys = Keys::U32(PrimitiveArray::from_vec(keys));
-        Ok(Self { keys, numbers: None, labels: labels.take(&order)? })
+        Ok(Self { keys, numbers: None, known: labels.take(&order)? })
     }
 
-    fn of_categorical(column: Column) -> PolarsResult<Self> {
-        let (keys, texts) = Keys::import(&column)?;
+    fn of_categorical(column: &Column) -> PolarsResult<Self> {
+        let (keys, texts) = Keys::import(column)?;
         let dtype = Field::from(&column.field).dtype;
         if let DataType::Enum(categories, _) = &dtype
             && *categories.categories() == texts
@@ -64,7 +66,7 @@ impl Labels {
             let places = UInt32Chunked::from_iter_values(PlSmallStr::EMPTY, 0..narrow(texts.len()));
             let places = places.into_series().cast(&categories.physical().into())?;
             let labels = Series::from_cats_and_dtype(&places, &dtype, true)?;
-            return Ok(Self { keys, numbers: None, labels });
+            return Ok(Self { keys, numbers: None, known: labels });
         }
         // Only the labels that occur: other columns may share the categories.
         let occur = keys.occurring(texts.len());
@@ -77,17 +79,17 @@ impl Labels {
         };
         let in_order = order.iter().flatten().map(|at| occur[place(at)]);
         let numbers = Some(inverse(in_order, texts.len()));
-        Ok(Self { keys, numbers, labels: labels.take(&order)? })
+        Ok(Self { keys, numbers, known: labels.take(&order)? })
     }
 
     /// How many numbers there are.
     pub(super) fn count(&self) -> usize {
-        self.labels.len()
+        self.known.len()
     }
 
     /// The labels of some numbers, in the column's dtype.
     pub(super) fn take(&self, numbers: &[u32]) -> PolarsResult<Series> {
-        self.labels.take_slice(numbers)
+        self.known.take_slice(numbers)
     }
 
     /// The number of each of some rows ([`SKIP`] for null), in `space` unless they are at hand.
@@ -127,15 +129,15 @@ impl Labels {
 
     /// The number of the reference's label, where there is one.
     pub(super) fn reference(&self, request: &Request) -> PolarsResult<Option<u32>> {
-        if let DataType::Enum(categories, _) = self.labels.dtype()
+        if let DataType::Enum(categories, _) = self.known.dtype()
             && self.numbers.is_none()
         {
             let mut known = categories.categories().values_iter();
             let place = known.position(|label| label == request.reference);
-            return Ok(place.filter(|_| request.fits(self.labels.dtype())).map(narrow));
+            return Ok(place.filter(|_| request.fits(self.known.dtype())).map(narrow));
         }
         for number in 0..narrow(self.count()) {
-            if request.matches(&self.labels.get(place(number))?) {
+            if request.matches(&self.known.get(place(number))?) {
                 return Ok(Some(number));
             }
         }
@@ -145,13 +147,13 @@ impl Labels {
     /// False where no row of any group can have the reference's label: it is one of another dtype, or
     /// no category of an Enum.
     pub(super) fn may_have_reference(&self, request: &Request) -> bool {
-        let known = match self.labels.dtype() {
+        let known = match self.known.dtype() {
             DataType::Enum(categories, _) => {
                 categories.categories().values_iter().any(|known| known == request.reference)
             }
             _ => true,
         };
-        known && request.fits(self.labels.dtype())
+        known && request.fits(self.known.dtype())
     }
 }
 

@@ -47,11 +47,11 @@ impl Columns {
         else {
             polars_bail!(ComputeError: "{EXPECTED}");
         };
-        let (rows, mut lists) = flatten(others)?;
+        let (rows, mut lists) = flatten(&others)?;
         let mut columns = columns_of(&rows)?;
         if let Some(values) = arguments.pop() {
             polars_ensure!(no_values(columns.iter().map(|c| &c.field)), ComputeError: "{EXPECTED}");
-            let (mut values, of_values) = flatten(values)?;
+            let (mut values, of_values) = flatten(&values)?;
             polars_ensure!(
                 of_values == lists, ShapeMismatch: "the columns of a test differ in length"
             );
@@ -108,7 +108,7 @@ fn struct_fields(field: &ArrowField) -> PolarsResult<&[ArrowField]> {
 }
 
 /// The items of all lists as one column, and the rows of each list.
-fn flatten(column: Column) -> PolarsResult<(Column, Vec<List>)> {
+fn flatten(column: &Column) -> PolarsResult<(Column, Vec<List>)> {
     let field = item(&column.field)?.clone();
     let (mut chunks, mut lists, mut rows) = (Vec::new(), Vec::new(), 0);
     for chunk in &column.chunks {
@@ -166,10 +166,14 @@ fn mark_groups(lists: &mut Vec<List>, flags: &[bool]) -> PolarsResult<()> {
         *lists = vec![list.clone(); flags.len()];
     }
     if let [flag] = flags {
-        lists.iter_mut().for_each(|list| list.in_group = *flag);
+        for list in lists {
+            list.in_group = *flag;
+        }
         return Ok(());
     }
     polars_ensure!(lists.len() == flags.len(), ComputeError: "{EXPECTED}");
-    lists.iter_mut().zip(flags).for_each(|(list, flag)| list.in_group = *flag);
+    for (list, flag) in lists.iter_mut().zip(flags) {
+        list.in_group = *flag;
+    }
     Ok(())
 }

@@ -69,15 +69,18 @@ impl Table {
             self.columns.iter_mut().map(|(column, numbers)| (*column, &mut numbers[..])).collect();
         let part = |(lists, rows)| Part {
             plan: self.plan,
-            lengths: take(&mut lengths, lists),
+            lengths: lengths.split_off_mut(..lists).unwrap_or_default(),
             lists: 0,
             rows: 0,
             before: 0,
-            targets: take(&mut targets, rows),
-            n_target: take(&mut n_target, rows),
-            n_reference: take(&mut n_reference, rows),
-            is_null: take(&mut is_null, rows),
-            columns: columns.iter_mut().map(|(c, numbers)| (*c, take(numbers, rows))).collect(),
+            targets: targets.split_off_mut(..rows).unwrap_or_default(),
+            n_target: n_target.split_off_mut(..rows).unwrap_or_default(),
+            n_reference: n_reference.split_off_mut(..rows).unwrap_or_default(),
+            is_null: is_null.split_off_mut(..rows).unwrap_or_default(),
+            columns: columns
+                .iter_mut()
+                .map(|(c, numbers)| (*c, numbers.split_off_mut(..rows).unwrap_or_default()))
+                .collect(),
         };
         parts.map(part).collect()
     }
@@ -115,13 +118,6 @@ impl Table {
         };
         columns(plan).map(series).collect()
     }
-}
-
-/// Takes the first items of a slice.
-fn take<'a, T>(rest: &mut &'a mut [T], items: usize) -> &'a mut [T] {
-    let (first, others) = mem::take(rest).split_at_mut(items);
-    *rest = others;
-    first
 }
 
 /// Keeps the first items of each part, which has a space and a use.
