@@ -40,31 +40,30 @@ pub fn pool(threads: usize) -> std::result::Result<Arc<ThreadPool>, ThreadPoolBu
     Ok(pool)
 }
 
-/// The results of `body` for 0, 1, ... `count` - 1, several at once on the process's pool of `threads`
-/// threads; on this thread where there is one result or one thread, or where the operating system
-/// starts no more.
+/// The results of `body` for each item, several at once on the process's pool of `threads` threads; on
+/// this thread where there is one item or one thread, or where the operating system starts no more.
 ///
 /// # Errors
 /// The first error in order; what comes after one need not run.
-pub fn map_in_order<T: Send, E: Send>(
+pub fn map_in_order<I: Send, T: Send, E: Send>(
     threads: usize,
-    count: usize,
-    body: impl Fn(usize) -> std::result::Result<T, E> + Sync,
+    items: Vec<I>,
+    body: impl Fn(I) -> std::result::Result<T, E> + Sync,
 ) -> std::result::Result<Vec<T>, E> {
-    let pool = if threads > 1 && count > 1 { pool(threads).ok() } else { None };
-    let Some(pool) = pool else { return (0..count).map(body).collect() };
+    let pool = if threads > 1 && items.len() > 1 { pool(threads).ok() } else { None };
+    let Some(pool) = pool else { return items.into_iter().map(body).collect() };
     let failed = AtomicUsize::new(usize::MAX);
-    let run = |i| {
+    let run = |(i, item)| {
         if i > failed.load(Ordering::Relaxed) {
             return None;
         }
-        let result = body(i);
+        let result = body(item);
         if result.is_err() {
             failed.fetch_min(i, Ordering::Relaxed);
         }
         Some(result)
     };
-    let items = (0..count).into_par_iter().with_max_len(1);
+    let items = items.into_par_iter().with_max_len(1).enumerate();
     let results: Vec<_> = pool.install(|| items.map(run).collect());
     // None but after an error.
     results.into_iter().flatten().collect()
@@ -182,9 +181,10 @@ mod tests {
     #[test]
     fn results_are_in_order_up_to_the_first_error() {
         for threads in [1, 3] {
-            assert_eq!(map_in_order(threads, 100, Ok::<_, ()>), Ok((0..100).collect()));
-            assert_eq!(map_in_order(threads, 0, Ok::<_, ()>), Ok(Vec::new()));
-            let result = map_in_order(threads, 100, |i| if i % 40 < 23 { Ok(i) } else { Err(i) });
+            let all: Vec<usize> = (0..100).collect();
+            assert_eq!(map_in_order(threads, all.clone(), Ok::<_, ()>), Ok(all.clone()));
+            assert_eq!(map_in_order(threads, Vec::<usize>::new(), Ok::<_, ()>), Ok(Vec::new()));
+            let result = map_in_order(threads, all, |i| if i % 40 < 23 { Ok(i) } else { Err(i) });
             assert_eq!(result, Err(23));
         }
     }

@@ -20,6 +20,7 @@ use super::labels::Labels;
 use super::lists::{Columns, List};
 use super::output::{Part, Results, Table};
 use super::request::{Plan, Request};
+use super::threads::THREADS;
 use super::values::{self, Counts, Number, Numbers, Visitor};
 use crate::engine::gene::GeneKernel;
 use crate::engine::pool;
@@ -27,9 +28,6 @@ use crate::matrix::Value;
 use polars::prelude::*;
 use std::any::Any;
 use std::cell::RefCell;
-use std::env;
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::thread::available_parallelism;
 
 /// The targets of each list, and a row for each.
 ///
@@ -71,14 +69,12 @@ impl Visitor for Job<'_> {
         let parts = parts(self.lists, *THREADS);
         let spaces = self.spaces::<N>(&parts)?;
         let mut table = Table::new(self.plan, self.lists.len(), spaces.iter().sum());
-        let sizes = parts.iter().zip(&spaces).map(|(lists, rows)| (lists.len(), *rows));
-        let places: Vec<_> = table.split(sizes).into_iter().map(Mutex::new).collect();
-        let used = pool::map_in_order(*THREADS, parts.len(), |i| {
-            // Each part is filled once.
-            let mut part = places[i].lock().unwrap_or_else(PoisonError::into_inner);
-            with_scratch(|scratch| self.compare_part(parts[i], values, scratch, &mut part))
+        let lengths: Vec<usize> = parts.iter().map(|lists| lists.len()).collect();
+        let sizes = lengths.into_iter().zip(spaces.iter().copied());
+        let places = parts.into_iter().zip(table.split(sizes)).collect();
+        let used = pool::map_in_order(*THREADS, places, |(lists, mut part)| {
+            with_scratch(|scratch| self.compare_part(lists, values, scratch, &mut part))
         })?;
-        drop(places);
         table.close(&spaces.into_iter().zip(used).collect::<Vec<_>>());
         Ok(table)
     }
@@ -95,10 +91,10 @@ impl Job<'_> {
         if spaces.iter().sum::<usize>() <= FEW.max(rows / 4) {
             return Ok(spaces);
         }
-        pool::map_in_order(*THREADS, parts.len(), |i| {
+        pool::map_in_order(*THREADS, parts.to_vec(), |lists| {
             with_scratch(|scratch: &mut Scratch<N::Value>| {
                 let targets = |list| scratch.finder.count(list, self.design);
-                Ok(parts[i].iter().map(targets).sum())
+                Ok(lists.iter().map(targets).sum())
             })
         })
     }
@@ -150,12 +146,6 @@ impl Job<'_> {
         Ok(())
     }
 }
-
-/// The threads that lists are shared out among: as many as Polars has.
-static THREADS: LazyLock<usize> = LazyLock::new(|| {
-    let told = env::var("POLARS_MAX_THREADS").ok().and_then(|n| n.parse().ok());
-    told.filter(|&n| n > 0).unwrap_or_else(|| available_parallelism().map_or(1, usize::from))
-});
 
 /// Lists to parts, which threads take one after the other: several for each thread, and none so small
 /// that handing it over would cost more than what is saved.

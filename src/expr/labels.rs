@@ -3,7 +3,7 @@
 //! Labels are numbered and ordered once a call, for all its lists: a list only looks which of the
 //! numbers it holds. The order is that of the categories for Enum, else labels are sorted.
 
-use super::distinct::Distinct;
+use super::distinct::{self, Numbered, inverse};
 use super::lists::Column;
 use super::request::Request;
 use super::values;
@@ -25,7 +25,7 @@ pub(super) struct Labels {
     known: Series,
 }
 
-/// A key a row: those of a categorical as they came, or those of [`Distinct`].
+/// A key a row: those of a categorical as they came, or numbers.
 enum Keys {
     U8(PrimitiveArray<u8>),
     U16(PrimitiveArray<u16>),
@@ -42,18 +42,11 @@ impl Labels {
             return Self::of_categorical(&column);
         }
         let column = values::import(column, request)?;
-        let Some(found) = Distinct::of_column(&column)? else {
+        let Some(Numbered { numbers, labels }) = distinct::number(&column)? else {
             return Err(request.unsupported(role, column.dtype()).into());
         };
-        let labels = column.take(&IdxCa::from_vec(PlSmallStr::EMPTY, found.firsts))?;
-        let order = labels.arg_sort(SortOptions::default());
-        let numbers = inverse(order.iter().flatten(), labels.len());
-        let mut keys = found.codes;
-        for key in &mut keys {
-            *key = numbers.get(place(*key)).copied().unwrap_or(SKIP);
-        }
-        let keys = Keys::U32(PrimitiveArray::from_vec(keys));
-        Ok(Self { keys, numbers: None, known: labels.take(&order)? })
+        let keys = Keys::U32(PrimitiveArray::from_vec(numbers));
+        Ok(Self { keys, numbers: None, known: labels })
     }
 
     fn of_categorical(column: &Column) -> PolarsResult<Self> {
@@ -160,13 +153,6 @@ impl Labels {
 /// The validity of keys where some are null.
 fn nulls<K: NativeType>(keys: &PrimitiveArray<K>) -> Option<&Bitmap> {
     keys.validity().filter(|validity| validity.unset_bits() > 0)
-}
-
-/// For each of `count` keys its place among `keys`; [`SKIP`] where it is not there.
-fn inverse(keys: impl Iterator<Item = u32>, count: usize) -> Vec<u32> {
-    let mut places = vec![SKIP; count];
-    (0..).zip(keys).for_each(|(at, key)| places[place(key)] = at);
-    places
 }
 
 impl Keys {

@@ -10,7 +10,7 @@
 //!   values                       values and counts of any dtype
 //!   groups, cells                one list: its groups and strata, its samples; asks the engine
 //! output                       the engine's answers to a column
-//! request                      what every test is told: the reference, and the columns' names
+//! request, threads             what every test is told: the reference, and the columns' names
 //! ```
 //! Data flow ffi -> convert -> engine -> output, driven by `expression`; nothing imports what comes
 //! before it. A test is one file of options here, and one line below.
@@ -38,6 +38,7 @@ mod labels;
 mod lists;
 mod output;
 mod request;
+mod threads;
 mod values;
 
 mod anderson;
