@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LIBRARY = Path(str(_pdex.__file__))
 
 
-def tests(name: str, columns: list[pl.Expr], kwargs: dict[str, Any]) -> pl.Expr:
+def as_expression(name: str, columns: list[pl.Expr], kwargs: dict[str, Any]) -> pl.Expr:
     """Return the test `name` of a struct, or of values and a struct, as an expression.
 
     To Polars, a test is an elementwise function of lists: so it is called with those of many groups
