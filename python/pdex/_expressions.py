@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pdex._plugin import register
+from pdex._plugin import as_expression
 from pdex._validate import (
     Alternative,
     AndersonMethod,
@@ -371,9 +371,8 @@ def _expression(
     if value.meta.has_multiple_outputs():
         # Polars expands this into one expression for each column, with the column's name.
         del columns["value"]
-        return register(test, [value, _struct(columns)], keywords)
-    # One struct, because Polars runs the groups of a group_by in parallel only for one column.
-    return register(test, [_struct(columns)], keywords).alias(test)
+        return as_expression(test, [value, _struct(columns)], keywords)
+    return as_expression(test, [_struct(columns)], keywords).alias(test)
 
 
 def _struct(columns: dict[str, pl.Expr]) -> pl.Expr:

@@ -6,6 +6,7 @@
 //! and pieces of a matrix.  Workers take items from one queue until it is empty.
 
 use crate::error::{ErrorKind, Result};
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -37,6 +38,35 @@ pub fn pool(threads: usize) -> std::result::Result<Arc<ThreadPool>, ThreadPoolBu
         std::mem::forget(pool);
     }
     Ok(pool)
+}
+
+/// The results of `body` for each item, several at once on the process's pool of `threads` threads; on
+/// this thread where there is one item or one thread, or where the operating system starts no more.
+///
+/// # Errors
+/// The first error in order; what comes after one need not run.
+pub fn map_in_order<I: Send, T: Send, E: Send>(
+    threads: usize,
+    items: Vec<I>,
+    body: impl Fn(I) -> std::result::Result<T, E> + Sync,
+) -> std::result::Result<Vec<T>, E> {
+    let pool = if threads > 1 && items.len() > 1 { pool(threads).ok() } else { None };
+    let Some(pool) = pool else { return items.into_iter().map(body).collect() };
+    let failed = AtomicUsize::new(usize::MAX);
+    let run = |(i, item)| {
+        if i > failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let result = body(item);
+        if result.is_err() {
+            failed.fetch_min(i, Ordering::Relaxed);
+        }
+        Some(result)
+    };
+    let items = items.into_par_iter().with_max_len(1).enumerate();
+    let results: Vec<_> = pool.install(|| items.map(run).collect());
+    // None but after an error.
+    results.into_iter().flatten().collect()
 }
 
 /// A lock that a panic elsewhere does not take away: what it guards is overwritten before it is read.
@@ -146,6 +176,17 @@ mod tests {
         assert_eq!(pool(3).unwrap().current_num_threads(), 3);
         // The first one works on as long as somebody holds it.
         assert_eq!(first.install(rayon::current_num_threads), 2);
+    }
+
+    #[test]
+    fn results_are_in_order_up_to_the_first_error() {
+        for threads in [1, 3] {
+            let all: Vec<usize> = (0..100).collect();
+            assert_eq!(map_in_order(threads, all.clone(), Ok::<_, ()>), Ok(all.clone()));
+            assert_eq!(map_in_order(threads, Vec::<usize>::new(), Ok::<_, ()>), Ok(Vec::new()));
+            let result = map_in_order(threads, all, |i| if i % 40 < 23 { Ok(i) } else { Err(i) });
+            assert_eq!(result, Err(23));
+        }
     }
 
     #[test]

@@ -267,6 +267,7 @@ impl Test {
     }
 
     /// [`Test::tails`] of records.
+    #[cfg(test)]
     pub fn complete<'a>(self, records: impl Iterator<Item = &'a mut Record>) {
         if !self.p_of_score() {
             return;

@@ -1,6 +1,7 @@
 //! Any test as an expression.
 
-use super::ffi::{Columns, Function};
+use super::ffi::Function;
+use super::lists::Columns;
 use super::request::{Plan, Request};
 use super::{convert, output};
 use crate::engine::test::Test;
@@ -38,8 +39,7 @@ impl<O: Options> Kwargs<O> {
 impl<O: Options> Function for Kwargs<O> {
     fn call(self, columns: Columns) -> PolarsResult<Series> {
         let plan = self.plan()?;
-        let (targets, rows) = convert::compare(columns, &self.request, plan)?;
-        output::column(plan, targets, &rows)
+        convert::compare(columns, &self.request, plan)?.into_column()
     }
 
     fn field(&self, columns: &[Field]) -> PolarsResult<Field> {

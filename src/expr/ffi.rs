@@ -18,11 +18,11 @@
 
 #![allow(unsafe_code)]
 
+use super::lists::{Column, Columns, fields_of};
 use polars::prelude::*;
-use polars_arrow::array::{Array, StructArray};
 use polars_arrow::datatypes::{ArrowDataType, Field as ArrowField};
 use polars_arrow::ffi::{self, ArrowArray, ArrowSchema};
-use polars_ffi::version_0::{SeriesExport, export_series};
+use polars_ffi::version_0::{CallerContext, SeriesExport, export_series};
 use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::cell::RefCell;
@@ -37,38 +37,6 @@ pub(super) trait Function: DeserializeOwned {
     fn call(self, columns: Columns) -> PolarsResult<Series>;
     /// The name and dtype of the result, from those of the columns.
     fn field(&self, columns: &[Field]) -> PolarsResult<Field>;
-}
-
-/// One column: its name (a role, such as "value") and dtype, and its chunks.
-pub(super) struct Column {
-    pub(super) field: ArrowField,
-    pub(super) chunks: Vec<Box<dyn Array>>,
-}
-
-/// The columns of one call, all of one length.
-pub(super) struct Columns {
-    columns: Vec<Column>,
-    /// True if they are those of one group of a `group_by`: Polars hands these over without a name,
-    /// others with one.
-    of_group: bool,
-}
-
-impl Columns {
-    /// True if the columns are those of one group of a `group_by`.
-    pub(super) fn of_group(&self) -> bool {
-        self.of_group
-    }
-
-    /// Takes the column of a role, where there is one.
-    pub(super) fn take(&mut self, role: &str) -> Option<Column> {
-        let place = self.columns.iter().position(|column| column.field.name == role)?;
-        Some(self.columns.swap_remove(place))
-    }
-
-    /// Takes the column of a role.
-    pub(super) fn expect(&mut self, role: &str) -> PolarsResult<Column> {
-        self.take(role).ok_or_else(|| polars_err!(ComputeError: "the column {role} is missing"))
-    }
 }
 
 /// The fields of [`SeriesExport`], which keeps them private; both are `repr(C)`.
@@ -110,73 +78,20 @@ impl Owned {
         Self { arrays: (0..mirror.len).map(read).collect(), export }
     }
 
-    /// The columns of an exported struct.
-    fn into_columns(self) -> PolarsResult<Columns> {
-        // SAFETY: a valid export points to a valid schema, which lives as long as the export.
-        let field = unsafe { ffi::import_field_from_c(&*Mirror::of(&self.export).field)? };
-        let named = struct_fields(&field)?.iter();
-        let mut columns: Vec<Column> =
-            named.map(|field| Column { field: field.clone(), chunks: Vec::new() }).collect();
-        for array in self.arrays {
-            // SAFETY: the array belongs to the schema.
-            let array = unsafe { ffi::import_array_from_c(array, field.dtype.clone())? };
-            let Some(rows) = array.as_any().downcast_ref::<StructArray>() else {
-                polars_bail!(ComputeError: "expected a struct of columns, got {:?}", array.dtype());
-            };
-            for (column, values) in columns.iter_mut().zip(rows.values()) {
-                column.chunks.push(values.clone());
-            }
-        }
-        Ok(Columns { columns, of_group: field.name.is_empty() })
-    }
-
-    /// An exported column of a role.
-    fn into_column(self, role: &str) -> PolarsResult<Column> {
-        // SAFETY: a valid export points to a valid schema, which lives as long as the export.
-        let mut field = unsafe { ffi::import_field_from_c(&*Mirror::of(&self.export).field)? };
-        field.name = role.into();
+    /// The exported column.
+    fn into_column(self) -> PolarsResult<Column> {
+        let field = self.field()?;
         let dtype = &field.dtype;
         // SAFETY: the arrays belong to the schema.
         let import = |array| unsafe { ffi::import_array_from_c(array, dtype.clone()) };
         let chunks = self.arrays.into_iter().map(import).collect::<PolarsResult<_>>()?;
         Ok(Column { field, chunks })
     }
-}
 
-/// The columns of a call: all in one struct, or the values before a struct of the others.
-fn columns_of(mut owned: Vec<Owned>) -> PolarsResult<Columns> {
-    let others = owned.pop().filter(|_| owned.len() < 2);
-    let others = others.ok_or_else(|| polars_err!(ComputeError: "{EXPECTED}"))?;
-    let mut columns = others.into_columns()?;
-    if let Some(values) = owned.pop() {
-        polars_ensure!(columns.take("value").is_none(), ComputeError: "{EXPECTED}");
-        columns.columns.push(values.into_column("value")?);
-    }
-    Ok(columns)
-}
-
-/// The fields of a call: as [`columns_of`].
-fn fields_of(fields: &[ArrowField]) -> PolarsResult<Vec<Field>> {
-    let (values, others) = match fields {
-        [others] => (None, others),
-        [values, others] => (Some(values), others),
-        _ => polars_bail!(ComputeError: "{EXPECTED}"),
-    };
-    let others: Vec<Field> = struct_fields(others)?.iter().map(Field::from).collect();
-    let twice = values.is_some() && others.iter().any(|field| field.name == "value");
-    polars_ensure!(!twice, ComputeError: "{EXPECTED}");
-    let values = values.map(|field| Field::from(field).with_name("value".into()));
-    Ok(values.into_iter().chain(others).collect())
-}
-
-const EXPECTED: &str = "expected a struct of columns, or values and a struct";
-
-/// The fields of the struct that a call is given. Polars runs the groups of a `group_by` in parallel
-/// only for functions of one column, so the columns come in one struct.
-fn struct_fields(field: &ArrowField) -> PolarsResult<&[ArrowField]> {
-    match &field.dtype {
-        ArrowDataType::Struct(fields) => Ok(fields),
-        dtype => polars_bail!(ComputeError: "expected a struct of columns, got {dtype:?}"),
+    /// The column's name and dtype.
+    fn field(&self) -> PolarsResult<ArrowField> {
+        // SAFETY: a valid export points to a valid schema, which lives as long as the export.
+        unsafe { ffi::import_field_from_c(&*Mirror::of(&self.export).field) }
     }
 }
 
@@ -192,6 +107,16 @@ unsafe fn function<F: Function>(kwargs: *const u8, len: usize) -> PolarsResult<F
         .map_err(|e| polars_err!(ComputeError: "the keywords of the plugin: {e}"))
 }
 
+/// The columns of a call, owned.
+///
+/// # Safety
+/// `exports` holds `len` valid exports, which nobody else reads or releases afterwards.
+unsafe fn take_all(exports: *const SeriesExport, len: usize) -> Vec<Owned> {
+    // SAFETY: as said above.
+    let take = |i| unsafe { Owned::take(exports.add(i)) };
+    (0..len).map(take).collect()
+}
+
 /// The body of `_polars_plugin_<name>`.
 ///
 /// # Safety
@@ -203,12 +128,12 @@ pub(super) unsafe fn call<F: Function>(
     out: *mut SeriesExport,
 ) {
     let body = || {
-        // SAFETY: `exports` holds `len` exports, which Polars forgets.
-        let take = |i| unsafe { Owned::take(exports.add(i)) };
-        let owned: Vec<Owned> = (0..len).map(take).collect();
+        // SAFETY: as they came.
+        let owned = unsafe { take_all(exports, len) };
         // SAFETY: as they came.
         let function: F = unsafe { function(kwargs, kwargs_len)? };
-        Ok(export_series(&function.call(columns_of(owned)?)?))
+        let arguments = owned.into_iter().map(Owned::into_column).collect::<PolarsResult<_>>()?;
+        Ok(export_series(&function.call(Columns::new(arguments)?)?))
     };
     // SAFETY: `out` is Polars' place for one export, empty so far.
     guarded(body, |result| unsafe { *out = result });
@@ -231,6 +156,58 @@ pub(super) unsafe fn field<F: Function>(
         let import = |i| unsafe { ffi::import_field_from_c(&*schemas.add(i)) };
         let fields = (0..len).map(import).collect::<PolarsResult<Vec<_>>>()?;
         let field = function.field(&fields_of(&fields)?)?;
+        Ok(ffi::export_field_to_c(&field.to_arrow(CompatLevel::newest())))
+    };
+    // SAFETY: `out` is Polars' place for one schema, empty so far.
+    guarded(body, |schema| unsafe { *out = schema });
+}
+
+/// Of one column, whether Polars hands it over as that of a group of a `group_by`: these have no name,
+/// others have one. Polars calls this function once for each group, and tests once for many groups,
+/// which all have a name; so tests take its result as a column.
+///
+/// # Safety
+/// Called by Polars only, through its plugin interface.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _polars_plugin_in_group(
+    exports: *const SeriesExport,
+    len: usize,
+    _kwargs: *const u8,
+    _kwargs_len: usize,
+    out: *mut SeriesExport,
+    _context: *const CallerContext,
+) {
+    let body = || {
+        // SAFETY: as they came.
+        let owned = unsafe { take_all(exports, len) };
+        let [column] = &owned[..] else {
+            polars_bail!(ComputeError: "expected one column");
+        };
+        let field = column.field()?;
+        let in_group = field.name.is_empty();
+        Ok(export_series(&Series::new(field.name, [in_group])))
+    };
+    // SAFETY: `out` is Polars' place for one export, empty so far.
+    guarded(body, |result| unsafe { *out = result });
+}
+
+/// The name and dtype of the result of [`_polars_plugin_in_group`].
+///
+/// # Safety
+/// Called by Polars only, through its plugin interface.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _polars_plugin_field_in_group(
+    schemas: *const ArrowSchema,
+    len: usize,
+    out: *mut ArrowSchema,
+    _kwargs: *const u8,
+    _kwargs_len: usize,
+) {
+    let body = || {
+        polars_ensure!(len == 1, ComputeError: "expected one column");
+        // SAFETY: `schemas` holds one valid schema.
+        let field = unsafe { ffi::import_field_from_c(&*schemas)? };
+        let field = Field::new(field.name, DataType::Boolean);
         Ok(ffi::export_field_to_c(&field.to_arrow(CompatLevel::newest())))
     };
     // SAFETY: `out` is Polars' place for one schema, empty so far.

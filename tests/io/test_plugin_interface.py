@@ -6,6 +6,7 @@ Polars' own.
 """
 
 import ctypes
+import itertools
 import pickle
 from ctypes import POINTER, Structure, byref, c_char_p, c_int64, c_size_t, c_void_p
 
@@ -88,8 +89,15 @@ def rows(**columns):
     return pa.StructArray.from_arrays(list(columns.values()), list(columns))
 
 
+def lists(*items):
+    """One list for each array."""
+    ends = [0, *itertools.accumulate(map(len, items))]
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.concat_arrays(items))
+
+
 VALUE, TARGET = pa.array([3.0, 4, 5, 1, 2, 3]), pa.array(["a"] * 3 + ["c"] * 3)
 GOOD = rows(value=VALUE, target=TARGET)
+ONE, FLAG = lists(GOOD), pa.array([False])
 REQUEST = {"reference_kind": "text", "reference": "c", "value": "v", "target": "t", "count": "n"}
 OPTIONS = {
     "alternative": "two-sided",
@@ -126,39 +134,69 @@ def message():
 
 
 def test_a_call_releases_what_it_is_given_once():
-    for chunks in ([GOOD], [GOOD.slice(0, 2), GOOD.slice(2)], [GOOD] * 5):
-        export = Exported(chunks)
-        result = call([export])
-        assert result.type.get_field_index("p_value") > 0
-        assert result.to_pylist()[0]["n_target"] == sum(map(len, chunks)) // 2
-        assert set(export.releases.values()) == {1}, export.releases
+    two = lists(GOOD, GOOD.slice(1))
+    for chunks in ([ONE], [two], [two.slice(0, 1), two.slice(1)], [ONE] * 5, [two.slice(1)]):
+        exports = Exported(chunks), Exported([FLAG])
+        result = call(exports)
+        assert result.type.value_type.get_field_index("p_value") > 0
+        sizes = [row["n_target"] for rows in result.to_pylist() for row in rows]
+        assert sizes == [len(rows) - 3 for chunk in chunks for rows in chunk.to_pylist()]
+        for export in exports:
+            assert set(export.releases.values()) == {1}, export.releases
 
 
+FLAGS = lambda: Exported([FLAG])  # noqa: E731
+EXPECTED = "expected lists of structs, or of values and of structs, and a flag for each"
 BAD = {  # the columns, the keywords, what the message says
-    "no column": (lambda: [], KEYWORDS, "expected a struct of columns, or values and a struct"),
-    "two structs": (
-        lambda: [Exported([GOOD]), Exported([GOOD] * 2)],
+    "no column": (lambda: [], KEYWORDS, EXPECTED),
+    "no flag": (lambda: [Exported([ONE])], KEYWORDS, EXPECTED),
+    "lists for flags": (lambda: [Exported([ONE]), Exported([ONE])], KEYWORDS, EXPECTED),
+    "other flags": (
+        lambda: [Exported([lists(GOOD, GOOD)]), Exported([FLAG] * 3)],
         KEYWORDS,
-        "expected a struct",
+        EXPECTED,
     ),
-    "three columns": (lambda: [Exported([GOOD]) for _ in range(3)], KEYWORDS, "expected a struct"),
-    "no keywords": (lambda: [Exported([GOOD])], None, "without keywords"),
-    "broken keywords": (lambda: [Exported([GOOD] * 3)], b"nope", "keywords of the plugin"),
+    "values twice": (
+        lambda: [Exported([ONE]), Exported([lists(GOOD, GOOD)]), FLAGS()],
+        KEYWORDS,
+        EXPECTED,
+    ),
+    "another length": (
+        lambda: [Exported([lists(VALUE[1:])]), Exported([lists(rows(target=TARGET))]), FLAGS()],
+        KEYWORDS,
+        "differ in length",
+    ),
+    "four columns": (lambda: [Exported([ONE]) for _ in range(3)] + [FLAGS()], KEYWORDS, EXPECTED),
+    "no keywords": (lambda: [Exported([ONE]), FLAGS()], None, "without keywords"),
+    "broken keywords": (
+        lambda: [Exported([ONE] * 3), FLAGS()],
+        b"nope",
+        "keywords of the plugin",
+    ),
     "missing keyword": (
-        lambda: [Exported([GOOD])],
+        lambda: [Exported([ONE]), FLAGS()],
         pickle.dumps({"request": REQUEST}, protocol=5),
         "missing field `alternative`",
     ),
-    "no struct": (lambda: [Exported([VALUE, VALUE])], KEYWORDS, "expected a struct of columns"),
-    "no target": (lambda: [Exported([rows(value=VALUE)])], KEYWORDS, "column target is missing"),
+    "no list": (lambda: [Exported([GOOD]), FLAGS()], KEYWORDS, EXPECTED),
+    "no struct": (lambda: [Exported([lists(VALUE)] * 2), FLAGS()], KEYWORDS, EXPECTED),
+    "no target": (
+        lambda: [Exported([lists(rows(value=VALUE))]), FLAGS()],
+        KEYWORDS,
+        "column target is missing",
+    ),
     "no labels": (
-        lambda: [Exported([rows(value=VALUE, target=VALUE)])],
+        lambda: [Exported([lists(rows(value=VALUE, target=VALUE))]), FLAGS()],
         KEYWORDS,
         "column 't' has dtype f64",
     ),
-    "no reference": (lambda: [Exported([GOOD])], NO_REFERENCE, "column 't' has no group 'x'"),
-    "first chunk broken": (lambda: [Exported([GOOD] * 3, broken=[0])], KEYWORDS, ""),
-    "second chunk broken": (lambda: [Exported([GOOD] * 3, broken=[1])], KEYWORDS, ""),
+    "no reference": (
+        lambda: [Exported([ONE]), FLAGS()],
+        NO_REFERENCE,
+        "column 't' has no group 'x'",
+    ),
+    "first chunk broken": (lambda: [Exported([ONE] * 3, broken=[0]), FLAGS()], KEYWORDS, ""),
+    "second chunk broken": (lambda: [Exported([ONE] * 3, broken=[1]), FLAGS()], KEYWORDS, ""),
 }
 
 
@@ -183,38 +221,81 @@ def field(schemas, keywords=KEYWORDS):
 
 
 @pytest.mark.parametrize("keywords", [KEYWORDS, b"nope", None])
-@pytest.mark.parametrize("n", [0, 1, 2])
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_schemas_stay_their_owners(n, keywords):
-    exports = [Exported([GOOD]) for _ in range(n)]
+    exports = [Exported([FLAG if i else ONE]) for i in range(n)]
+    types = [pa.bool_() if i else ONE.type for i in range(n)]
     got = field([export.schema for export in exports], keywords)
-    if n == 1 and keywords == KEYWORDS:
+    if n == 2 and keywords == KEYWORDS:
         assert got.name == "wilcoxon"
         assert got.type == call(exports).type
     else:
         assert isinstance(got, str)
         assert got
-    for export in exports:
+    for export, dtype in zip(exports, types, strict=True):
         assert export.schema.release
-        assert pa.Field._import_from_c(ctypes.addressof(export.schema)).type == GOOD.type
+        assert pa.Field._import_from_c(ctypes.addressof(export.schema)).type == dtype
 
 
 def test_values_may_come_before_the_other_columns():
-    values, others = Exported([VALUE]), Exported([rows(target=TARGET)])
-    expected = call([Exported([GOOD])])
-    assert call([values, others]) == expected
-    assert field([values.schema, others.schema]).type == expected.type
+    values, others, flags = (
+        Exported([lists(VALUE)]),
+        Exported([lists(rows(target=TARGET))]),
+        FLAGS(),
+    )
+    expected = call([Exported([ONE]), FLAGS()])
+    assert call([values, others, flags]) == expected
+    schemas = [values.schema, others.schema, flags.schema]
+    assert field(schemas).type == expected.type
     assert set(values.releases.values()) == set(others.releases.values()) == {1}
 
 
-def test_columns_without_a_name_are_those_of_a_group():
-    """So Polars hands them over inside group_by: a group may lack the reference."""
-    lacks = pickle.dumps({"request": {**REQUEST, "reference": "x"}, **OPTIONS}, protocol=5)
-    assert "has no group 'x'" in call([Exported([GOOD], name="column")], lacks)
-    rows = call([Exported([GOOD], name="")], lacks).to_pylist()
-    assert [(row["target"], row["n_reference"], row["p_value"]) for row in rows] == [
-        ("a", 0, None),
-        ("c", 0, None),
+def test_a_group_may_lack_the_reference():
+    assert "has no group 'x'" in call([Exported([ONE]), FLAGS()], NO_REFERENCE)
+    both = [Exported([lists(GOOD, GOOD)]), Exported([pa.array([True, False])])]
+    assert "has no group 'x'" in call(both, NO_REFERENCE)
+    groups = [Exported([lists(GOOD, GOOD.slice(3))]), Exported([pa.array([True, True])])]
+    found = [
+        [(row["target"], row["n_reference"], row["p_value"]) for row in rows]
+        for rows in call(groups, NO_REFERENCE).to_pylist()
     ]
+    assert found == [[("a", 0, None), ("c", 0, None)], [("c", 0, None)]]
+
+
+def test_null_and_empty_lists_are_passed_over():
+    whole = lists(GOOD, GOOD, GOOD[:0], GOOD[1:])
+    # The second list is null, and has rows all the same; the third has none.
+    valid = pa.py_buffer(bytes([0b1101]))
+    buffers = [valid, whole.buffers()[1]]
+    holed = pa.Array.from_buffers(whole.type, 4, buffers, null_count=1, children=[whole.values])
+    alone = [call([Exported([lists(rows)]), FLAGS()]).to_pylist()[0] for rows in (GOOD, GOOD[1:])]
+    expected = [alone[0], None, [], alone[1]]
+    for start in range(4):
+        for flags in (FLAG, pa.array([False] * (4 - start))):
+            got = call([Exported([holed.slice(start)]), Exported([flags])])
+            assert got.to_pylist() == expected[start:]
+    assert call([Exported([holed.slice(0, 0)]), FLAGS()]).to_pylist() == []
+    assert call([Exported([ONE]), Exported([pa.array([False] * 3)])]).to_pylist() == alone[:1] * 3
+
+
+def in_group(export):
+    given, out = (SeriesExport * 1)(export.column), SeriesExport()
+    function = LIBRARY._polars_plugin_in_group
+    function.argtypes = [c_void_p, c_size_t, c_char_p, c_size_t, c_void_p, c_void_p]
+    function.restype = None
+    function(given, 1, b"", 0, byref(out), None)
+    array = pa.Array._import_from_c(
+        ctypes.addressof(out.arrays[0].contents), ctypes.addressof(out.field.contents)
+    )
+    RELEASE(out.release)(ctypes.addressof(out))
+    assert set(export.releases.values()) == {1}
+    return array.to_pylist()
+
+
+def test_columns_without_a_name_are_those_of_a_group():
+    """So Polars hands them over inside group_by."""
+    assert in_group(Exported([VALUE], name="")) == [True]
+    assert in_group(Exported([VALUE], name="len")) == [False]
 
 
 def test_the_mirror_of_an_export_has_its_fields():
