@@ -264,7 +264,7 @@ def tabulate(
             codes, labels = _combined(source, columns)
             selected = source.select_genes(genes)
             facts = _facts(source, columns, labels, resources.threads)
-        folding = Folding(codes, labels.height, "values", nan=False)
+        folding = Folding(codes, labels.height, "sorted", nan=False)
         writer, bar = Writer(folder, resources.threads), Progress(len(selected), progress)
         try:
             with writer.writing(), stage("tabulate"):

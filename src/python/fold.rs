@@ -36,7 +36,8 @@ pub(super) struct Fold {
 #[pymethods]
 impl Fold {
     /// codes: the number of each cell's group, 2**32 - 1 for cells that are left out; genes: columns
-    /// of the matrix, ascending; numbers: what they are called in the rows; fold: "values", "zeros" or "cells"; nan: whether NaN becomes a row
+    /// of the matrix, ascending; numbers: what they are called in the rows; fold: "sorted", "values", "zeros" or
+    /// "cells"; nan: whether NaN becomes a row
     /// (else it is an error); cells: where each code stands for a group of cells, their numbers of
     /// cells.
     #[new]
@@ -87,12 +88,13 @@ impl Fold {
 
 pub(super) fn folding(name: &str) -> PyResult<Folding> {
     Ok(match name {
+        "sorted" => Folding::Sorted,
         "values" => Folding::Values,
         "zeros" => Folding::Zeros,
         "nonzeros" => Folding::NonZeros,
         "cells" => Folding::Cells,
         _ => {
-            let valid = &["values", "zeros", "nonzeros", "cells"];
+            let valid = &["sorted", "values", "zeros", "nonzeros", "cells"];
             return Err(unknown("fold", name, valid).into());
         }
     })

@@ -146,7 +146,7 @@ mod tests {
             let mut spill = Spill::new(unnamed(), cuts.clone());
             let (mut fold, monitor) = (Fold::new(2), Monitor::default());
             let genes: Vec<u32> = (0..GENES as u32).collect();
-            let folding = if folded { Folding::Values } else { Folding::NonZeros };
+            let folding = if folded { Folding::Sorted } else { Folding::NonZeros };
             for range in bounds.windows(2) {
                 let (a, b) = (range[0], range[1]);
                 let design = Design::new(labels[a..b].to_vec(), 2, Reference::Rest).unwrap();

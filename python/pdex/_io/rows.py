@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pdex._resources import Resources
 
 #: About how many rows are made at a time.
-ROWS = 1_000_000
+ROWS = 2_000_000
 
 
 class Folding(NamedTuple):
@@ -31,7 +31,8 @@ class Folding(NamedTuple):
     #: The number of each cell's group; SKIP for cells that are left out.
     codes: npt.NDArray[np.uint32]
     n_groups: int
-    #: "values", "zeros" or "cells": which cells share a row.
+    #: "values" ("sorted": in order of groups and values), "zeros" or "cells": which cells share
+    #: a row.
     fold: str
     #: Whether NaN becomes a row; else it is an error.
     nan: bool
@@ -46,8 +47,7 @@ def rows_of(
 ) -> Iterator[list[pl.Series]]:
     """Yield the rows of consecutive genes: gene, group, value (in the matrix's dtype) and count.
 
-    Rows ascend by gene and, where equal values share a row, by group and value. The next rows are
-    made while the caller uses the last. `progress` is called with the bytes read from the file.
+    Rows ascend by gene and, where `folding` says so, by group and value. The next rows are made while the caller uses the last. `progress` is called with the bytes read from the file.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def _blocks(
         (first, matrix, np.ascontiguousarray(local), local + np.uint32(first))
         for first, matrix, local in source.pieces(genes, resources, progress)
     )
-    if how == "values" and source.is_read_once(resources):
+    if how in ("sorted", "values") and source.is_read_once(resources):
         wanted = Counted(codes, n_groups, genes)
         pieces = (
             (0, table, np.arange(len(numbers), dtype=np.uint32), numbers)

@@ -31,7 +31,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Which cells share a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folding {
-    /// Those of one group with one value.
+    /// Those of one group with one value. A gene's rows ascend by group, then by value.
+    Sorted,
+    /// The same, in any order: by value, where that is what the rows are made of.
     Values,
     /// The zeros of one group; each other cell has a row of its own.
     Zeros,
@@ -39,6 +41,14 @@ pub enum Folding {
     NonZeros,
     /// None.
     Cells,
+}
+
+impl Folding {
+    /// True if cells of one group with one value share a row.
+    #[must_use]
+    pub fn is_by_value(self) -> bool {
+        matches!(self, Self::Sorted | Self::Values)
+    }
 }
 
 /// What is folded, and how.
@@ -171,7 +181,7 @@ impl<V: Keyed> Fold<V> {
     fn plan(&mut self, view: &View<V>, request: &FoldRequest) -> Result<Vec<(Range<usize>, bool)>> {
         let FoldRequest { design, genes, limits, .. } = request;
         let View::Cells(cells) = view else { return Ok(vec![(0..genes.len(), false)]) };
-        if request.folding != Folding::Values {
+        if !request.folding.is_by_value() {
             return Ok(vec![(0..genes.len(), false)]);
         }
         let survey = survey(&**cells, genes, design.codes(), limits)?;
@@ -381,7 +391,7 @@ mod tests {
             let design = Design::new(labels.clone(), GROUPS - 1, Reference::Rest).unwrap();
             let limits = Limits { strip_bins: 30, least_strip_bins: 1, table_bins: 150, walk: 3, block_entries: 120, block_genes: 2, ..Limits::default() };
             let limits = if small { limits } else { Limits::default() };
-            let (monitor, folding) = (Monitor::default(), Folding::Values);
+            let (monitor, folding) = (Monitor::default(), Folding::Sorted);
             let request = FoldRequest { design: &design, genes: &genes, folding, rows: step, refuses_nan: true, limits, monitor: &monitor };
             let want = definition(&rows, &labels, &genes);
             let columns: Vec<f32> = (0..CELLS * GENES).map(|i| rows[i % CELLS * GENES + i / CELLS]).collect();
@@ -389,10 +399,11 @@ mod tests {
             for view in [View::cells(RowMajor::new(shape, &rows).unwrap()), View::genes(ColumnMajor::new(shape, &columns).unwrap())] {
                 prop_assert_eq!(&folded(&view, &request), &want);
                 // Zeros and cells: the same cells in more rows.
-                for folding in [Folding::Zeros, Folding::Cells] {
+                for folding in [Folding::Values, Folding::Zeros, Folding::Cells] {
                     let got = folded(&view, &FoldRequest { folding, ..request });
                     let singles = got.iter().filter(|row| row.2 != 0.0 || folding == Folding::Cells);
-                    prop_assert!(singles.clone().all(|row| row.3 == 1));
+                    prop_assert!(folding == Folding::Values || singles.clone().all(|row| row.3 == 1));
+                    prop_assert!(folding != Folding::Values || got.len() == want.len());
                     let mut sums: BTreeMap<(u32, u32, u64), (f32, u32)> = BTreeMap::new();
                     for (gene, group, value, n) in got {
                         sums.entry((gene, group, value.key())).or_insert((value, 0)).1 += n;
@@ -410,7 +421,7 @@ mod tests {
         let rows: Vec<f32> = (0..cells * 2).map(|i| (i % 3) as f32).collect();
         let labels: Vec<u32> = (0..cells as u32).map(|cell| u32::from(cell >= 69_000)).collect();
         let design = Design::new(labels, 1, Reference::Rest).unwrap();
-        let (monitor, limits, folding) = (Monitor::default(), Limits::default(), Folding::Values);
+        let (monitor, limits, folding) = (Monitor::default(), Limits::default(), Folding::Sorted);
         let genes = &[0, 1];
         let request = FoldRequest {
             design: &design,
@@ -440,7 +451,7 @@ mod tests {
     fn nan_is_refused_or_passed_on() {
         let rows = [f32::NAN, 1.0, 2.0, f32::NAN];
         let design = Design::new(vec![0, 1], 1, Reference::Rest).unwrap();
-        let (monitor, limits, folding) = (Monitor::default(), Limits::default(), Folding::Values);
+        let (monitor, limits, folding) = (Monitor::default(), Limits::default(), Folding::Sorted);
         let genes = &[0, 1];
         let request = FoldRequest {
             design: &design,
