@@ -110,12 +110,14 @@ _ROW = 16
 _MERGED = 16
 
 
-def is_larger(x: Any, budget: int) -> bool:
+def is_larger(x: Any, where: str, how: How, budget: int) -> bool:
     """Return whether a matrix is CSR in a file, and its entries take more than `budget` bytes."""
     if getattr(x, "format", None) != "csr" or not hasattr(x, "group"):
         return False
-    data, indices = x.group["data"], x.group["indices"]
-    size: int = data.shape[0] * (data.dtype.itemsize + min(4, indices.dtype.itemsize))
+    data, n_genes = x.group["data"], x.shape[1]
+    memory.check_dtype(data.dtype, where)
+    entry = Array(data, *how).itemsize + (2 if n_genes <= 1 << 16 else 4)
+    size: int = data.shape[0] * entry
     return size > budget
 
 
@@ -166,7 +168,8 @@ def _spilled(
         spill = _pdex.Spill(path, genes, blocks, n_groups, how[0])
     for first, matrix in _ranges((values, indices), indptr, tuple(x.shape), entries, where):
         part = codes[first : first + matrix.shape[0]]
-        fold = "values" if len(part) >= _MERGED * n_groups else "nonzeros"
+        merged = values.holds_counts and len(part) >= _MERGED * n_groups
+        fold = "values" if merged else "nonzeros"
         try:
             spill.add(matrix, np.ascontiguousarray(part), fold)
         except _pdex.NotANumberError as error:

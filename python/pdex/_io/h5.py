@@ -146,6 +146,11 @@ class Array:
         """Number of bytes of one number as it is read."""
         return int(self._kinds[0][1:])
 
+    @property
+    def holds_counts(self) -> bool:
+        """Whether all numbers seen so far are whole and not negative."""
+        return self._dataset.dtype.kind in "bu" or self._kinds[0] in ("u1", "u2")
+
     def _check_chunk(self) -> None:
         """Raise OSError if the dataset claims chunks that its stored bytes cannot fill."""
         dataset = self._dataset
