@@ -87,9 +87,10 @@ class Tables:
         Returns
         -------
         polars.LazyFrame
-            ``gene`` (Enum of the gene names), a column for each label (Enum; null for cells
-            without a label), ``value``, and ``count`` (UInt32), the number of cells. The frame is
-            marked as sorted by gene, so that ``group_by("gene")`` streams in bounded memory.
+            ``gene`` (Enum of the gene names), a column for each label (Enum, or numbers as they
+            were; null for cells without a label), ``value``, and ``count`` (UInt32), the number of
+            cells. The frame is marked as sorted by gene, so that ``group_by("gene")`` streams in
+            bounded memory.
 
         Raises
         ------
@@ -300,8 +301,14 @@ def _combined(source: Source, columns: list[str]) -> tuple[npt.NDArray[np.uint32
     labels = [pl.int_range(len(numbers), eager=True, dtype=pl.UInt32).alias("group")]
     for groups in found:
         places = pl.Series(groups.places[rows]).replace(-1, None)
-        names = pl.Series(groups.column, groups.labels, dtype=pl.Enum(groups.labels))
-        labels.append(names.gather(places))
+        column = source.adata.obs[groups.column]
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+            # Numbers stay numbers, for `where`.
+            values = pl.Series(groups.column, column.to_numpy()[rows])
+            labels.append(values.zip_with(places.is_not_null(), pl.Series([None])))
+        else:
+            names = pl.Series(groups.column, groups.labels, dtype=pl.Enum(groups.labels))
+            labels.append(names.gather(places))
     all_codes = np.full(n, SKIP, dtype=np.uint32)
     all_codes[labelled] = codes
     return all_codes, pl.DataFrame([*labels, pl.Series("cells", cells, dtype=pl.UInt64)])

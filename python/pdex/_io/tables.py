@@ -10,6 +10,7 @@ is not a table.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -183,9 +184,12 @@ class Table:
         columns: dict[str, Any] = {}
         for column in self.labels.drop("group", "cells").get_columns():
             dtype = column.dtype
-            names: Any = dtype.categories if isinstance(dtype, pl.Enum) else []
-            codes = column.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
-            columns[column.name] = pd.Categorical.from_codes(codes, categories=list(names))
+            if isinstance(dtype, pl.Enum):
+                codes = column.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+                labels = pd.Categorical.from_codes(codes, categories=list(dtype.categories))
+                columns[column.name] = labels
+            else:
+                columns[column.name] = column.to_numpy()
         return pd.DataFrame(columns, index=[str(i) for i in range(self.labels.height)])
 
     def rows(self, part: Part) -> Rows:
@@ -306,16 +310,18 @@ class Writer:
 
     def _save(self, frame: pl.DataFrame, name: str) -> bytes:
         """Write one row group, and return the bytes of the file."""
-        path = self._partial / name
+        buffer = io.BytesIO()
+        frame.write_parquet(
+            buffer,
+            compression="zstd",
+            compression_level=1,
+            row_group_size=max(1, frame.height),
+            statistics={"min": True, "max": True, "distinct_count": False, "null_count": False},
+        )
+        data = buffer.getvalue()
         with _named(self.folder / name):
-            frame.write_parquet(
-                path,
-                compression="zstd",
-                compression_level=1,
-                row_group_size=max(1, frame.height),
-                statistics={"min": True, "max": True, "distinct_count": False, "null_count": False},
-            )
-            return path.read_bytes()
+            (self._partial / name).write_bytes(data)
+        return data
 
     def finish(self, labels: pl.DataFrame, names: Sequence[str], facts: dict[str, Any]) -> None:
         """Write what is left, then the manifest with `facts`, and put the folder in its place."""
@@ -363,9 +369,6 @@ def _named(path: Path) -> Iterator[None]:
             raise
         reason = error.strerror or str(error)
         raise type(error)(error.errno, reason, str(path)) from error
-    except pl.exceptions.PolarsError as error:
-        msg = f"{path} cannot be written: {error}"
-        raise OSError(msg) from error
 
 
 def check_folder(output: str | os.PathLike[str]) -> Path:
