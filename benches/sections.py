@@ -21,6 +21,8 @@ from report import header, row
 from screens import Shape, of_non_zeros
 from sides import Side, alternate, environment, once
 
+from tables import larger, lazy, sizes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -374,5 +376,8 @@ SECTIONS = {
     "linear": Section(linear),
     "start": Section(start),
     "disk": Section(disk),
+    "lazy": Section(lazy),
+    "tables": Section(sizes),
+    "larger": Section(larger),
     "k562": Section(k562, usual=False),
 }

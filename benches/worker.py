@@ -80,6 +80,24 @@ def pdex(job: Job, adata: Any) -> Prepared:
     return call, lambda frame: frame_grid(frame, ("statistic", "p_value", "z_score", "auroc"))
 
 
+def lazy(job: Job, data: Any) -> Prepared:
+    """Run the mission's own path: a lazy frame, a test for each gene."""
+    import pdex
+
+    options = job.get("options", {})
+    test = pdex.wilcoxon("value", "target", reference=job["reference"], count="count", **options)
+
+    def call() -> Any:
+        lazy = pdex.scan_anndata(data, "target").group_by("gene").agg(test)
+        return lazy.collect(engine="streaming")
+
+    def answer(found: Any) -> Answer:
+        rows = found.explode("wilcoxon").unnest("wilcoxon")
+        return frame_grid(rows, ("statistic", "p_value", "auroc"), "gene")
+
+    return call, answer
+
+
 def illico(job: Job, adata: Any) -> Prepared:
     from illico import asymptotic_wilcoxon
 
@@ -198,7 +216,7 @@ def polars_ds(_: Job, frame: Any) -> Prepared:
 
 SIDES = {
     "pdex": pdex, "illico": illico, "pdex-0.3": pdex_03, "scanpy": scanpy, "scipy": scipy,
-    "expression": expression, "polars-ds": polars_ds,
+    "expression": expression, "polars-ds": polars_ds, "lazy": lazy,
 }  # fmt: skip
 
 
@@ -217,6 +235,8 @@ def prepare(job: Job) -> Prepared:
     """Load the data and return the call and what makes a grid of its result."""
     if "labels" in job:
         return SIDES[job["side"]](job, long_frame(job))
+    if "file" in job:
+        return SIDES[job["side"]](job, job["file"])
     import screens
 
     adata = screens.load(job["path"], log=job["log"], layout=job.get("layout", "csr"))
@@ -291,6 +311,7 @@ def of_path(job: Job) -> None:
             pass
     options = {"reference": job["reference"], "test": job["test"]}
     calls = {
+        "lazy": lazy(job, job["path"])[0],
         "de": lambda: pdex.de(job["path"], "target", **options),
         "read_h5ad": lambda: anndata.read_h5ad(job["path"]),
     }
@@ -311,6 +332,74 @@ def bounded(job: Job) -> None:
         output = os.path.join(folder, "de.parquet")
         seconds = clock(lambda: pdex.sink_de(job["path"], "target", output, **options))
     say(seconds=seconds, peak=status("VmHWM"), limited=limited)
+
+
+def tables(job: Job) -> None:
+    """Tabulate some cells of a screen: sizes, and times beside de."""
+    import pathlib
+    import tempfile
+
+    import numpy as np
+    import pdex
+    import screens
+
+    adata = screens.load(job["path"], log=job["log"])
+    if job["share"] < 1:
+        kept = np.random.default_rng(0).random(adata.n_obs) < job["share"]
+        adata = adata[kept].copy()
+    options = {"reference": job["reference"], "test": job["test"], "progress": False}
+    x = adata.X
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(job["path"])) as folder:
+        file, output = os.path.join(folder, "screen.h5ad"), os.path.join(folder, "screen.tables")
+        adata.write_h5ad(file, compression="gzip")
+        calls = {
+            "de": lambda: pdex.de(adata, "target", **options),
+            "tabulate": lambda: pdex.tabulate(adata, "target", output=output, progress=False),
+            "of_file": lambda: pdex.de(file, "target", **options),
+            "of_table": lambda: pdex.de(output, "target", **options),
+        }
+        found = [call() for call in calls.values()]
+        if not found[0].equals(found[3]) or not found[2].equals(found[3]):
+            raise SystemExit("a table gives other answers than its screen")
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(job["calls"]):
+            for name, call in calls.items():
+                times[name].append(clock(call))
+        say(
+            **{name: statistics.median(each) for name, each in times.items()},
+            cells=adata.n_obs, groups=found[1].labels.height,
+            rows=sum(part.rows for part in found[1]._table.manifest.parts),
+            table=sum(path.stat().st_size for path in pathlib.Path(output).iterdir()),
+            gzip=os.path.getsize(file), csr=x.data.nbytes + x.indices.nbytes + x.indptr.nbytes,
+        )  # fmt: skip
+
+
+def larger(job: Job) -> None:
+    """Time de of a file larger than its memory limit, and count the bytes that are read."""
+    import anndata  # noqa: F401 - imports are not counted
+    import pdex
+    from pdex._io import backed
+
+    with open(job["path"], "rb") as file:
+        while file.read(1 << 24):
+            pass
+    if job["passes"]:
+        backed.is_larger = lambda *_: False
+    options = {"reference": job["reference"], "test": job["test"], "memory_limit": job["limit"]}
+    found: list[Any] = []
+    before = transferred()
+    call = lambda: found.append(pdex.de(job["path"], "target", progress=False, **options))  # noqa: E731
+    seconds = clock(call)
+    read, written = (b - a for a, b in zip(before, transferred(), strict=True))
+    check = float(found[0]["neg_log10_p"].sum())
+    say(seconds=seconds, read=read, written=written, peak=status("VmHWM"), check=check)
+
+
+def transferred() -> tuple[int, int]:
+    """Return how many bytes this process has read and written."""
+    with open("/proc/self/io") as file:
+        numbers = dict(line.split(": ") for line in file.read().splitlines())
+    return int(numbers["rchar"]), int(numbers["wchar"])
 
 
 def join_cgroup(limit: int) -> bool:
@@ -377,7 +466,7 @@ def growth(job: Job) -> None:
 
 MODES = {
     "loop": loop, "start": start, "memory": memory, "scipy": scipy_check, "growth": growth,
-    "file": of_path, "bounded": bounded,
+    "file": of_path, "bounded": bounded, "tables": tables, "larger": larger,
 }  # fmt: skip
 
 if __name__ == "__main__":

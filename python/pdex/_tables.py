@@ -181,6 +181,7 @@ def tabulate(
     use_raw: bool = False,
     genes: Iterable[str] | None = None,
     where: pl.Expr | str | None = None,
+    single_cells: str | Iterable[str] | None = None,
     threads: int | None = None,
     memory_limit: int | str | None = None,
     progress: bool | None = None,
@@ -212,6 +213,10 @@ def tabulate(
     where
         Count only the cells for which this holds: a Polars expression over the columns of ``obs``,
         or SQL text.
+    single_cells
+        Labels of the first column whose cells become groups of their own, in the order of the
+        cells: the control cells, for :func:`pdex.calibrate`, which draws single ones. Each takes a
+        row per gene or more.
     threads
         Number of threads. None: all cores.
     memory_limit
@@ -230,7 +235,7 @@ def tabulate(
     KeyError
         Unknown column or layer.
     ValueError
-        Unknown gene; NaN in the matrix (the error names the first cell and gene); broken sparse
+        Unknown gene or label; NaN in the matrix (the error names the first cell and gene); broken sparse
         arrays; no cell with a label; no raw.
     TypeError
         The matrix does not hold real numbers.
@@ -262,7 +267,8 @@ def tabulate(
     with open_source(data, layer, use_raw) as source:
         with error_context(source.path), stage("labels"):
             source.choose(where)
-            codes, labels = _combined(source, columns)
+            single = [] if single_cells is None else as_names("single_cells", single_cells)
+            codes, labels = _combined(source, columns, single)
             selected = source.select_genes(genes)
             facts = _facts(source, columns, labels, resources.threads)
         folding = Folding(codes, labels.height, "sorted", nan=False)
@@ -279,11 +285,14 @@ def tabulate(
     return Tables(folder)
 
 
-def _combined(source: Source, columns: list[str]) -> tuple[npt.NDArray[np.uint32], pl.DataFrame]:
+def _combined(
+    source: Source, columns: list[str], single: list[str]
+) -> tuple[npt.NDArray[np.uint32], pl.DataFrame]:
     """Return each cell's group, and the groups: number, labels and cells.
 
     Groups are the combinations of labels that occur, in order of the labels of the first column,
     then of the second, and so on; a missing label comes last. Cells without any label are left out.
+    Cells with a `single` label of the first column are groups of their own, behind all others.
     """
     found = [source.groups(column) for column in columns]
     n = len(found[0].places)
@@ -295,6 +304,8 @@ def _combined(source: Source, columns: list[str]) -> tuple[npt.NDArray[np.uint32
         # Renumbered at each step, so that products stay small.
         combined = np.unique(combined * (most + 1) + places, return_inverse=True)[1]
         labelled |= groups.places >= 0
+    alone = np.isin(found[0].places, [found[0].require(label, "label") for label in single])
+    combined[alone] = n + np.flatnonzero(alone)
     numbers, first, codes = np.unique(combined[labelled], return_index=True, return_inverse=True)
     rows = np.flatnonzero(labelled)[first]
     cells = count_cells(codes, source.cells, labelled, len(numbers))

@@ -231,9 +231,18 @@ def test_sink_de_and_describe_say_the_table(rng, tmp_path):
 
 
 def test_calibrate_draws_single_cells(rng, tmp_path):
-    found = tabulated(screen(rng), tmp_path)
+    data = screen(rng, n_cells=600)
+    found = tabulated(data, tmp_path)
     with pytest.raises(ValueError, match=r"screen\.tables counts control cells together"):
         pdex.calibrate(found, "target", reference="ctrl")
+    with pytest.raises(ValueError, match=r"label 'control' is not a group of obs\['target'\]"):
+        tabulated(data, tmp_path, single_cells="control")
+    found = tabulated(data, tmp_path, single_cells="ctrl")
+    same(pdex.de(found, "target", reference="ctrl"), pdex.de(data, "target", reference="ctrl"))
+    for question in ({}, {"by": "guide"}, {"strata": "batch"}, {"where": "depth > 2"}):
+        question = {"reference": "ctrl", "min_expected": 0, "n_splits": 4} | question
+        got, want = (pdex.calibrate(source, "target", **question) for source in (found, data))
+        assert got == want
 
 
 # --- a file that is read once --------------------------------------------------------------------
