@@ -279,10 +279,10 @@ def sink_de(
     """Test every gene of every target and write the result to a file.
 
     The result need not fit in memory. Its numbers are first stored in an unnamed temporary file
-    beside it, which takes up to 72 bytes per row; what is spilled of a large CSR matrix (see
-    `memory_limit` of :func:`pdex.de`) is stored there, too. With ``fdr="all"``, all p-values are in memory at
-    once, about 32 bytes per row. The result file appears only when it is complete: an error or an
-    interrupt leaves no partial file, and leaves an older file unchanged.
+    beside it, which takes up to 72 bytes per row. The counted values of a large CSR matrix are
+    spilled to another one there (see `memory_limit` of :func:`pdex.de`). With ``fdr="all"``, all
+    p-values are in memory at once, about 32 bytes per row. The result file appears only when it is
+    complete: an error or an interrupt leaves no partial file, and leaves an older file unchanged.
 
     Parameters
     ----------

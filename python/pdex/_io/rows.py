@@ -47,7 +47,8 @@ def rows_of(
 ) -> Iterator[list[pl.Series]]:
     """Yield the rows of consecutive genes: gene, group, value (in the matrix's dtype) and count.
 
-    Rows ascend by gene and, where `folding` says so, by group and value. The next rows are made while the caller uses the last. `progress` is called with the bytes read from the file.
+    Rows ascend by gene and, where `folding` says so, by group and value. The next rows are made
+    while the caller uses the last. `progress` is called with the bytes read from the file.
 
     Raises
     ------
