@@ -23,6 +23,7 @@ OTHERS = {
     "PdexNamespace": "pl.col",
     "Description": "pseudocount",
     "Info": "repeated_genes",
+    "Tables": "marked as sorted by gene",
 }
 FUNCTIONS = [
     f"{module.__name__}.{name}"

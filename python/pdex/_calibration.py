@@ -244,7 +244,8 @@ def calibrate(
     Parameters
     ----------
     data, groupby, test, genes, layer, use_raw, is_log1p, threads, memory_limit
-        As in :func:`pdex.de`.
+        As in :func:`pdex.de`. But a CSR matrix larger than `memory_limit` is read in several
+        passes, and `data` cannot be count tables, because single control cells are drawn.
     alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
         The test's options, as in :func:`pdex.de`.
     by
@@ -384,7 +385,7 @@ def _check_single_cells(source: Source, is_control: npt.NDArray[np.bool_]) -> No
     if source.cells is not None and (source.cells[is_control] != 1).any():
         msg = (
             f"{source.path} counts control cells together, and calibrate draws single ones: "
-            "tabulate with single_cells= the control groups, or give the screen itself"
+            "give it the screen itself"
         )
         raise ValueError(msg)
 

@@ -156,8 +156,9 @@ def de(
         result.
     memory_limit
         For data in a file, the memory that the call may use beyond the result: a number of bytes,
-        or a size such as ``"2GB"``. A matrix that needs more is read in several passes over its
-        genes. None: 1 GB. It does not affect the result.
+        or a size such as ``"2GB"``. A matrix that needs more is read in parts: a CSR matrix in
+        ranges of cells, whose counted values are spilled to an unnamed temporary file; others gene
+        by gene. None: 1 GB. It does not affect the result.
     progress
         Show a progress bar if the work takes longer than a second. None: only on a terminal and in
         notebooks.
@@ -278,9 +279,10 @@ def sink_de(
     """Test every gene of every target and write the result to a file.
 
     The result need not fit in memory. Its numbers are first stored in an unnamed temporary file
-    beside it, which takes up to 72 bytes per row. With ``fdr="all"``, all p-values are in memory at
-    once, about 32 bytes per row. The result file appears only when it is complete: an error or an
-    interrupt leaves no partial file, and leaves an older file unchanged.
+    beside it, which takes up to 72 bytes per row. The counted values of a large CSR matrix are
+    spilled to another one there (see `memory_limit` of :func:`pdex.de`). With ``fdr="all"``, all
+    p-values are in memory at once, about 32 bytes per row. The result file appears only when it is
+    complete: an error or an interrupt leaves no partial file, and leaves an older file unchanged.
 
     Parameters
     ----------

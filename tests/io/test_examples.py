@@ -13,6 +13,7 @@ MODULES = [
     "pdex._expressions",
     "pdex._de",
     "pdex._scan",
+    "pdex._tables",
     "pdex._compat.scanpy",
     "pdex._compat.v01",
     "pdex._compat.v03",
