@@ -374,7 +374,7 @@ def calibrate(
             columns, nonzero, counts = run.all(plan, float(min_expected), bar)
         finally:
             bar.close()
-        comparison = Comparison(plan.codes[0], plan.n_targets, True, plan.strata)
+        comparison = Comparison(plan.codes[0], plan.n_targets, True, plan.strata, source.cells)
         work = Work(source, selected, comparison, question, Finish(), resources)
         table = work.table(plan.names, columns)
     return _judge(table, plan, nonzero, counts, min_expected)
@@ -385,7 +385,7 @@ def _check_single_cells(source: Source, is_control: npt.NDArray[np.bool_]) -> No
     if source.cells is not None and (source.cells[is_control] != 1).any():
         msg = (
             f"{source.path} counts control cells together, and calibrate draws single ones: "
-            "give it the screen itself"
+            "tabulate with single_cells= the control groups, or give it the screen itself"
         )
         raise ValueError(msg)
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from pdex._engine import Comparison, Finish, feed, job_of
-from pdex._io.source import SKIP
+from pdex._io.source import SKIP, count_cells
 from pdex._text import listed
 from pdex._warn import warn
 
@@ -131,7 +131,7 @@ def _sizes(
     labelled = (found.places >= 0) & (of_cell != SKIP)
     places = found.places[labelled] * n_strata + of_cell[labelled]
     shape = (len(found.labels), n_strata)
-    sizes = np.bincount(places, minlength=shape[0] * n_strata).reshape(shape)
+    sizes = count_cells(places, found.weights, labelled, shape[0] * n_strata).reshape(shape)
     return np.delete(sizes, np.unique(found.places[is_control]), axis=0)
 
 
@@ -227,7 +227,7 @@ class Run:
         return count
 
     def _job(self, codes: Codes, n_targets: int, n_genes: int) -> _pdex.Job:
-        comparison = Comparison(codes, n_targets, True, self.strata)
+        comparison = Comparison(codes, n_targets, True, self.strata, self.source.cells)
         return job_of(comparison, self.question, n_genes, self.resources.threads)
 
 

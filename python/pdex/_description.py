@@ -189,7 +189,8 @@ def known_of(result: object) -> Description | None:
 
 def _of_file(path: Path) -> Description:
     if not path.is_file():
-        msg = f"{path}: there is no such file"
+        what = "is a folder: describe a result" if path.is_dir() else "there is no such file"
+        msg = f"{path}: {what}"
         raise FileNotFoundError(msg)
     kind = path.suffix.lower()
     try:

@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 from pdex._io.h5ad import error_context
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of
 from pdex._io.source import SKIP, TableSource, count_cells, open_source
-from pdex._io.tables import Table, Writer, check_folder
+from pdex._io.tables import Table, Writer, check_folder, frame_name
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._stages import stage
@@ -73,7 +73,11 @@ class Tables:
 
     @property
     def labels(self) -> pl.DataFrame:
-        """The groups of cells: a column for each label, and the number of ``cells``."""
+        """The groups of cells: a column for each label, and the number of ``cells``.
+
+        A column that is called gene, value, count, group or cells is called ``gene_label`` and so
+        on here and in :meth:`scan`.
+        """
         return self._table.labels.drop("group")
 
     @property
@@ -235,8 +239,8 @@ def tabulate(
     KeyError
         Unknown column or layer.
     ValueError
-        Unknown gene or label; NaN in the matrix (the error names the first cell and gene); broken sparse
-        arrays; no cell with a label; no raw.
+        Unknown gene or label; columns whose names frames cannot tell apart; NaN in the matrix (the
+        error names the first cell and gene); broken sparse arrays; no cell with a label; no raw.
     TypeError
         The matrix does not hold real numbers.
     FileExistsError
@@ -262,6 +266,7 @@ def tabulate(
     True
     """
     folder, columns = check_folder(output), as_names("groupby", groupby)
+    _check_columns(columns)
     resources = resources_of(threads, memory_limit)
     progress = None if progress is None else flag("progress", progress)
     with open_source(data, layer, use_raw) as source:
@@ -283,6 +288,19 @@ def tabulate(
         finally:
             bar.close()
     return Tables(folder)
+
+
+def _check_columns(columns: list[str]) -> None:
+    """Raise ValueError unless there are columns, whose names differ in frames, too."""
+    if not columns:
+        msg = "groupby=[]: name at least one column"
+        raise ValueError(msg)
+    by_name: dict[str, str] = {}
+    for column in columns:
+        other = by_name.setdefault(frame_name(column), column)
+        if other != column or columns.count(column) > 1:
+            msg = f"groupby names {other!r} and {column!r}, which frames cannot tell apart"
+            raise ValueError(msg)
 
 
 def _combined(
@@ -315,10 +333,11 @@ def _combined(
         column = source.adata.obs[groups.column]
         if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
             # Numbers stay numbers, for `where`.
-            values = pl.Series(groups.column, column.to_numpy()[rows])
+            values = pl.Series(frame_name(groups.column), column.to_numpy()[rows])
             labels.append(values.zip_with(places.is_not_null(), pl.Series([None])))
         else:
-            names = pl.Series(groups.column, groups.labels, dtype=pl.Enum(groups.labels))
+            name, dtype = frame_name(groups.column), pl.Enum(groups.labels)
+            names = pl.Series(name, groups.labels, dtype=dtype)
             labels.append(names.gather(places))
     all_codes = np.full(n, SKIP, dtype=np.uint32)
     all_codes[labelled] = codes

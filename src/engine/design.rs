@@ -150,6 +150,12 @@ impl Design {
         Self { codes, weights: Some(cells), ..self.clone() }
     }
 
+    /// True if codes stand for groups of cells.
+    #[must_use]
+    pub fn is_of_groups(&self) -> bool {
+        self.weights.is_some()
+    }
+
     /// One code a cell.
     #[must_use]
     pub fn codes(&self) -> &[u32] {

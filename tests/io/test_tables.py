@@ -481,6 +481,38 @@ def test_files_that_do_not_belong_are_named(rng, tmp_path):
         pdex.de(path, "target")
 
 
+def test_columns_that_frames_have_already_get_other_names(rng, tmp_path):
+    data = screen(rng)
+    data.obs = data.obs.rename(columns={"target": "gene", "guide": "group", "batch": "cells"})
+    found = tabulated(data, tmp_path, ["gene", "group", "cells"])
+    assert found.labels.columns == ["gene_label", "group_label", "cells_label", "cells"]
+    names = ["gene", "gene_label", "group_label", "cells_label", "value", "count"]
+    assert found.scan().collect_schema().names() == names
+    for column in ("gene", "group", "cells"):
+        same(pdex.de(found, column, reference="rest"), pdex.de(data, column, reference="rest"))
+    merged = pdex.tabulate(found, "gene", output=tmp_path / "merged.tables")
+    want = pdex.tabulate(data, "gene", output=tmp_path / "want.tables")
+    same(merged.scan().collect(), want.scan().collect())
+    same(
+        pdex.de(found, "gene", reference="ctrl", strata="cells", where="\"group\" = 'a'"),
+        pdex.de(data, "gene", reference="ctrl", strata="cells", where="\"group\" = 'a'"),
+    )
+    data.obs["gene_label"] = "x"
+    for columns in (["gene", "gene_label"], ["gene", "gene"], []):
+        with pytest.raises(ValueError, match=r"^groupby"):
+            tabulated(data, tmp_path, columns)
+
+
+def test_older_interfaces_refuse_tables(rng, tmp_path):
+    found = tabulated(screen(rng), tmp_path)
+    with pytest.raises(TypeError, match=r"parallel_differential_expression does not take; use"):
+        pdex.parallel_differential_expression(found, reference="ctrl", groupby_key="target")
+    with pytest.raises(TypeError, match=r"pdex\.pdex does not take; use pdex\.de"):
+        pdex.pdex(found, "target", reference="ctrl")
+    with pytest.raises(FileNotFoundError, match=r"screen\.tables: is a folder"):
+        pdex.describe(found.path)
+
+
 def test_wrong_arguments_are_named(rng, tmp_path):
     data = screen(rng)
     found = tabulated(data, tmp_path)

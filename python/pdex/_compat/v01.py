@@ -268,6 +268,7 @@ def _table(work: Work, targets: list[str], show_progress: bool) -> pl.DataFrame:
 def _open(adata: Data, low_memory: bool | None) -> Source:
     """Return the matrix; raise TypeError for backed data with low_memory=False."""
     source = open_source(adata, None)
+    source.require_cells("parallel_differential_expression")
     if source.is_backed and low_memory is not None and not flag("low_memory", low_memory):
         source.close()
         msg = (

@@ -199,6 +199,7 @@ def pdex(
         warn(f"Unexpected keyword arguments for mode='{mode}' (ignored): {', '.join(kwargs)}")
     n = _threads(threads)
     with open_source(adata, None) as source:
+        source.require_cells("pdex.pdex")
         screen = _read(source, groupby, n, is_log1p, geometric)
         _check_groups(screen.groups, reference)
         if mode == "on_target":

@@ -101,6 +101,12 @@ class Source:
             )
         return _pdex.survey(matrix, threads)
 
+    def require_cells(self, function: str) -> None:
+        """Raise TypeError for count tables, which `function` does not take."""
+        if self.cells is not None:
+            msg = f"{self.path} holds count tables, which {function} does not take; use pdex.de"
+            raise TypeError(msg)
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the stored values."""
@@ -274,7 +280,7 @@ def check_data(data: object) -> None:
     if isinstance(modalities, Mapping) and modalities:
         names = [str(name) for name in modalities]
         hint = f"; it has {listed(names)}: give one of them, such as data[{names[0]!r}]"
-    msg = f"data is a {what}: expected an AnnData object or a path to .h5ad{hint}"
+    msg = f"data is a {what}: expected an AnnData object, a path to .h5ad, or count tables{hint}"
     raise TypeError(msg)
 
 

@@ -45,6 +45,15 @@ MANIFEST, LABELS, GENES = "manifest.json", "labels.parquet", "genes.parquet"
 ROWS = 1 << 20
 
 
+#: The columns that frames of a table have beside those of labels.
+TAKEN = frozenset(("gene", "group", "value", "count", "cells"))
+
+
+def frame_name(column: str) -> str:
+    """Return what a column of labels is called in frames: ``gene_label`` for ``gene``."""
+    return f"{column}_label" if column in TAKEN else column
+
+
 class Part(NamedTuple):
     """A part: consecutive genes, with all their rows."""
 
@@ -182,14 +191,15 @@ class Table:
         import pandas as pd
 
         columns: dict[str, Any] = {}
-        for column in self.labels.drop("group", "cells").get_columns():
+        for name in self.manifest.groupby:
+            column = self.labels[frame_name(name)]
             dtype = column.dtype
             if isinstance(dtype, pl.Enum):
                 codes = column.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
                 labels = pd.Categorical.from_codes(codes, categories=list(dtype.categories))
-                columns[column.name] = labels
+                columns[name] = labels
             else:
-                columns[column.name] = column.to_numpy()
+                columns[name] = column.to_numpy()
         return pd.DataFrame(columns, index=[str(i) for i in range(self.labels.height)])
 
     def rows(self, part: Part) -> Rows:

@@ -86,6 +86,10 @@ impl Run<'_> {
         if design.strata().is_some() {
             test.check_stratified()?;
         }
+        if matches!(view, View::Counted(_)) && !design.is_of_groups() {
+            let (what, expected) = ("numbers of cells of a table's groups", view.shape().0);
+            return Err(ErrorKind::ShapeMismatch { what, expected, got: 0 }.into());
+        }
         if genes.is_empty() || design.n_targets() == 0 {
             return Ok(());
         }

@@ -317,3 +317,18 @@ fn the_first_nan_is_named() {
     assert_eq!(error(&[1, 2], vec![0, 1], &values), at(0, 2));
     assert_eq!(error(&[0, 1], vec![SKIP, 1], &values), at(1, 1));
 }
+
+#[test]
+fn a_table_needs_the_numbers_of_cells_of_its_groups() {
+    let design = Design::new(vec![0, 1], 1, Reference::Group).unwrap();
+    let (test, scale, genes) = (Test::each()[0], Scale::Plain, &[0][..]);
+    let request = Request { design: &design, test, auroc: false, scale, genes };
+    let (tables, monitor, limits) = (NullTables::default(), Monitor::default(), Limits::default());
+    let run = Run { request: &request, tables: &tables, limits, monitor: &monitor };
+    let part = Part { starts: &[0, 1], groups: &[0], values: &[1.0f32], counts: &[3] };
+    let view = View::counted(Parts::new((2, 1), vec![part]).unwrap());
+    let mut table = Table::new(1, 1, request.own_columns());
+    let error = run.run(&view, &mut Workspace::new(1), (&mut table, 0)).unwrap_err();
+    let (what, expected, got) = ("numbers of cells of a table's groups", 2, 0);
+    assert_eq!(*error.kind(), ErrorKind::ShapeMismatch { what, expected, got });
+}
