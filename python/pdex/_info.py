@@ -1,5 +1,7 @@
 """Describe a screen from its frames and a sample of its values, without reading a whole matrix.
 
+Count tables are described from their manifest and labels; their parts are not read.
+
 Everything is plain numbers, strings, lists and dicts, so that ``pdex info --json`` can print it.
 """
 
@@ -9,6 +11,8 @@ import os
 import re
 import shlex
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +22,19 @@ from pdex import _pdex
 from pdex._io import h5ad, memory
 from pdex._io.h5ad import error_context
 from pdex._io.source import check_data, log_base_of, path_of, read_groups
+from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
 from pdex._resources import n_threads
 from pdex._scale import Values
 from pdex._text import listed
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
     from pdex._io.source import Data
+
+    #: Numbers of cells of the rows of obs; None: each row is a cell.
+    Cells = npt.NDArray[np.uint64] | None
 
 Facts = dict[str, Any]
 
@@ -50,7 +59,8 @@ class Info:
     Parameters
     ----------
     path, bytes
-        The path of the file and its size; None for AnnData in memory.
+        The path of the file or of the folder of count tables, and its size; None for AnnData in
+        memory.
     n_cells, n_genes, repeated_genes
         The numbers of cells and genes, and the number of gene names that repeat an earlier one.
     matrices
@@ -59,7 +69,9 @@ class Info:
         ``filters``, ``bytes`` (on disk), ``memory`` (bytes of the arrays), and ``values``, a dict
         with ``kind`` (``"counts"``, ``"log1p"``, ``"normalised"``, ``"residuals"``), ``least``,
         ``most``, ``seen`` (number of values examined) and ``not_finite`` (NaN or infinite values
-        among them).
+        among them). For count tables it describes the matrix that was counted: its ``layout`` is
+        ``"tables"``, ``stored`` is the number of rows, and ``values`` has no ``seen`` and no
+        ``not_finite``.
     obs
         One dict per column of ``obs``: ``name``, ``kind``, the numbers of ``distinct`` and
         ``missing`` values, and ``controls``, the labels that look like control cells, most likely
@@ -72,9 +84,15 @@ class Info:
     result
         ``rows`` and ``bytes`` of the frame that :func:`pdex.de` would return, or None.
     command, call
-        A command line (for a file) and a Python call that test the screen, or None.
+        A command line (for a file or count tables) and a Python call that test the screen, or None.
     notes
         Points to check first.
+    tables
+        For count tables: ``groupby`` (the columns of labels), ``n_groups``, ``n_rows``,
+        ``bytes_per_cell`` (on disk), ``parts`` (the number of files of rows), ``sources`` (a dict
+        for each: ``path``, None for AnnData in memory, and, when it was counted, its ``bytes`` and
+        the time when it was ``modified``, in UTC), ``pdex`` (the version that wrote them) and
+        ``format`` (of the folder). None for a screen.
 
     See Also
     --------
@@ -93,6 +111,7 @@ class Info:
     command: str | None
     call: str | None
     notes: list[str]
+    tables: Facts | None = None
 
     def to_dict(self) -> Facts:
         """Return everything as plain dicts, lists, strings and numbers."""
@@ -108,6 +127,8 @@ class Info:
         """Return the description as lines of text."""
         where = "AnnData in memory" if self.path is None else self.path
         lines = [f"{where}: {self.n_cells:,} cells x {self.n_genes:,} genes"]
+        if self.tables is not None:
+            lines[0] += f", counted in {_groups(self.tables)}"
         for matrix in self.matrices:
             values = matrix["values"]
             kind = "not read" if values is None else values["kind"]
@@ -128,7 +149,8 @@ def info(data: Data) -> Info:
     Parameters
     ----------
     data
-        AnnData object, cells x genes, or the path of an ``.h5ad`` file.
+        AnnData object, cells x genes, the path of an ``.h5ad`` file, or count tables or their
+        folder.
 
     Returns
     -------
@@ -141,10 +163,13 @@ def info(data: Data) -> Info:
         `data` is neither AnnData nor a path.
     OSError
         The file cannot be read. Every error about a file names its path.
+    ValueError
+        The file is damaged.
 
     See Also
     --------
     de : Test the screen.
+    tabulate : Make count tables.
 
     Examples
     --------
@@ -159,6 +184,8 @@ def info(data: Data) -> Info:
     """
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
+        if is_table(path):
+            return _of_tables(Table(Path(path)), os.fspath(data))
         with error_context(path):
             file = h5ad.open_file(path)
             try:
@@ -184,30 +211,99 @@ def _about(
     path: str | None,
     n_bytes: int | None,
 ) -> Info:
+    """Return the description of a screen whose rows are cells."""
     columns = [_column(obs[name]) for name in obs.columns]
-    targets, result = _targets(obs, columns), None
-    if targets is not None:
-        rows = targets["n_targets"] * len(var)
-        result = {"rows": rows, "bytes": rows * _ROW}
-    chosen, notes = _choose(matrices)
-    command = call = None
-    if targets is not None:
-        call = _call(targets, chosen, path)
-        command = None if path is None else _command(path, targets, chosen)
-    return Info(
-        path,
-        n_bytes,
-        len(obs),
-        len(var),
-        int(var.index.astype(str).duplicated().sum()),
-        matrices,
-        columns,
-        targets,
-        result,
-        command,
-        call,
-        notes,
-    )
+    targets = _targets(obs, columns)
+    options, notes = _choose(matrices)
+    advice = _advice(path, len(var), targets, options)
+    repeated = int(var.index.astype(str).duplicated().sum())
+    about = (path, n_bytes, len(obs), len(var), repeated)
+    return Info(*about, matrices, columns, targets, *advice, notes=notes)
+
+
+def _of_tables(table: Table, path: str) -> Info:
+    """Return the description of count tables; `path` is as the caller wrote it."""
+    manifest, folder = table.manifest, table.folder
+    rest = sum(os.path.getsize(folder / name) for name in (LABELS, GENES, MANIFEST))
+    n_bytes = sum(part.bytes for part in manifest.parts) + rest
+    obs, cells = table.obs(), table.labels["cells"].to_numpy()
+    columns = [_column(obs[name], cells) for name in obs.columns]
+    targets = _targets(obs, columns, cells)
+    matrix = _matrix_of_tables(table)
+    options, notes = _fit(matrix)
+    changed = [str(source["path"]) for source in manifest.sources if _has_changed(source)]
+    if changed:
+        notes.append(f"changed since it was counted: {listed(changed)}")
+    facts = {
+        "groupby": manifest.groupby,
+        "n_groups": manifest.n_groups,
+        "n_rows": manifest.n_rows,
+        "bytes_per_cell": n_bytes / max(1, manifest.n_cells),
+        "parts": len(manifest.parts),
+        "sources": [_source(source) for source in manifest.sources],
+        "pdex": manifest.pdex,
+        "format": manifest.format,
+    }
+    repeated = manifest.n_genes - table.genes["gene"].n_unique()
+    advice = _advice(path, manifest.n_genes, targets, options)
+    about = (path, n_bytes, manifest.n_cells, manifest.n_genes, repeated)
+    return Info(*about, [matrix], columns, targets, *advice, notes=notes, tables=facts)
+
+
+def _matrix_of_tables(table: Table) -> Facts:
+    """Return the facts about the matrix that was counted."""
+    manifest = table.manifest
+    values, width = manifest.values, np.dtype(manifest.values["dtype"].lower()).itemsize
+    seen = Values(values["least"], values["most"], values["fractional"])
+    return {
+        "name": manifest.matrix,
+        "shape": [manifest.n_cells, manifest.n_genes],
+        "layout": "tables",
+        "dtype": np.dtype(values["dtype"].lower()).name,
+        "stored": manifest.n_rows,
+        "filters": ["zstd"],
+        "bytes": sum(part.bytes for part in manifest.parts),
+        # The group, the value and the number of cells of each row.
+        "memory": manifest.n_rows * (4 + width + 4),
+        "values": {"kind": seen.kind(manifest.log_base), "least": seen.least, "most": seen.most},
+    }
+
+
+def _source(source: Facts) -> Facts:
+    """Return path, size and time of a source of count tables."""
+    found = {"path": source["path"]}
+    if "modified_ns" in source:
+        time = datetime.fromtimestamp(source["modified_ns"] // 10**9, timezone.utc)
+        found |= {"bytes": source["bytes"], "modified": time.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return found
+
+
+def _has_changed(source: Facts) -> bool:
+    """Return whether a file has another size or time than when it was counted."""
+    try:
+        now = os.stat(source["path"])
+    except (TypeError, OSError):
+        # It was in memory, or it is gone, so that there is nothing to compare.
+        return False
+    return (now.st_size, now.st_mtime_ns) != (source["bytes"], source["modified_ns"])
+
+
+def _groups(tables: Facts) -> str:
+    """Return how many groups the tables have, and the columns of their labels."""
+    *before, last = tables["groupby"]
+    by = f"{', '.join(before)} and {last}" if before else last
+    return f"{tables['n_groups']:,} groups by {by}"
+
+
+def _advice(
+    path: str | None, n_genes: int, targets: Facts | None, options: list[str]
+) -> tuple[Facts | None, str | None, str | None]:
+    """Return the size of the result, the command and the call; None without targets."""
+    if targets is None:
+        return None, None, None
+    rows = targets["n_targets"] * n_genes
+    command = None if path is None else _command(path, targets, options)
+    return {"rows": rows, "bytes": rows * _ROW}, command, _call(targets, options, path)
 
 
 def _frames(file: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -307,7 +403,7 @@ def _values(data: Any, name: str, log_base: float | None, *, zeros: bool) -> Fac
     }
 
 
-def _column(column: pd.Series[Any]) -> Facts:
+def _column(column: pd.Series[Any], cells: Cells = None) -> Facts:
     """Return the facts about a column of obs that :class:`Info` lists."""
     import pandas as pd
 
@@ -332,9 +428,14 @@ def _column(column: pd.Series[Any]) -> Facts:
         "name": str(column.name),
         "kind": kind,
         "distinct": len(distinct),
-        "missing": int(column.isna().sum()),
+        "missing": _count(column.isna().to_numpy(), cells),
         "controls": controls,
     }
+
+
+def _count(rows: npt.NDArray[np.bool_], cells: Cells) -> int:
+    """Return the number of cells in some rows of obs."""
+    return int(np.count_nonzero(rows) if cells is None else cells[rows].sum())
 
 
 def _groupable(column: Facts, n_cells: int) -> bool:
@@ -345,9 +446,10 @@ def _groupable(column: Facts, n_cells: int) -> bool:
     return column["kind"] != "float" and 2 <= distinct <= max(2, n_cells // 2)
 
 
-def _targets(obs: pd.DataFrame, columns: list[Facts]) -> Facts | None:
+def _targets(obs: pd.DataFrame, columns: list[Facts], cells: Cells = None) -> Facts | None:
     """Return the column that most likely holds the targets; None if no column holds groups."""
-    able = [column for column in columns if _groupable(column, len(obs))]
+    n_cells = len(obs) if cells is None else int(cells.sum())
+    able = [column for column in columns if _groupable(column, n_cells)]
 
     def fitness(column: Facts) -> tuple[float, bool, int]:
         # If guides and targets have the same controls, the targets have fewer labels.
@@ -363,32 +465,33 @@ def _targets(obs: pd.DataFrame, columns: list[Facts]) -> Facts | None:
     if not (named or words):
         return None
     for best in sorted(named or words, key=fitness):
-        found = _described(obs, best)
+        found = _described(obs, best, cells)
         if found is not None:
             return found
     return None
 
 
-def _described(obs: pd.DataFrame, best: Facts) -> Facts | None:
+def _described(obs: pd.DataFrame, best: Facts, cells: Cells) -> Facts | None:
     """Return the facts about one column of targets; None if it has no groups to compare."""
     groups = read_groups(SimpleNamespace(obs=obs), best["name"])
-    cells, reference_cells = groups.sizes(), None
+    groups.weights = cells
+    sizes, reference_cells = groups.sizes(), None
     controls = _reference(best["controls"])
     if controls:
         places = groups.references(controls)
-        reference_cells = int(cells[places].sum())
-        cells = np.delete(cells, places)
-    if len(cells) < (1 if controls else 2):
+        reference_cells = int(sizes[places].sum())
+        sizes = np.delete(sizes, places)
+    if len(sizes) < (1 if controls else 2):
         return None
     return {
         "column": best["name"],
         "reference": "rest" if not controls else controls[0] if len(controls) == 1 else controls,
         "reference_cells": reference_cells,
-        "n_targets": len(cells),
-        "least": int(cells.min()),
-        "median": float(np.median(cells)),
-        "most": int(cells.max()),
-        "unlabelled": int((groups.places < 0).sum()),
+        "n_targets": len(sizes),
+        "least": int(sizes.min()),
+        "median": float(np.median(sizes)),
+        "most": int(sizes.max()),
+        "unlabelled": _count(groups.places < 0, cells),
     }
 
 
@@ -438,14 +541,27 @@ def _choose(matrices: list[Facts]) -> tuple[list[str], list[str]]:
     if best is None:
         return [], notes
     options = [] if best["name"] == "X" else ["--layer", best["name"].removeprefix("layer ")]
-    if (best["values"] or {}).get("kind") == "normalised":
-        most = best["values"]["most"]
-        notes.append(
-            f"{best['name']} goes up to {most:,.0f}, too far for log1p values: "
-            "--counts keeps it as it is"
-        )
-        options.append("--counts")
-    return options, notes
+    more, doubts = _too_large(best)
+    return options + more, notes + doubts
+
+
+def _fit(matrix: Facts) -> tuple[list[str], list[str]]:
+    """Return the options with which pdex.de tests count tables of a matrix, and notes."""
+    if matrix["values"]["kind"] == "residuals":
+        why = f"{matrix['name']} holds negative values, such as scaled ones"
+        return [], [f"{why}: fold changes need counts or log1p values"]
+    return _too_large(matrix)
+
+
+def _too_large(matrix: Facts) -> tuple[list[str], list[str]]:
+    """Return an option and a note for values that are neither counts nor log1p values."""
+    if (matrix["values"] or {}).get("kind") != "normalised":
+        return [], []
+    note = (
+        f"{matrix['name']} goes up to {matrix['values']['most']:,.0f}, too far for log1p values: "
+        "--counts keeps it as it is"
+    )
+    return ["--counts"], [note]
 
 
 def _command(path: str, targets: Facts, options: list[str]) -> str:
@@ -454,7 +570,7 @@ def _command(path: str, targets: Facts, options: list[str]) -> str:
     words = ["pdex", "de", path, "--groupby", targets["column"]]
     for label in [reference] if isinstance(reference, str) else reference:
         words += ["--reference", label]
-    stem = os.path.splitext(os.path.basename(path))[0]
+    stem = Path(path).stem
     return shlex.join([*words, *options, "-o", f"{stem}.de.parquet"])
 
 

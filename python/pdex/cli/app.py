@@ -26,12 +26,13 @@ from pdex.cli.de import de
 from pdex.cli.demo import demo
 from pdex.cli.info import info
 from pdex.cli.report import report
+from pdex.cli.tabulate import tabulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: The commands, in the order of the help.
-COMMANDS: tuple[click.Command, ...] = (de, info, report, calibrate, demo)
+COMMANDS: tuple[click.Command, ...] = (de, tabulate, info, report, calibrate, demo)
 
 EXAMPLES = """
 pdex demo

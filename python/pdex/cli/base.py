@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import rich_click as click
 
 from pdex._output import check_output
@@ -31,7 +32,7 @@ _LOOK = click.RichHelpConfiguration(
     options_table_help_sections=["help", "metavar", "default", "required"],
 )
 #: The headings of options, in order; general options come last.
-_PANELS = ("What is compared", "The test", "The result", "Options")
+_PANELS = ("What is compared", "What is counted", "The test", "The result", "Options")
 
 
 def note(text: str) -> None:
@@ -145,6 +146,25 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
+
+
+class Condition(_Type):
+    """A condition in SQL over the columns of obs, such as ``cell_line = 'K562'``."""
+
+    name = "sql"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Return the text, which can be parsed."""
+        try:
+            pl.sql_expr(value)
+        except pl.exceptions.PolarsError as error:
+            self.fail(
+                f"{value!r} is not a condition in SQL ({error}). Use for example "
+                "\"cell_line = 'K562'\"",
+                param,
+                ctx,
+            )
+        return str(value)
 
 
 class Names(_Type):

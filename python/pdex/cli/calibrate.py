@@ -41,7 +41,7 @@ _RESULT = "The result"
 @click.command(
     "calibrate", cls=Command, examples=EXAMPLES, short_help="Test controls against controls."
 )
-@click.argument("path", metavar="FILE", type=FILE)
+@click.argument("path", metavar="DATA", type=FILE)
 @option(
     "-g",
     "--groupby",
@@ -117,6 +117,8 @@ _RESULT = "The result"
 @options_of_work
 def calibrate(path: Path, output: Path | None, **options: Any) -> None:
     """Test control guides, or random splits of the control cells, against the other controls.
+
+    DATA is a screen: an .h5ad file, or count tables in which each control cell is a group.
 
     Prints the fractions of small p-values, the limits of these fractions, and a verdict.
     """

@@ -1,19 +1,21 @@
-"""Completion in bash, zsh and fish: options, and the columns and groups of a file."""
+"""Completion in bash, zsh and fish: options, and the columns and groups of a screen."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import rich_click as click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from pdex._io.h5ad import open_file
+from pdex._io.tables import Table, is_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeAlias
 
     #: From a context, a parameter and the typed part of its value to the completions.
@@ -125,10 +127,68 @@ def _items(names: Iterable[str], begun: str, listed: bool) -> list[CompletionIte
     ]
 
 
-def _of_file(
-    read: Callable[[Any, dict[str, Any]], Iterable[str]], listed: bool = False
+@contextmanager
+def _opened(path: str) -> Iterator[_Screen]:
+    """Open a file or count tables, and close it at the end."""
+    if is_table(path):
+        yield _Tables(path)
+        return
+    file = open_file(path)
+    try:
+        yield _File(file)
+    finally:
+        file.close()
+
+
+class _Screen(Protocol):
+    """What can be completed from a screen."""
+
+    def columns(self) -> Iterable[str]:
+        """Return the columns of obs."""
+
+    def labels(self, column: str) -> Iterable[str]:
+        """Return the labels of a column."""
+
+    def layers(self) -> Iterable[str]:
+        """Return the names of the layers."""
+
+
+class _File:
+    """An open ``.h5ad`` file; only categorical columns have labels that are quick to read."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def columns(self) -> Iterable[str]:
+        return [str(name) for name in self._file["obs"].attrs["column-order"]]
+
+    def labels(self, column: str) -> Iterable[str]:
+        return [str(name) for name in self._file["obs"][column]["categories"].asstr()]
+
+    def layers(self) -> Iterable[str]:
+        return list(self._file["layers"])
+
+
+class _Tables:
+    """Count tables."""
+
+    def __init__(self, path: str) -> None:
+        self._table = Table(Path(path))
+
+    def columns(self) -> Iterable[str]:
+        return self._table.manifest.groupby
+
+    def labels(self, column: str) -> Iterable[str]:
+        return [str(label) for label in self._table.obs()[column].cat.categories]
+
+    def layers(self) -> Iterable[str]:
+        return []
+
+
+def _of_screen(
+    read: Callable[[_Screen, dict[str, Any]], Iterable[str]], listed: bool = False
 ) -> Completer:
-    """Return a completer that reads names from the file on the command line, if it can.
+    """Return a completer that reads names from the screen on the command line, if it can.
 
     `listed` is True if the option takes names separated by commas.
     """
@@ -137,11 +197,8 @@ def _of_file(
         # Click stops at an option that has no value yet; words before it are in context.args.
         path = context.params.get("path") or next(iter(context.args), None)
         try:
-            file = open_file(os.path.abspath(os.path.expanduser(str(path))))
-            try:
-                return _items(list(read(file, context.params)), begun, listed)
-            finally:
-                file.close()
+            with _opened(os.path.abspath(os.path.expanduser(str(path)))) as screen:
+                return _items(list(read(screen, context.params)), begun, listed)
         # An error is of no use to a shell that waits for completions.
         except Exception:
             return []
@@ -149,16 +206,12 @@ def _of_file(
     return complete
 
 
-def _columns(file: Any, _: dict[str, Any]) -> Iterable[str]:
-    return [str(name) for name in file["obs"].attrs["column-order"]]
-
-
-def _labels(file: Any, params: dict[str, Any]) -> Iterable[str]:
-    return [str(name) for name in file["obs"][params["groupby"]]["categories"].asstr()]
+def _labels(screen: _Screen, params: dict[str, Any]) -> Iterable[str]:
+    return screen.labels(params["groupby"])
 
 
 #: Completers for columns of obs, layers, groups of a categorical column, and lists of groups.
-columns: Completer = _of_file(_columns)
-layers: Completer = _of_file(lambda file, _: list(file["layers"]))
-labels: Completer = _of_file(_labels)
-label_lists: Completer = _of_file(_labels, listed=True)
+columns: Completer = _of_screen(lambda screen, _: screen.columns())
+layers: Completer = _of_screen(lambda screen, _: screen.layers())
+labels: Completer = _of_screen(_labels)
+label_lists: Completer = _of_screen(_labels, listed=True)

@@ -1,4 +1,4 @@
-"""``pdex de``: the whole analysis, from a file to a file or to stdout."""
+"""``pdex de``: the whole analysis, from a screen to a file or to stdout."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ pdex de screen.h5ad -g target | gzip > de.csv.gz  # all rows, as CSV
 pdex de screen.h5ad -g target --test ttest --no-equal-var --groups STAT1,STAT2 -o de.csv
 pdex de screen.h5ad -g cluster --reference rest --genes @genes.txt --head 50
 pdex de screen.h5ad -g target --strata bio_rep -o de.parquet   # within replicates
+pdex de screen.h5ad -g target --where "cell_line = 'K562'" -o k562.parquet
+pdex de screen.tables -g target -o de.parquet     # count tables: see pdex tabulate --help
 pdex de large.h5ad -g target --memory-limit 2GB --threads 8 -o de.parquet
 """
 
@@ -43,7 +45,7 @@ _RESULT = "The result"
 
 
 @click.command("de", cls=Command, examples=EXAMPLES, short_help="Test every gene of every target.")
-@click.argument("path", metavar="FILE", type=FILE)
+@click.argument("path", metavar="DATA", type=FILE)
 @option(
     "-g",
     "--groupby",
@@ -51,7 +53,7 @@ _RESULT = "The result"
     metavar="COLUMN",
     panel=DATA,
     shell_complete=completion.columns,
-    help="Column of obs with each cell's group; 'pdex info FILE' lists them.",
+    help="Column of obs with each cell's group; 'pdex info DATA' lists them.",
 )
 @option(
     "-r",
@@ -147,7 +149,9 @@ _RESULT = "The result"
 )
 @options_of_work
 def de(path: Path, output: Path | None, head: int | None, form: str | None, **options: Any) -> None:
-    """Test every gene of every target in FILE (.h5ad) against the reference.
+    """Test every gene of every target against the reference.
+
+    DATA is a screen: an .h5ad file, or the folder of count tables that 'pdex tabulate' wrote.
 
     Without --output, a terminal shows a table of the smallest p-values. If stdout is a pipe or a
     file, all rows are written as CSV.

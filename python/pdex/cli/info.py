@@ -1,4 +1,4 @@
-"""``pdex info``: describe a screen in a file, and suggest a command that tests it."""
+"""``pdex info``: describe a screen or its count tables, and suggest a command that tests it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 pdex info screen.h5ad
 pdex info screen.h5ad --json | jq -r .command
+pdex info screen.tables
 """
 
 #: Width of tables if stdout is not a terminal.
@@ -26,6 +27,8 @@ _WIDTH = 110
 #: Headings and their alignment.
 _MATRICES = {"matrix": "left", "layout": "left", "dtype": "left", "stored": "right"}
 _MATRICES |= {"storage": "left", "disk": "right", "memory": "right", "values": "left"}
+_TABLES = {"matrix": "left", "dtype": "left", "rows": "right", "parts": "right"}
+_TABLES |= {"disk": "right", "memory": "right", "values": "left"}
 _OBS = {"obs": "left", "kind": "left", "distinct": "right", "missing": "right", "controls": "left"}
 
 _KINDS = {
@@ -39,14 +42,15 @@ _KINDS = {
 @click.command(
     "info", cls=Command, examples=EXAMPLES, short_help="Describe a file and suggest a command."
 )
-@click.argument("path", metavar="FILE", type=FILE)
+@click.argument("path", metavar="DATA", type=FILE)
 @option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(path: Path, as_json: bool) -> None:
-    """Describe FILE (.h5ad), and suggest the 'pdex de' command that tests it.
+    """Describe a screen, and suggest the 'pdex de' command that tests it.
 
-    Prints the matrices with their layout, storage and kind of values; the columns of obs, and which
-    of them look like targets and controls; and the size of the result. No matrix is read in full:
-    only the first four million stored values of each are examined.
+    DATA is an .h5ad file or a folder of count tables. Prints the matrices with their layout,
+    storage and kind of values; the columns of obs, and which of them look like targets and
+    controls; and the size of the result. No matrix is read in full: only the first four million
+    stored values of each are examined.
     """
     found = pdex.info(path)
     if as_json:
@@ -56,11 +60,17 @@ def info(path: Path, as_json: bool) -> None:
 
 
 def _tell(found: Info) -> None:
-    click.echo(f"{printable(str(found.path))}: {size(found.bytes or 0)}")
+    each = "" if found.tables is None else f", {size(found.tables['bytes_per_cell'])} per cell"
+    click.echo(f"{printable(str(found.path))}: {size(found.bytes or 0)}{each}")
     more = f" ({found.repeated_genes:,} repeated names)" if found.repeated_genes else ""
     click.echo(f"{found.n_cells:,} cells x {found.n_genes:,} genes{more}")
+    if found.tables is not None:
+        _tell_tables(found.tables)
     click.echo()
-    _print_matrices(found)
+    if found.tables is None:
+        _print_matrices(found)
+    else:
+        _print_tables(found)
     click.echo()
     _print_columns(found.obs, found.n_cells)
     click.echo()
@@ -72,6 +82,33 @@ def _tell(found: Info) -> None:
         rows, n_bytes = found.result["rows"], found.result["bytes"]
         click.echo(f"The result has {rows:,} rows, {size(n_bytes)} in memory:\n")
         click.echo(f"  {found.command}")
+
+
+def _tell_tables(tables: Facts) -> None:
+    """Print of what the tables are, and what wrote them."""
+    by = " x ".join(printable(column) for column in tables["groupby"])
+    click.echo(f"Count tables of {tables['n_groups']:,} groups of cells, by {by}")
+    for source in tables["sources"]:
+        text = "AnnData in memory"
+        if source["path"] is not None:
+            text = f"{printable(source['path'])} ({size(source['bytes'])}, {source['modified']})"
+        click.echo(f"Counted from {text} by pdex {tables['pdex']}")
+
+
+def _print_tables(found: Info) -> None:
+    matrix, tables = found.matrices[0], found.tables or {}
+    row = {
+        "matrix": matrix["name"],
+        "dtype": matrix["dtype"],
+        "rows": f"{tables['n_rows']:,}",
+        "parts": f"{tables['parts']:,}",
+        "disk": size(matrix["bytes"]),
+        "memory": size(matrix["memory"]),
+        "values": _values(matrix["values"]),
+    }
+    print_table(
+        _TABLES, [row], width=_WIDTH, steps=[("parts",), ("memory",), ("disk",), ("dtype",)]
+    )
 
 
 def _print_matrices(found: Info) -> None:

@@ -1,4 +1,4 @@
-"""The options that ``pdex de`` and ``pdex calibrate`` share: data, tests and resources."""
+"""The options that commands share: data, tests and resources."""
 
 from __future__ import annotations
 
@@ -8,14 +8,50 @@ import rich_click as click
 
 from pdex._validate import DEFAULTS, OPTIONS, Alternative, AnyMethod, check_stratified, options_of
 from pdex.cli import completion
-from pdex.cli.base import Memory, Names, option
+from pdex.cli.base import Condition, Memory, Names, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
-#: The heading of the options that choose what is compared.
-DATA = "What is compared"
+    Options: TypeAlias = tuple[Callable[[Any], Any], ...]
+
+#: The headings of the options that choose what is compared, or counted.
+DATA, COUNTED = "What is compared", "What is counted"
 _PANEL = "The test"
+
+
+def _of_screen(panel: str) -> Options:
+    """Return the options that choose cells, genes and the matrix of a screen."""
+    return (
+        option(
+            "--where",
+            type=Condition(),
+            metavar="SQL",
+            panel=panel,
+            help="Use only the cells for which this holds: SQL over the columns of obs, such as "
+            "\"cell_line = 'K562'\".",
+        ),
+        option(
+            "--genes",
+            type=Names(),
+            multiple=True,
+            metavar="NAMES",
+            panel=panel,
+            help="Only these genes: names separated by commas, or @FILE with one name per line.",
+        ),
+        option(
+            "--layer",
+            metavar="NAME",
+            panel=panel,
+            shell_complete=completion.layers,
+            help="Layer to read instead of X.",
+        ),
+        option(
+            "--use-raw", is_flag=True, panel=panel, help="Read raw/X, with its genes, instead of X."
+        ),
+    )
+
 
 _OF_DATA = (
     option(
@@ -26,22 +62,7 @@ _OF_DATA = (
         help="wilcoxon: compare cells within the batches or replicates of this column of obs (van "
         "Elteren's test).",
     ),
-    option(
-        "--genes",
-        type=Names(),
-        multiple=True,
-        metavar="NAMES",
-        panel=DATA,
-        help="Test only these genes: names separated by commas, or @FILE with one name per line.",
-    ),
-    option(
-        "--layer",
-        metavar="NAME",
-        panel=DATA,
-        shell_complete=completion.layers,
-        help="Layer to read instead of X.",
-    ),
-    option("--use-raw", is_flag=True, panel=DATA, help="Read raw/X, with its genes, instead of X."),
+    *_of_screen(DATA),
     option(
         "--is-log1p/--counts",
         default=None,
@@ -142,22 +163,26 @@ def _all_of(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
     return add
 
 
+options_of_tables: Callable[[Any], Any] = _all_of(_of_screen(COUNTED))
 options_of_data: Callable[[Any], Any] = _all_of(_OF_DATA)
 options_of_tests: Callable[[Any], Any] = _all_of(_OF_TESTS)
 options_of_work: Callable[[Any], Any] = _all_of(_OF_WORK)
 
 
-def arguments_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that were given; raise UsageError for options that are incompatible.
-
-    Names from repeated options are joined into one list.
-    """
+def given_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given; names from repeated options are joined into one list."""
     given = {name: value for name, value in options.items() if value is not None}
-    given["reference"] = _references(given["reference"])
     for name in ("groups", "exclude", "genes"):
         names = [one for some in given.pop(name, ()) for one in some]
         if names:
             given[name] = names
+    return given
+
+
+def arguments_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a test; raise UsageError for options that are incompatible."""
+    given = given_of(options)
+    given["reference"] = _references(given["reference"])
     test = given["test"]
     own = {name: value for name, value in given.items() if name in OPTIONS}
     for name in own:

@@ -1,0 +1,68 @@
+"""``pdex tabulate``: count a screen once, to test it often."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+import pdex
+from pdex.cli import completion
+from pdex.cli.base import FILE, Command, note, option, size
+from pdex.cli.options import COUNTED, given_of, options_of_tables, options_of_work
+
+EXAMPLES = """
+pdex tabulate screen.h5ad --groupby target -o screen.tables
+pdex tabulate screen.h5ad -g target -g guide -g batch -o screen.tables
+pdex tabulate screen.h5ad -g target --where "cell_line = 'K562'" -o k562.tables
+pdex tabulate screen.tables -g target -o targets.tables   # merges the groups of other columns
+pdex de screen.tables --groupby target --strata batch -o de.parquet
+"""
+
+
+@click.command(
+    "tabulate", cls=Command, examples=EXAMPLES, short_help="Count a screen once, to test it often."
+)
+@click.argument("path", metavar="DATA", type=FILE)
+@option(
+    "-g",
+    "--groupby",
+    required=True,
+    multiple=True,
+    metavar="COLUMN",
+    panel=COUNTED,
+    shell_complete=completion.columns,
+    help="Column of obs with labels of cells, such as targets; repeat -g for guides, batches, "
+    "replicates. Groups cannot be split later: name all columns that you may want.",
+)
+@options_of_tables
+@option(
+    "-o",
+    "--output",
+    type=FILE,
+    required=True,
+    metavar="FOLDER",
+    panel="The result",
+    help="Folder to write; it appears when it is complete. Older tables there are replaced.",
+)
+@options_of_work
+def tabulate(path: Path, output: Path, **options: Any) -> None:
+    """Count how many cells of each group have each value of a gene.
+
+    DATA is an .h5ad file, which is read once, or count tables. All tests can be computed from the
+    tables, with the same numbers: 'pdex de' and 'pdex info' accept them in place of the screen.
+    """
+    given = given_of(options)
+    tables = pdex.tabulate(path, list(given.pop("groupby")), output=output, **given)
+    note(f"pdex: wrote {output}: {_told(pdex.info(tables))}")
+
+
+def _told(found: pdex.Info) -> str:
+    """Return a sentence about what was written."""
+    tables = found.tables or {}
+    return (
+        f"{found.n_cells:,} cells in {tables['n_groups']:,} groups, {found.n_genes:,} genes, "
+        f"{tables['n_rows']:,} rows, {size(found.bytes or 0)} on disk "
+        f"({size(tables['bytes_per_cell'])} per cell)"
+    )
