@@ -191,6 +191,7 @@ WRONG = {
     "-g target --genes g1,g999": (1, "var_names has no gene 'g999'"),
     "-g target -o no/de.csv": (1, "there is no folder 'no'"),
     "-g target --strata nope": (1, "obs has no column 'nope'. Columns: 'target', 'rep'"),
+    "-g target --where repp='r1'": (1, "obs has no column 'repp'. Did you mean 'rep'?"),
     "-g target --strata target": (1, "'T005' is in a stratum with cells of the reference: choose"),
     "": (2, "Missing option '-g' / '--groupby'"),
     "-g target --strata rep --test ttest": (
@@ -221,6 +222,7 @@ WRONG = {
     "-g target --genes @binary": (1, "binary is not UTF-8 text; expected one name per line"),
     "-g target --pseudocount abc": (2, "'abc' is not a valid number"),
     "-g": (2, "Option '-g' requires an argument"),
+    "-g target --where rep=": (2, "'rep=' is not a condition in SQL (unable to parse 'rep=' as"),
     "-g target --threads 0": (2, "0 is not in the range x>=1"),
     "-g target --thread 1": (2, "No such option"),
 }
@@ -278,8 +280,8 @@ def test_files_that_are_no_screens(run, tmp_path):
             assert (status, out) == (1, "")
             assert message in err
             assert err.count("\n") == 1
-    expected = f"pdex: error: {str(tmp_path / 'folder')!r} is a folder; expected an .h5ad file"
-    assert run("info", "folder")[2] == f"{expected}\n"
+    expected = f"pdex: error: {str(tmp_path / 'folder')!r} is a folder; expected an .h5ad file, or "
+    assert run("info", "folder")[2] == f"{expected}count tables, which pdex tabulate writes\n"
 
 
 def test_long_results_are_one_table(run, path, monkeypatch):

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pdex
+import polars as pl
 import pytest
 import scipy.sparse as sp
 from pdex import _info as overview
@@ -273,3 +274,148 @@ def test_no_anndata(run, tmp_path):
         f"pdex: error: {tmp_path / 'x.h5ad'}: there is no 'obs' in this file, which has 'matrix'"
     )
     assert err.startswith(f"{missing}: expected what AnnData.write_h5ad writes")
+
+
+# --- count tables --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tables(screen, tmp_path):
+    """Tables of a screen some of whose cells lack a target, by target and replicate."""
+    some = screen.copy()
+    some.obs["target"] = some.obs["target"].where(np.arange(600) % 10 > 0)
+    some.write_h5ad(tmp_path / "screen.h5ad")
+    os.utime(tmp_path / "screen.h5ad", (0, 1_700_000_000))
+    return pdex.tabulate(
+        tmp_path / "screen.h5ad", ["target", "rep"], output=tmp_path / "x y.tables"
+    )
+
+
+def test_of_tables(run, screen, tables, tmp_path):
+    status, out, err = run("info", "x y.tables", "--json")
+    assert (status, err) == (0, "")
+    facts, (status, of_screen, _) = json.loads(out), run("info", "screen.h5ad", "--json")
+    parts = list(tables.path.glob("part-*"))
+    n_rows = sum(pl.read_parquet(part).height for part in parts)
+    n_bytes = sum(path.stat().st_size for path in tables.path.iterdir())
+    assert facts == {
+        "path": "x y.tables",
+        "bytes": n_bytes,
+        **{name: json.loads(of_screen)[name] for name in ("n_cells", "n_genes", "repeated_genes")},
+        "matrices": [
+            {
+                "name": "X",
+                "shape": [600, 50],
+                "layout": "tables",
+                "dtype": "float32",
+                "stored": n_rows,
+                "filters": ["zstd"],
+                "bytes": sum(part.stat().st_size for part in parts),
+                "memory": 12 * n_rows,
+                "values": {"kind": "counts", "least": 0.0, "most": float(screen.X.max())},
+            }
+        ],
+        **{name: json.loads(of_screen)[name] for name in ("obs", "targets", "result")},
+        "command": "pdex de 'x y.tables' --groupby target --reference non-targeting "
+        "-o 'x y.de.parquet'",
+        "call": "pdex.de('x y.tables', 'target', reference='non-targeting')",
+        "notes": [],
+        "tables": {
+            "groupby": ["target", "rep"],
+            "n_groups": tables.labels.height,
+            "n_rows": n_rows,
+            "bytes_per_cell": n_bytes / 600,
+            "parts": 1,
+            "sources": [
+                {
+                    "path": str(tmp_path / "screen.h5ad"),
+                    "bytes": os.path.getsize("screen.h5ad"),
+                    "modified": "2023-11-14T22:13:20Z",
+                }
+            ],
+            "pdex": pdex.__version__,
+            "format": 1,
+        },
+    }
+    assert facts["targets"]["unlabelled"] == facts["obs"][0]["missing"] == 60
+    assert run(*shlex.split(facts["command"])[1:])[0] == 0
+    assert os.path.exists("x y.de.parquet")
+
+
+def test_of_tables_for_people(run, screen, tables, tmp_path):
+    _, out, _ = run("info", "x y.tables")
+    lines = out.splitlines()
+    found = pdex.info(tables)
+    n_bytes = found.bytes
+    size = f"{n_bytes / 1000:.0f} kB"
+    assert lines[0] == f"x y.tables: {size}, {n_bytes / 600:.0f} B per cell"
+    assert lines[1] == "600 cells x 50 genes"
+    assert lines[2] == f"Count tables of {tables.labels.height} groups of cells, by target x rep"
+    kilobytes = os.path.getsize("screen.h5ad") / 1000
+    assert lines[3] == (
+        f"Counted from {tmp_path}/screen.h5ad ({kilobytes:.0f} kB, 2023-11-14T22:13:20Z) by pdex "
+        f"{pdex.__version__}"
+    )
+    x = next(line for line in lines if line.startswith("X "))
+    assert x.split()[:4] == ["X", "float32", f"{found.tables['n_rows']:,}", "1"]
+    assert x.rstrip().endswith(f"counts: 0 to {screen.X.max():.4g}")
+    target = next(line for line in lines if line.startswith("target "))
+    assert target.split() == ["target", "categorical", "7", "10.0%", "non-targeting"]
+    targets, cells = found.sentences()
+    assert (targets in lines, cells in lines) == (True, True)
+    assert targets.startswith("Column 'target' looks like the targets: 6, and ")
+    assert cells.endswith("; 60 cells have no label.")
+    assert lines[-1] == f"  {pdex.info('x y.tables').command}"
+
+
+def test_tables_as_an_object(tables):
+    found = pdex.info(tables)
+    assert found.path == str(tables.path)
+    assert str(found).splitlines()[:2] == [
+        f"{tables.path}: 600 cells x 50 genes, counted in {tables.labels.height} groups by target "
+        "and rep",
+        f"  X: tables, counts, 0 to {found.matrices[0]['values']['most']:.4g}",
+    ]
+    assert str(found).splitlines()[-1] == found.call
+    assert pdex.info(str(tables.path)) == found
+    assert pdex.info(f"{tables.path}/").command.endswith("-o 'x y.de.parquet'")
+
+
+def test_tables_of_a_screen_in_memory(run, screen):
+    pdex.tabulate(screen, "rep", output="a.tables")
+    found = pdex.info("a.tables")
+    assert found.tables["sources"] == [{"path": None}]
+    assert "Counted from AnnData in memory by pdex" in run("info", "a.tables")[1]
+    assert (found.targets["column"], found.targets["reference"]) == ("rep", "rest")
+    assert (found.targets["least"], found.targets["most"]) == (200, 200)
+    assert run(*shlex.split(found.command)[1:])[0] == 0
+
+
+def test_tables_of_a_source_that_has_changed(run, screen, tables, tmp_path):
+    screen[:300].write_h5ad("screen.h5ad")
+    note = f"Note: changed since it was counted: {str(tmp_path / 'screen.h5ad')!r}."
+    assert note in run("info", "x y.tables")[1].splitlines()
+    os.remove("screen.h5ad")
+    assert pdex.info(tables).notes == []
+    # Merged tables know the source of theirs.
+    merged = pdex.tabulate(tables, "target", output="few")
+    assert pdex.info(merged).tables["sources"] == pdex.info(tables).tables["sources"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_kinds_of_values_in_tables(run, name):
+    values, kind, options = KINDS[name]
+    adata = small(target=LABELS)
+    adata.layers["other"] = values.reshape(8, 5)
+    pdex.tabulate(adata, "target", layer="other", output="a.tables")
+    found = pdex.info("a.tables")
+    assert found.matrices[0]["name"] == "layer 'other'"
+    assert found.matrices[0]["values"]["kind"] == kind
+    dtype = "uint8" if values.dtype == np.bool_ else str(values.dtype)
+    assert found.matrices[0]["dtype"] == dtype
+    words = shlex.split(found.command)
+    # The tables hold no other layer.
+    assert words[7:-2] == options
+    assert any("--counts keeps it" in note for note in found.notes) == bool(options)
+    assert any("negative" in note for note in found.notes) == (kind == "residuals")
+    assert run(*words[1:])[0] == 0

@@ -125,11 +125,35 @@ def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
         groups=np.array(["T000"]),
         strata="guide",
         fold="zeros",
+        where="guide IS NOT NULL",
         threads=1,
         memory_limit="1GB",
     )
     assert_type(frame, pl.LazyFrame)
     return frame
+
+
+def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
+    assert_type(pdex.tabulate(path, "target", output=str(folder / "a.tables")), pdex.Tables)
+    tables = pdex.tabulate(
+        data=screen,
+        groupby=["target", "guide"],
+        output=folder / "screen.tables",
+        layer="log",
+        use_raw=False,
+        genes=np.array(["g0", "g1"]),
+        where=pl.col("target") != "T003",
+        threads=1,
+        memory_limit="1GB",
+        progress=False,
+    )
+    assert_type(tables, pdex.Tables)
+    assert_type(pdex.Tables(path=str(tables.path)).path, Path)
+    assert_type(tables.labels, pl.DataFrame)
+    assert_type(tables.genes, pl.Series)
+    assert_type(tables.scan(), pl.LazyFrame)
+    assert_type(pdex.info(tables).tables, dict[str, Any] | None)
+    return pdex.de(tables, "target", strata="guide", where="guide <> 'guide 4'")
 
 
 def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
@@ -142,6 +166,7 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
         exclude=("T003",),
         min_cells=2,
         strata="guide",
+        where="target <> 'T002'",
         genes=np.array(["g0", "g1"]),
         layer="log",
         use_raw=False,
@@ -208,6 +233,7 @@ def written(screen: AnnData, folder: Path) -> None:
         exclude=("T003",),
         min_cells=2,
         strata="guide",
+        where=pl.col("target") != "T002",
         genes=np.array(["g0", "g1"]),
         layer="log",
         use_raw=False,
@@ -259,6 +285,7 @@ def calibrated(screen: AnnData) -> pdex.Calibration:
         by="guide",
         reference=["non-targeting"],
         strata="batch",
+        where="guide <> 'guide 4'",
         test="wilcoxon",
         n_splits=3,
         seed=2,
@@ -444,6 +471,8 @@ def wrong(screen: AnnData, folder: Path) -> None:
     space = pdex.PdexNamespace(pl.col("value"))
     space.wilcoxon("target", reference="c", alternative="bigger")  # type: ignore[arg-type]
     pdex.scan_anndata(screen, "target", fold="cells")  # type: ignore[arg-type]
+    pdex.tabulate(screen, "target")  # type: ignore[call-arg]
+    pdex.tabulate(screen, "target", output=folder / "x", where=3)  # type: ignore[arg-type]
     pdex.de(screen)  # type: ignore[call-arg]
     pdex.de(screen, "target", test="wilcox")  # type: ignore[arg-type]
     pdex.de(screen, "target", alternative="bigger")  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ ROOTS = {
     "pdex": pdex,
     "space": pdex.PdexNamespace,
     "found": pdex.Calibration,
+    "tables": pdex.Tables,
     "facts": pdex.Info,
     "made": pdex.Description,
 }
@@ -190,6 +191,7 @@ def test_results_have_the_types_that_are_said(interface, screen, path, tmp_path)
     frame = interface.scanned(screen, path)
     interface.expressions(frame)
     interface.namespace(frame)
+    interface.counted(screen, path, tmp_path)
     result = interface.jobs(screen, path, tmp_path / "de.parquet")
     interface.told(screen, path)
     interface.written(screen, tmp_path)

@@ -73,7 +73,10 @@ def open_file(path: str) -> Any:
                 "load it first, with anndata.read_zarr(path)"
             )
             raise ValueError(msg)
-        msg = f"{path!r} is a folder; expected an .h5ad file"
+        msg = (
+            f"{path!r} is a folder; expected an .h5ad file, or count tables, which pdex tabulate "
+            "writes"
+        )
         raise ValueError(msg)
     # Python's own errors (FileNotFoundError, PermissionError, ...) name the path.
     with open(path, "rb"):

@@ -6,12 +6,14 @@ import os
 import shlex
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import rich_click as click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from pdex._io.h5ad import open_file
+from pdex._io.source import read_groups
 from pdex._io.tables import Table, is_table
 
 if TYPE_CHECKING:
@@ -179,7 +181,7 @@ class _Tables:
         return self._table.manifest.groupby
 
     def labels(self, column: str) -> Iterable[str]:
-        return [str(label) for label in self._table.obs()[column].cat.categories]
+        return read_groups(SimpleNamespace(obs=self._table.obs()), column).labels
 
     def layers(self) -> Iterable[str]:
         return []
