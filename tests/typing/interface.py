@@ -118,6 +118,7 @@ def counted(screen: AnnData, path: Path) -> pdex.Tables:
 def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
     assert_type(pdex.scan_anndata(path, "target", layer="log", fold=None), pl.LazyFrame)
     assert_type(pdex.scan_anndata(str(path), "target", use_raw=True), pl.LazyFrame)
+    assert_type(pdex.scan_anndata(path, "target", fold="values"), pl.LazyFrame)
     frame = pdex.scan_anndata(
         screen,
         groupby="target",
@@ -152,7 +153,7 @@ def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
     assert_type(tables.labels, pl.DataFrame)
     assert_type(tables.genes, pl.Series)
     assert_type(tables.scan(), pl.LazyFrame)
-    assert_type(pdex.info(tables).tables, dict[str, Any] | None)
+    assert_type(pdex.info(tables), pdex.Info)
     return pdex.de(tables, "target", strata="guide", where="guide <> 'guide 4'")
 
 
@@ -203,6 +204,7 @@ def told(screen: AnnData, path: Path) -> None:
     assert_type((facts.n_cells, facts.n_genes, facts.repeated_genes), tuple[int, int, int])
     assert_type((facts.matrices, facts.obs)[0], list[dict[str, Any]])
     assert_type((facts.targets, facts.result)[0], dict[str, Any] | None)
+    assert_type(facts.tables, dict[str, Any] | None)
     assert_type(facts.notes, list[str])
     assert_type(facts.sentences(), list[str])
     assert_type(facts.to_dict(), dict[str, Any])

@@ -159,8 +159,8 @@ class Condition(_Type):
             pl.sql_expr(value)
         except pl.exceptions.PolarsError as error:
             self.fail(
-                f"{value!r} is not a condition in SQL ({error}). Use for example "
-                "\"cell_line = 'K562'\"",
+                f"{value!r} is not a condition in SQL ({error}). Use for example: "
+                "cell_line = 'K562'",
                 param,
                 ctx,
             )
