@@ -136,14 +136,16 @@ def test_where(run, source, command, where):
     assert pdex.describe("de.parquet").where == where
 
 
-def test_calibrate_takes_tables_of_single_cells(run, screen, tables):
-    named = screen.copy()
-    named.obs["cell"] = named.obs_names
-    named.write_h5ad("named.h5ad")
-    assert run("tabulate", "named.h5ad", "-g", "target", "-g", "cell", "-o", "cells")[0] == 0
+def test_calibrate_takes_tables_of_single_cells(run, source, tables):
+    groups = ("-g", "target", "-g", "rep", "--single-cells")
+    assert run("tabulate", source, *groups, "non-targeting", "-o", "cells")[0] == 0
     words = ("-g", "target", "--n-splits", "3")
-    found = run("calibrate", "cells", *words)
-    assert (found[0], found[1].startswith("Calibration: ")) == (0, True)
+    assert run("calibrate", "cells", *words) == run("calibrate", source, *words)
+    several = (*groups, "non-targeting", "--single-cells", "T000", "-o", "more")
+    assert run("tabulate", source, *several)[0] == 0
+    alone = pl.col("target").is_in(["non-targeting", "T000"])
+    assert pdex.Tables("more").labels.filter(alone)["cells"].to_list() == [1] * 150
+    assert pdex.Tables("more").labels.filter(~alone)["cells"].min() > 1
     status, out, err = run("calibrate", tables, *words)
     assert (status, out) == (1, "")
     assert err.startswith(f"pdex: error: {tables} counts control cells together")
@@ -152,8 +154,8 @@ def test_calibrate_takes_tables_of_single_cells(run, screen, tables):
 
 WRONG = {
     "-g targt -o x.tables": (1, "obs has no column 'targt'. Did you mean 'target'? Columns: "),
-    "-g target -g target -o x.tables": (1, "groupby names 'target' twice"),
-    "-g cells -o x.tables": (1, "count tables have a column 'cells' of their own"),
+    "-g target -g target -o x.tables": (1, "groupby names 'target'"),
+    "-g target --single-cells NT -o x.tables": (1, "label 'NT' is not a group of obs['target']"),
     "-g target -o folder": (1, "'folder' exists and is not a folder of count tables: choose"),
     "-g target -o file.txt": (1, "'file.txt' exists and is not a folder of count tables: choose"),
     "-g target -o no/x.tables": (1, "'no/x.tables': there is no folder"),
@@ -264,6 +266,7 @@ COMPLETIONS = {
     "pdex tabulate {source} --groupby ": ["target", "rep", "lane"],
     "pdex tabulate {source} -g target -g r": ["rep"],
     "pdex tabulate {source} --layer ": ["log"],
+    "pdex tabulate {source} -g target -g rep --single-cells n": ["non-targeting"],
     "pdex tabulate {source} --wh": ["--where"],
     "pdex de {tables} --groupby ": ["target", "rep", "lane"],
     "pdex de {tables} -g target --reference n": ["non-targeting"],

@@ -144,6 +144,7 @@ def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
         use_raw=False,
         genes=np.array(["g0", "g1"]),
         where=pl.col("target") != "T003",
+        single_cells="non-targeting",
         threads=1,
         memory_limit="1GB",
         progress=False,
@@ -218,6 +219,7 @@ def told(screen: AnnData, path: Path) -> None:
     assert_type((made.pseudocount, made.log_base)[0], float | None)
     assert_type((made.n_cells, made.n_targets, made.n_genes), tuple[int, int, int])
     assert_type((made.strata, made.exclude), tuple[str | None, list[str]])
+    assert_type(made.where, str | None)
     assert_type(made.min_cells, int | None)
     assert_type(made.metadata(), dict[str, str])
     assert_type(made.lines(), list[tuple[str, str]])

@@ -118,7 +118,7 @@ _RESULT = "The result"
 def calibrate(path: Path, output: Path | None, **options: Any) -> None:
     """Test control guides, or random splits of the control cells, against the other controls.
 
-    DATA is a screen: an .h5ad file, or count tables in which each control cell is a group.
+    DATA is a screen: an .h5ad file, or count tables that 'pdex tabulate --single-cells' wrote.
 
     Prints the fractions of small p-values, the limits of these fractions, and a verdict.
     """

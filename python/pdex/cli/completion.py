@@ -209,7 +209,9 @@ def _of_screen(
 
 
 def _labels(screen: _Screen, params: dict[str, Any]) -> Iterable[str]:
-    return screen.labels(params["groupby"])
+    groupby = params["groupby"]
+    # `tabulate` takes several columns, and labels of the first.
+    return screen.labels(groupby if isinstance(groupby, str) else groupby[0])
 
 
 #: Completers for columns of obs, layers, groups of a categorical column, and lists of groups.

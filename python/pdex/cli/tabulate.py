@@ -16,6 +16,7 @@ EXAMPLES = """
 pdex tabulate screen.h5ad --groupby target -o screen.tables
 pdex tabulate screen.h5ad -g target -g guide -g batch -o screen.tables
 pdex tabulate screen.h5ad -g target --where "cell_line = 'K562'" -o k562.tables
+pdex tabulate screen.h5ad -g target -g guide --single-cells non-targeting -o screen.tables
 pdex tabulate screen.tables -g target -o targets.tables   # merges the groups of other columns
 pdex de screen.tables --groupby target --strata batch -o de.parquet
 """
@@ -38,6 +39,15 @@ pdex de screen.tables --groupby target --strata batch -o de.parquet
 )
 @options_of_tables
 @option(
+    "--single-cells",
+    multiple=True,
+    metavar="LABEL",
+    panel=COUNTED,
+    shell_complete=completion.labels,
+    help="Label of the first column whose cells become groups of their own: the controls, if 'pdex "
+    "calibrate' is to use the tables. Repeat it for several.",
+)
+@option(
     "-o",
     "--output",
     type=FILE,
@@ -51,10 +61,13 @@ def tabulate(path: Path, output: Path, **options: Any) -> None:
     """Count how many cells of each group have each value of a gene.
 
     DATA is an .h5ad file, which is read once, or count tables. All tests can be computed from the
-    tables, with the same numbers: 'pdex de' and 'pdex info' accept them in place of the screen.
+    tables, with the same numbers: 'pdex de', 'pdex info' and, with --single-cells, 'pdex calibrate'
+    accept them in place of the screen.
     """
     given = given_of(options)
-    tables = pdex.tabulate(path, list(given.pop("groupby")), output=output, **given)
+    groupby, single = list(given.pop("groupby")), list(given.pop("single_cells"))
+    given["single_cells"] = single or None
+    tables = pdex.tabulate(path, groupby, output=output, **given)
     note(f"pdex: wrote {output}: {_told(pdex.info(tables))}")
 
 
