@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -48,6 +49,8 @@ _COLUMN = re.compile(
 _MOST_LABELS = 1000
 #: Largest number of control groups to name in a command; more are likely to be guides.
 _MOST_CONTROLS = 20
+#: The largest finite number, which stands for infinity in :class:`Info`.
+_LARGEST = sys.float_info.max
 #: Bytes per row of a rank-sum result: two labels, two numbers of cells, twelve Float64 values.
 _ROW = 2 * 4 + 2 * 4 + 12 * 8
 
@@ -265,7 +268,12 @@ def _matrix_of_tables(table: Table) -> Facts:
         "bytes": sum(part.bytes for part in manifest.parts),
         # The group, the value and the number of cells of each row.
         "memory": manifest.n_rows * (4 + width + 4),
-        "values": {"kind": seen.kind(manifest.log_base), "least": seen.least, "most": seen.most},
+        "values": {
+            "kind": seen.kind(manifest.log_base),
+            # JSON has no infinity.
+            "least": max(seen.least, -_LARGEST),
+            "most": min(seen.most, _LARGEST),
+        },
     }
 
 
@@ -547,8 +555,11 @@ def _choose(matrices: list[Facts]) -> tuple[list[str], list[str]]:
 
 def _fit(matrix: Facts) -> tuple[list[str], list[str]]:
     """Return the options with which pdex.de tests count tables of a matrix, and notes."""
-    if matrix["values"]["kind"] == "residuals":
-        why = f"{matrix['name']} holds negative values, such as scaled ones"
+    values, name = matrix["values"], matrix["name"]
+    if max(-values["least"], values["most"]) == _LARGEST:
+        return [], [f"{name} holds infinite values"]
+    if values["kind"] == "residuals":
+        why = f"{name} holds negative values, such as scaled ones"
         return [], [f"{why}: fold changes need counts or log1p values"]
     return _too_large(matrix)
 

@@ -419,3 +419,14 @@ def test_kinds_of_values_in_tables(run, name):
     assert any("--counts keeps it" in note for note in found.notes) == bool(options)
     assert any("negative" in note for note in found.notes) == (kind == "residuals")
     assert run(*words[1:])[0] == 0
+
+
+def test_tables_of_infinite_values(run):
+    x = np.arange(40.0).reshape(8, 5) / 3
+    x[0, 0], x[1, 1] = np.inf, -np.inf
+    pdex.tabulate(small(x, target=LABELS), "target", output="a.tables")
+    facts = json.loads(run("info", "a.tables", "--json")[1], parse_constant=pytest.fail)
+    assert facts["notes"] == ["X holds infinite values"]
+    assert (
+        -facts["matrices"][0]["values"]["least"] == facts["matrices"][0]["values"]["most"] > 1e308
+    )
