@@ -101,20 +101,6 @@ def namespace(frame: pl.LazyFrame) -> None:
         assert_type(frame.group_by("gene").agg(test).collect(), pl.DataFrame)
 
 
-def counted(screen: AnnData, path: Path) -> pdex.Tables:
-    tables = pdex.tabulate(screen, ["target", "guide"], output=path, where="guide <> 'g1'")
-    assert_type(tables, pdex.Tables)
-    assert_type(tables.labels, pl.DataFrame)
-    assert_type(tables.genes, pl.Series)
-    assert_type(tables.scan(), pl.LazyFrame)
-    assert_type(tables.path, Path)
-    assert_type(pdex.de(tables, "target", where=pl.col("guide") == "g2"), pl.DataFrame)
-    assert_type(pdex.sink_de(tables, "target", path, where="guide = 'g2'"), pl.LazyFrame)
-    assert_type(pdex.calibrate(tables, "target", where="guide = 'g2'"), pdex.Calibration)
-    pdex.tabulate(str(path), "target", output="x.tables", single_cells="c", memory_limit="2GB")
-    return pdex.Tables(path)
-
-
 def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
     assert_type(pdex.scan_anndata(path, "target", layer="log", fold=None), pl.LazyFrame)
     assert_type(pdex.scan_anndata(str(path), "target", use_raw=True), pl.LazyFrame)
@@ -155,6 +141,9 @@ def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
     assert_type(tables.genes, pl.Series)
     assert_type(tables.scan(), pl.LazyFrame)
     assert_type(pdex.info(tables), pdex.Info)
+    file = folder / "counted.parquet"
+    assert_type(pdex.sink_de(tables, "target", file, where="guide <> 'x'"), pl.LazyFrame)
+    assert_type(pdex.calibrate(tables, "target", n_splits=2, min_expected=0), pdex.Calibration)
     return pdex.de(tables, "target", strata="guide", where="guide <> 'guide 4'")
 
 
