@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from pdex._engine import Comparison, Finish, feed, job_of
-from pdex._io.source import SKIP, count_cells
+from pdex._io.groups import SKIP, count_cells
 from pdex._text import listed
 from pdex._warn import warn
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from pdex import _pdex
     from pdex._engine import Question
-    from pdex._io.source import Groups, Piece, Source
+    from pdex._io.groups import Groups
+    from pdex._io.source import Piece, Source
     from pdex._progress import Progress
     from pdex._resources import Resources
     from pdex._strata import Strata

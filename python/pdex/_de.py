@@ -11,8 +11,9 @@ import numpy as np
 
 from pdex._description import Description, remember
 from pdex._engine import FEW_NON_ZERO, Comparison, Finish, Question, Work
+from pdex._io.groups import SKIP
 from pdex._io.h5ad import error_context
-from pdex._io.source import SKIP, open_source
+from pdex._io.source import open_source
 from pdex._output import check_output, scan
 from pdex._progress import Progress
 from pdex._resources import resources_of
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
-    from pdex._io.source import Data, Groups
+    from pdex._io.groups import Groups
+    from pdex._io.source import Data
     from pdex._scale import Scale
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from pdex import _pdex
 from pdex._io.backed import Counted
-from pdex._io.source import SKIP
+from pdex._io.groups import SKIP
 from pdex._output import ROWS, Spill, write
 from pdex._progress import Progress
 from pdex._stages import stage

@@ -21,8 +21,9 @@ import numpy as np
 
 from pdex import _pdex
 from pdex._io import h5ad, memory
+from pdex._io.groups import read_groups
 from pdex._io.h5ad import error_context
-from pdex._io.source import check_data, log_base_of, path_of, read_groups
+from pdex._io.source import check_data, log_base_of, path_of
 from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
 from pdex._resources import n_threads
 from pdex._scale import Values

@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from pdex._io.groups import SKIP
 from pdex._io.h5ad import error_context
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of
-from pdex._io.source import SKIP, open_source
+from pdex._io.source import open_source
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
 from pdex._validate import Fold, check_choice

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pdex._io.source import SKIP, count_cells
+from pdex._io.groups import SKIP, count_cells
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pdex._io.source import Groups, Source
+    from pdex._io.groups import Groups
+    from pdex._io.source import Source
 
     #: A stratum for each cell (SKIP if it has none), and the number of strata.
     Strata = tuple[npt.NDArray[np.uint32], int]

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from pdex._io.groups import SKIP, count_cells
 from pdex._io.h5ad import error_context
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of
-from pdex._io.source import SKIP, TableSource, count_cells, open_source
+from pdex._io.source import TableSource, open_source
 from pdex._io.tables import Table, Writer, check_folder, frame_name
 from pdex._progress import Progress
 from pdex._resources import resources_of

@@ -14,7 +14,8 @@ import scipy.sparse as sp
 from pdex import _controls as controls
 from pdex import _strata as strata
 from pdex._calibration import _errors_of_guides, _errors_of_splits, _summary, _verdict
-from pdex._io.source import open_source, read_groups
+from pdex._io.groups import read_groups
+from pdex._io.source import open_source
 from pdex.exceptions import PdexWarning
 from polars.testing import assert_frame_equal
 from scipy import stats

@@ -15,7 +15,8 @@ import numpy as np
 
 from pdex import _pdex
 from pdex._engine import Comparison, Finish, Question, job_of, run
-from pdex._io.source import SKIP, Source, open_source, read_groups
+from pdex._io.groups import SKIP, read_groups
+from pdex._io.source import Source, open_source
 from pdex._resources import Resources, resources_of
 from pdex._scale import Values
 from pdex._validate import as_names, check_choice, flag, options_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from pdex._io.source import Groups
+    from pdex._io.groups import Groups
 
     Table: TypeAlias = npt.NDArray[np.float64]
 

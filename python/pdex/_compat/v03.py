@@ -17,7 +17,8 @@ import polars as pl
 from pdex import _pdex
 from pdex._compat.labels import labels_of
 from pdex._engine import Comparison, Finish, Question, job_of, run
-from pdex._io.source import Groups, Source, open_source, read_groups
+from pdex._io.groups import Groups, read_groups
+from pdex._io.source import Source, open_source
 from pdex._resources import Resources, n_threads
 from pdex._scale import Scale, scale_of
 from pdex._validate import DEFAULTS, flag

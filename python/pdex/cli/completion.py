@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import rich_click as click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from pdex._io.groups import read_groups
 from pdex._io.h5ad import open_file
-from pdex._io.source import read_groups
 from pdex._io.tables import Table, is_table
 
 if TYPE_CHECKING:
