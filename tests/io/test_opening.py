@@ -164,9 +164,9 @@ def test_what_is_no_screen_is_named(screen, path, monkeypatch, kind):
 def test_data_of_another_kind(screen):
     mudata = types.SimpleNamespace(mod={"rna": screen, "prot": screen})
     for call in (pdex.info, CALLS["de"], CALLS["scan"]):
-        with pytest.raises(TypeError, match=r"or a path to .h5ad; it has 'rna', 'prot': give"):
+        with pytest.raises(TypeError, match=r"or count tables; it has 'rna', 'prot': give"):
             call(mudata)
-        with pytest.raises(TypeError, match=r"data is a int: expected an AnnData object or a path"):
+        with pytest.raises(TypeError, match=r"data is a int: expected an AnnData object, a path"):
             call(7)
 
 
