@@ -326,7 +326,6 @@ class Writer:
             compression="zstd",
             compression_level=1,
             row_group_size=max(1, frame.height),
-            statistics={"min": True, "max": True, "distinct_count": False, "null_count": False},
         )
         data = buffer.getvalue()
         with _named(self.folder / name):
