@@ -177,7 +177,7 @@ def test_unknown_options_are_named_with_the_valid_ones(case):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"zeros": "dropped"}, "zeros must be one of 'counted', 'rows'; got 'dropped'"),
+        ({"fold": "dropped"}, "fold must be one of 'values', 'zeros'; got 'dropped'"),
         (
             {"genes": ["nope"]},
             r"var_names has no gene 'nope'\. Its 6 names: 'g0', 'g1', 'g2', 'g3', 'g4' and 1 more",
