@@ -26,8 +26,9 @@ use super::source::sample::Sample;
 use super::source::sorted_gene::SortedGene;
 use super::strata::Strata;
 use super::test::{Prepared, Scratch};
+use crate::cast::wide;
 use crate::error::Result;
-use crate::matrix::{GeneMajor, Value};
+use crate::matrix::{Entry, GeneMajor, Value};
 
 /// Scratch of one worker, reused from gene to gene.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct GeneKernel<V> {
     prepared: Prepared,
     scratch: Scratch,
     strata: Strata<V>,
+    /// The entries of a sample, one for each cell.
+    single: Vec<Entry<V>>,
     most_bins: usize,
 }
 
@@ -48,6 +51,7 @@ impl<V> Default for GeneKernel<V> {
             prepared: Prepared::default(),
             scratch: Scratch::default(),
             strata: Strata::default(),
+            single: Vec::new(),
             most_bins: MOST_BINS,
         }
     }
@@ -69,6 +73,24 @@ impl<V: Value> GeneKernel<V> {
     /// What is measured of every target, in order; [`Test::complete`] has yet to make the p-values of
     /// scores.
     pub fn compare(
+        &mut self,
+        sample: &Sample<V>,
+        request: &GeneRequest,
+        out: impl FnMut(usize, Record),
+    ) {
+        // Where hardly any cells share an entry, entries of one cell each are sorted and ranked faster.
+        let mut single = std::mem::take(&mut self.single);
+        match sample.weights.filter(|weights| separate(sample.entries, weights, &mut single)) {
+            Some(_) => {
+                let sample = Sample { entries: &single, weights: None, zeros: sample.zeros };
+                self.compare_entries(&sample, request, out);
+            }
+            None => self.compare_entries(sample, request, out),
+        }
+        self.single = single;
+    }
+
+    fn compare_entries(
         &mut self,
         sample: &Sample<V>,
         request: &GeneRequest,
@@ -127,6 +149,19 @@ impl<V: Value> GeneKernel<V> {
     }
 }
 
+/// Lists each entry as often as it has cells, in order; false where that would be many more.
+fn separate<V: Value>(entries: &[Entry<V>], weights: &[u64], single: &mut Vec<Entry<V>>) -> bool {
+    let most = wide(entries.len() + entries.len() / 4);
+    if weights.iter().fold(0, |sum: u64, &weight| sum.saturating_add(weight)) > most {
+        return false;
+    }
+    single.clear();
+    for (&entry, &weight) in entries.iter().zip(weights) {
+        (0..weight).for_each(|_| single.push(entry));
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +170,6 @@ mod tests {
     use crate::engine::pair::Pair;
     use crate::engine::request::Scale;
     use crate::engine::test::Test;
-    use crate::matrix::Entry;
     use crate::stats::anderson::{self, AndersonSum};
     use crate::stats::conditional::{PooledRuns, SampleValues, ValueTails};
     use crate::stats::exact::NullTables;

@@ -8,7 +8,7 @@
 
 use super::Folding;
 use super::rows::Rows;
-use crate::cast::{cells, length, low_half, low_place, narrow, place};
+use crate::cast::{cells, length, low_half, low_place, place};
 use crate::engine::source::gene_histogram::GeneHistogram;
 use crate::engine::source::sample::Sample;
 use crate::engine::source::sorted::{compose, span};
@@ -23,6 +23,7 @@ pub struct GeneFold<V> {
     values: Vec<V>,
     starts: Vec<usize>,
     entries: Vec<u64>,
+    tied: Vec<u32>,
     scratch: Scratch,
     weighted: Vec<(u32, V, u64)>,
 }
@@ -30,8 +31,8 @@ pub struct GeneFold<V> {
 impl<V> Default for GeneFold<V> {
     fn default() -> Self {
         let (table, values, starts, weighted) = Default::default();
-        let (entries, scratch) = Default::default();
-        Self { table, values, starts, entries, scratch, weighted }
+        let (entries, tied, scratch) = Default::default();
+        Self { table, values, starts, entries, tied, scratch, weighted }
     }
 }
 
@@ -86,11 +87,11 @@ impl<V: Keyed> GeneFold<V> {
         let below = |entry: &u64| least + (entry >> 32) < zero;
         let negative = self.entries.partition_point(below);
         let (negative, positive) = self.entries.split_at_mut(negative);
-        push_runs(negative, least, rows);
+        push_runs(negative, least, &mut self.tied, rows);
         for (group, &zeros) in (0..).zip(sample.zeros) {
             rows.push(group, V::default(), zeros);
         }
-        push_runs(positive, least, rows);
+        push_runs(positive, least, &mut self.tied, rows);
     }
 
     /// Adds the values group by group, ascending in each. Entries are sorted where `least` is the key
@@ -148,24 +149,46 @@ impl<V: Keyed> GeneFold<V> {
 }
 
 /// Adds sorted entries (keys from `least` on above groups), each value of a group once.
-fn push_runs<V: Keyed>(entries: &mut [u64], least: u64, rows: &mut Rows<V>) {
-    let start = rows.len();
-    // Most values of most genes are different.
-    rows.group.extend(entries.iter().map(|&entry| low_half(entry)));
-    rows.value.extend(entries.iter().map(|&entry| V::of_key(least + (entry >> 32))));
-    rows.count.resize(rows.value.len(), 1);
-    if entries.windows(2).all(|pair| pair[0] >> 32 != pair[1] >> 32) {
+fn push_runs<V: Keyed>(entries: &mut [u64], least: u64, tied: &mut Vec<u32>, rows: &mut Rows<V>) {
+    let Some(&first) = entries.first() else { return };
+    // Entries of the value before them: written always, kept where they are.
+    tied.resize(tied.len().max(entries.len()), 0);
+    let (mut n, mut previous) = (0, !(first >> 32));
+    for (i, &entry) in (0u32..).zip(&*entries) {
+        tied[n] = i;
+        n += usize::from(entry >> 32 == previous);
+        previous = entry >> 32;
+    }
+    let value = |entry: u64| V::of_key(least + (entry >> 32));
+    if n == 0 {
+        rows.group.extend(entries.iter().map(|&entry| low_half(entry)));
+        rows.value.extend(entries.iter().map(|&entry| value(entry)));
+        rows.count.resize(rows.value.len(), 1);
         return;
     }
-    let mut kept = start;
-    for run in entries.chunk_by_mut(|a, b| a >> 32 == b >> 32) {
-        run.sort_unstable();
-        for same in run.chunk_by(|a, b| a == b) {
-            rows.group[kept] = low_half(same[0]);
-            rows.value[kept] = V::of_key(least + (same[0] >> 32));
-            rows.count[kept] = narrow(same.len());
-            kept += 1;
-        }
+    // Equal values in order of their groups.
+    let mut rest = &tied[..n];
+    while let Some(&second) = rest.first() {
+        let length = (second..).zip(rest).take_while(|(next, at)| next == *at).count();
+        rest = &rest[length..];
+        entries[place(second) - 1..][..=length].sort_unstable();
+    }
+    let mut kept = rows.len();
+    let most = kept + entries.len();
+    rows.group.resize(most, 0);
+    rows.value.resize(most, V::default());
+    rows.count.resize(most, 0);
+    let (groups, values) = (&mut rows.group[..], &mut rows.value[..]);
+    let counts = &mut rows.count[..];
+    let (mut last, mut count) = (!first, 0);
+    for &entry in &*entries {
+        // A row is written over until all of its cells are counted.
+        let same = entry == last;
+        count = if same { count + 1 } else { 1 };
+        kept += usize::from(!same);
+        (groups[kept - 1], values[kept - 1]) = (low_half(entry), value(entry));
+        counts[kept - 1] = count;
+        last = entry;
     }
     rows.group.truncate(kept);
     rows.value.truncate(kept);

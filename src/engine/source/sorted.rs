@@ -276,12 +276,19 @@ impl Sorted {
 pub fn span<V: Value>(entries: &[Entry<V>]) -> (u64, u64) {
     if size_of::<V>() == size_of::<u32>() {
         // Keys of 32 bits, several in one instruction.
-        let narrow = entries.iter().fold((u32::MAX, 0), |(least, most), entry| {
-            let key = low_half(entry.value.key());
-            (least.min(key), most.max(key))
-        });
-        let least = if entries.is_empty() { u64::MAX } else { narrow.0.into() };
-        return (least, narrow.1.into());
+        let (mut least, mut most) = ([u32::MAX; 16], [0; 16]);
+        let (chunks, others) = entries.as_chunks::<16>();
+        for chunk in chunks {
+            for i in 0..16 {
+                let key = low_half(chunk[i].value.key());
+                least[i] = least[i].min(key);
+                most[i] = most[i].max(key);
+            }
+        }
+        let others = others.iter().map(|entry| low_half(entry.value.key()));
+        let least = others.clone().chain(least).min().filter(|_| !entries.is_empty());
+        let most = others.chain(most).max().unwrap_or(0);
+        return (least.map_or(u64::MAX, u64::from), most.into());
     }
     entries.iter().fold((u64::MAX, 0), |(least, most), entry| {
         let key = entry.value.key();
