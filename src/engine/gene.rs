@@ -26,7 +26,7 @@ use super::source::sample::Sample;
 use super::source::sorted_gene::SortedGene;
 use super::strata::Strata;
 use super::test::{Prepared, Scratch};
-use crate::cast::wide;
+use crate::cast::{length, wide};
 use crate::error::Result;
 use crate::matrix::{Entry, GeneMajor, Value};
 
@@ -152,13 +152,21 @@ impl<V: Value> GeneKernel<V> {
 /// Lists each entry as often as it has cells, in order; false where that would be many more.
 fn separate<V: Value>(entries: &[Entry<V>], weights: &[u64], single: &mut Vec<Entry<V>>) -> bool {
     let most = wide(entries.len() + entries.len() / 4);
-    if weights.iter().fold(0, |sum: u64, &weight| sum.saturating_add(weight)) > most {
+    let cells = weights.iter().fold(0, |sum: u64, &weight| sum.saturating_add(weight));
+    if cells > most {
         return false;
     }
-    single.clear();
+    // One place more: an entry is written before it is known how often.
+    single.resize(length(cells) + 1, Entry::default());
+    let mut n = 0;
     for (&entry, &weight) in entries.iter().zip(weights) {
-        (0..weight).for_each(|_| single.push(entry));
+        single[n] = entry;
+        if weight > 1 {
+            single[n..n + length(weight)].fill(entry);
+        }
+        n += length(weight);
     }
+    single.truncate(n);
     true
 }
 
