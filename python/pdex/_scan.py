@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 
 from pdex._io.groups import SKIP
 from pdex._io.h5ad import error_context
-from pdex._io.rows import Folding, dtype_of, pushed, rows_of
+from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
 from pdex._io.source import open_source
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
@@ -200,18 +200,9 @@ class _Blocks:
         batch_size: int | None,  # noqa: ARG002 - blocks are chosen by their entries
     ) -> Iterator[pl.DataFrame]:
         """Yield blocks of genes."""
-        left = n_rows
         with self._open() as source:
-            for frame in self._frames(source, predicate, n_rows):
-                block = frame
-                if left is not None:
-                    block = block.head(left)
-                    left -= block.height
-                if predicate is not None:
-                    block = block.filter(predicate)
-                yield block if with_columns is None else block.select(with_columns)
-                if left == 0:
-                    return
+            frames = self._frames(source, predicate, n_rows)
+            yield from served(frames, with_columns, predicate, n_rows)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open matrix, which is opened again from the data."""

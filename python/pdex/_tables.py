@@ -12,7 +12,7 @@ from polars.io.plugins import register_io_source
 
 from pdex._io.groups import SKIP, count_cells
 from pdex._io.h5ad import error_context
-from pdex._io.rows import Folding, dtype_of, pushed, rows_of
+from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
 from pdex._io.source import TableSource, open_source
 from pdex._io.tables import Table, Writer, check_folder, frame_name
 from pdex._progress import Progress
@@ -155,19 +155,11 @@ class _Parts:
         batch_size: int | None,  # noqa: ARG002 - a block is a part
     ) -> Iterator[pl.DataFrame]:
         """Yield one part after another."""
-        wanted, left = np.arange(len(self.gene), dtype=np.uint32), n_rows
+        wanted = np.arange(len(self.gene), dtype=np.uint32)
         if n_rows is None:  # n_rows of Polars counts rows before the predicate
             wanted = pushed(predicate, self.gene, wanted)
-        for frame in Table(Path(self.path)).frames(wanted):
-            block = self._labelled(frame)
-            if left is not None:
-                block = block.head(left)
-                left -= block.height
-            if predicate is not None:
-                block = block.filter(predicate)
-            yield block if with_columns is None else block.select(with_columns)
-            if left == 0:
-                return
+        frames = map(self._labelled, Table(Path(self.path)).frames(wanted))
+        yield from served(frames, with_columns, predicate, n_rows)
 
     def _labelled(self, frame: pl.DataFrame) -> pl.DataFrame:
         group = frame["group"]

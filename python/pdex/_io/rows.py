@@ -110,6 +110,26 @@ def _narrow(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:
     return narrow
 
 
+def served(
+    frames: Iterator[pl.DataFrame],
+    with_columns: list[str] | None,
+    predicate: pl.Expr | None,
+    n_rows: int | None,
+) -> Iterator[pl.DataFrame]:
+    """Yield what Polars asks an I/O source for: the first rows, then a filter, then columns."""
+    left = n_rows
+    for frame in frames:
+        block = frame
+        if left is not None:
+            block = block.head(left)
+            left -= block.height
+        if predicate is not None:
+            block = block.filter(predicate)
+        yield block if with_columns is None else block.select(with_columns)
+        if left == 0:
+            return
+
+
 def dtype_of(source: Source) -> pl.DataType:
     """Return the Polars dtype of the matrix's values."""
     dtype = source.dtype

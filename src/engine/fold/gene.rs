@@ -98,14 +98,7 @@ impl<V: Keyed> GeneFold<V> {
     /// that theirs count from; else each group's values are.
     fn push_by_group(&mut self, sample: &Sample<V>, least: Option<u64>, rows: &mut Rows<V>) {
         let groups = sample.zeros.len();
-        self.starts.clear();
-        self.starts.resize(groups + 1, 0);
-        for entry in sample.entries {
-            self.starts[place(entry.code) + 1] += 1;
-        }
-        for group in 1..=groups {
-            self.starts[group] += self.starts[group - 1];
-        }
+        sample.starts(&mut self.starts);
         self.values.resize(sample.entries.len(), V::default());
         let (values, starts) = (&mut self.values[..], &mut self.starts[..]);
         let mut put = |code: usize, value: V| {

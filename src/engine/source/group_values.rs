@@ -40,14 +40,7 @@ impl GroupValues {
         self.zeros.extend_from_slice(sample.zeros);
         self.sorted.clear();
         self.sorted.resize(groups, false);
-        self.starts.clear();
-        self.starts.resize(groups + 1, 0);
-        for entry in sample.entries {
-            self.starts[place(entry.code) + 1] += 1;
-        }
-        for group in 1..=groups {
-            self.starts[group] += self.starts[group - 1];
-        }
+        sample.starts(&mut self.starts);
         let Values { values, weights } = &mut self.values;
         values.resize(sample.entries.len(), 0.0);
         weights.resize(sample.weights.map_or(0, <[u64]>::len), 0);

@@ -17,6 +17,18 @@ pub struct Sample<'a, V> {
 }
 
 impl<V> Sample<'_, V> {
+    /// Where each group's entries begin in order of groups, and the last group's end.
+    pub(crate) fn starts(&self, starts: &mut Vec<usize>) {
+        starts.clear();
+        starts.resize(self.zeros.len() + 1, 0);
+        for entry in self.entries {
+            starts[place(entry.code) + 1] += 1;
+        }
+        for group in 1..starts.len() {
+            starts[group] += starts[group - 1];
+        }
+    }
+
     /// How many cells entry `i` stands for.
     #[inline]
     #[must_use]
