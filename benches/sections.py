@@ -35,6 +35,7 @@ SHAPES = {
     "2,000 small groups": Shape(60_000, 4_000, 2_000, molecules=5_500),
     "5 % non-zeros": Shape(30_000, 8_000, 200, molecules=480),
     "500,000 controls": Shape(520_000, 500, 20, molecules=690, controls=500_000),
+    "large groups": Shape(120_000, 2_000, 200, molecules=2_750),
     "k562": Shape(310_000, 8_500, 2_050, in_blocks=True),
 }
 TINY = {
@@ -43,6 +44,7 @@ TINY = {
     "2,000 small groups": Shape(900, 60, 40, molecules=100),
     "5 % non-zeros": Shape(600, 120, 8, molecules=8),
     "500,000 controls": Shape(900, 60, 4, molecules=100, controls=720),
+    "large groups": Shape(900, 60, 8, molecules=100),
     "k562": Shape(2_500, 40, 6, molecules=60, in_blocks=True),
 }
 OTHERS = ("few large groups", "2,000 small groups", "5 % non-zeros", "500,000 controls")

@@ -86,7 +86,8 @@ def sizes(bench: Bench) -> Iterator[Any]:
     columns = ("screen", "cells a group", "rows", "table", "gzip file", "CSR in memory")
     yield from header(*columns, "bytes a row")
     found = []
-    for shape, kind in (("base", "counts"), ("5 % non-zeros", "counts"), ("base", "log")):
+    shapes = ("base", "large groups", "5 % non-zeros")
+    for shape, kind in (*((shape, "counts") for shape in shapes), ("base", "log")):
         if bench.rows not in f"{shape}, {kind}":
             continue
         for share in SHARES if bench.peers else SHARES[-1:]:

@@ -269,7 +269,9 @@ def tabulate(
             codes, labels = _combined(source, columns, single)
             selected = source.select_genes(genes)
             facts = _facts(source, columns, labels, resources.threads)
-        folding = Folding(codes, labels.height, "sorted", nan=False)
+        numbers = np.zeros(len(source.var_names), dtype=np.uint32)
+        numbers[selected] = np.arange(len(selected), dtype=np.uint32)
+        folding = Folding(codes, labels.height, "sorted", nan=False, numbers=numbers)
         writer, bar = Writer(folder, resources.threads), Progress(len(selected), progress)
         try:
             with writer.writing(), stage("tabulate"):
@@ -372,10 +374,9 @@ def _frames(
     bar: Progress,
 ) -> Iterator[tuple[pl.DataFrame, list[int]]]:
     """Yield the rows of consecutive genes, and how many each gene has."""
-    numbers = np.zeros(len(source.var_names), dtype=np.uint32)
-    numbers[selected] = np.arange(len(selected), dtype=np.uint32)
-    places = pl.Series(numbers)
     for gene, group, value, count in rows_of(source, folding, selected, resources, bar.read):
-        lengths = gene.rle().struct.field("len").to_list()
-        named = [places.gather(gene).alias("gene"), group, value.alias("value"), count]
-        yield pl.DataFrame(named), lengths
+        # Each gene has rows, if only of zeros.
+        number = gene.to_numpy()
+        ends = np.searchsorted(number, np.arange(number[0], number[-1] + 1), side="right")
+        lengths = np.diff(ends, prepend=0).tolist()
+        yield pl.DataFrame([gene, group, value.alias("value"), count]), lengths

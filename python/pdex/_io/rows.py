@@ -36,6 +36,8 @@ class Folding(NamedTuple):
     fold: str
     #: Whether NaN becomes a row; else it is an error.
     nan: bool
+    #: For each gene of the matrix its number in the rows; None: its column.
+    numbers: npt.NDArray[np.uint32] | None = None
 
 
 def rows_of(
@@ -68,7 +70,7 @@ def _blocks(
     resources: Resources,
     progress: Callable[[int], object] | None,
 ) -> Iterator[list[list[pl.Series]]]:
-    codes, n_groups, how, nan = folding
+    codes, n_groups, how, nan, renumbered = folding
     dtype, cells = dtype_of(source), source.cells
     pieces = (
         (first, matrix, np.ascontiguousarray(local), local + np.uint32(first))
@@ -77,12 +79,13 @@ def _blocks(
     if how in ("sorted", "values") and source.is_read_once(resources):
         wanted = Counted(codes, n_groups, genes)
         pieces = (
-            (0, table, np.arange(len(numbers), dtype=np.uint32), numbers)
-            for numbers, table in source.spilled(wanted, resources, None, progress)
+            (0, table, np.arange(len(columns), dtype=np.uint32), columns)
+            for columns, table in source.spilled(wanted, resources, None, progress)
         )
         cells = np.bincount(codes[codes != SKIP], minlength=n_groups).astype(np.uint64)
         codes = np.arange(n_groups, dtype=np.uint32)
-    for first, matrix, local, numbers in pieces:
+    for first, matrix, local, columns in pieces:
+        numbers = columns if renumbered is None else renumbered[columns]
         fold = _pdex.Fold(codes, n_groups, local, numbers, how, nan, resources.threads, cells)
         while True:
             try:
