@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex._io.backed import Counted
 from pdex._io.groups import SKIP
+from pdex._io.stored import Counted
 from pdex._output import ROWS, Spill, write
 from pdex._progress import Progress
 from pdex._stages import stage

@@ -14,15 +14,16 @@ import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from pdex import _pdex
 from pdex._io import h5ad, memory
 from pdex._io.groups import read_groups
 from pdex._io.h5ad import error_context
+from pdex._io.labels import PandasFrame, texts
 from pdex._io.source import check_data, log_base_of, path_of
 from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
 from pdex._resources import n_threads
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from pdex._io.labels import Frame
     from pdex._io.source import Data
 
     #: Numbers of cells of the rows of obs; None: each row is a cell.
@@ -199,29 +201,30 @@ def info(data: Data) -> Info:
                 matrices = [_matrix(name, _of_node(node), base) for name, node in found]
             finally:
                 file.close()
-        return _about(obs, var, matrices, os.fspath(data), os.path.getsize(path))
+        obs, names = PandasFrame(obs), [str(name) for name in var.index]
+        return _about(obs, names, matrices, os.fspath(data), os.path.getsize(path))
     check_data(data)
     arrays = [("X", data.X), *((f"layer {name}", x) for name, x in data.layers.items())]
     arrays += [] if data.raw is None else [("raw", data.raw.X)]
     base = log_base_of(data.uns)
     matrices = [_matrix(name, _of_array(x), base) for name, x in arrays if x is not None]
-    return _about(data.obs, data.var, matrices, None, None)
+    return _about(PandasFrame(data.obs), list(data.var_names), matrices, None, None)
 
 
 def _about(
-    obs: pd.DataFrame,
-    var: pd.DataFrame,
+    obs: Frame,
+    genes: list[str],
     matrices: list[Facts],
     path: str | None,
     n_bytes: int | None,
 ) -> Info:
     """Return the description of a screen whose rows are cells."""
-    columns = [_column(obs[name]) for name in obs.columns]
+    columns = [_column(obs, name) for name in obs.columns]
     targets = _targets(obs, columns)
     options, notes = _choose(matrices)
-    advice = _advice(path, len(var), targets, options)
-    repeated = int(var.index.astype(str).duplicated().sum())
-    about = (path, n_bytes, len(obs), len(var), repeated)
+    advice = _advice(path, len(genes), targets, options)
+    repeated = len(genes) - len(set(genes))
+    about = (path, n_bytes, obs.height, len(genes), repeated)
     return Info(*about, matrices, columns, targets, *advice, notes=notes)
 
 
@@ -231,7 +234,7 @@ def _of_tables(table: Table, path: str) -> Info:
     rest = sum(os.path.getsize(folder / name) for name in (LABELS, GENES, MANIFEST))
     n_bytes = sum(part.bytes for part in manifest.parts) + rest
     obs, cells = table.obs(), table.labels["cells"].to_numpy()
-    columns = [_column(obs[name], cells) for name in obs.columns]
+    columns = [_column(obs, name, cells) for name in obs.columns]
     targets = _targets(obs, columns, cells)
     matrix = _matrix_of_tables(table)
     options, notes = _fit(matrix)
@@ -412,34 +415,38 @@ def _values(data: Any, name: str, log_base: float | None, *, zeros: bool) -> Fac
     }
 
 
-def _column(column: pd.Series[Any], cells: Cells = None) -> Facts:
+def _column(obs: Frame, name: str, cells: Cells = None) -> Facts:
     """Return the facts about a column of obs that :class:`Info` lists."""
-    import pandas as pd
-
-    kinds = {"i": "integer", "u": "integer", "f": "float", "b": "boolean", "O": "text"}
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        kind = "categorical"
-    elif isinstance(dtype, pd.StringDtype):
-        kind = "text"
-    else:
-        kind = kinds.get(dtype.kind, str(dtype))
+    column = obs.column(name)
+    values = column.rows()
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    distinct = values.drop_nulls().unique(maintain_order=True)
+    kind = "categorical" if column.codes is not None else _kind(values.dtype)
     controls: list[str] = []
-    distinct = column.dropna().unique()
     if kind in ("categorical", "text"):
-        labels = [str(label) for label in distinct]
+        labels = texts(distinct)
         ranks = dict(zip(labels, _pdex.control_ranks(labels), strict=True))
         controls = sorted(
             (label for label, rank in ranks.items() if rank is not None),
             key=lambda label: (ranks[label], label),
         )
     return {
-        "name": str(column.name),
+        "name": name,
         "kind": kind,
         "distinct": len(distinct),
-        "missing": _count(column.isna().to_numpy(), cells),
+        "missing": _count(values.is_null().to_numpy(), cells),
         "controls": controls,
     }
+
+
+def _kind(dtype: pl.DataType) -> str:
+    """Return what a column without categories holds, in one word."""
+    if dtype == pl.String:
+        return "text"
+    if dtype == pl.Boolean:
+        return "boolean"
+    return "integer" if dtype.is_integer() else "float" if dtype.is_float() else str(dtype)
 
 
 def _count(rows: npt.NDArray[np.bool_], cells: Cells) -> int:
@@ -455,9 +462,9 @@ def _groupable(column: Facts, n_cells: int) -> bool:
     return column["kind"] != "float" and 2 <= distinct <= max(2, n_cells // 2)
 
 
-def _targets(obs: pd.DataFrame, columns: list[Facts], cells: Cells = None) -> Facts | None:
+def _targets(obs: Frame, columns: list[Facts], cells: Cells = None) -> Facts | None:
     """Return the column that most likely holds the targets; None if no column holds groups."""
-    n_cells = len(obs) if cells is None else int(cells.sum())
+    n_cells = obs.height if cells is None else int(cells.sum())
     able = [column for column in columns if _groupable(column, n_cells)]
 
     def fitness(column: Facts) -> tuple[float, bool, int]:
@@ -480,9 +487,9 @@ def _targets(obs: pd.DataFrame, columns: list[Facts], cells: Cells = None) -> Fa
     return None
 
 
-def _described(obs: pd.DataFrame, best: Facts, cells: Cells) -> Facts | None:
+def _described(obs: Frame, best: Facts, cells: Cells) -> Facts | None:
     """Return the facts about one column of targets; None if it has no groups to compare."""
-    groups = read_groups(SimpleNamespace(obs=obs), best["name"])
+    groups = read_groups(obs, best["name"])
     groups.weights = cells
     sizes, reference_cells = groups.sizes(), None
     controls = _reference(best["controls"])

@@ -325,14 +325,15 @@ def _combined(
     labels = [pl.int_range(len(numbers), eager=True, dtype=pl.UInt32).alias("group")]
     for groups in found:
         places = pl.Series(groups.places[rows]).replace(-1, None)
-        column = source.adata.obs[groups.column]
-        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+        column, name = source.obs.column(groups.column), frame_name(groups.column)
+        if column.codes is None and (
+            column.values.dtype.is_numeric() or column.values.dtype == pl.Boolean
+        ):
             # Numbers stay numbers, for `where`.
-            values = pl.Series(frame_name(groups.column), column.to_numpy()[rows])
+            values = column.values.gather(rows).alias(name)
             labels.append(values.zip_with(places.is_not_null(), pl.Series([None])))
         else:
-            name, dtype = frame_name(groups.column), pl.Enum(groups.labels)
-            names = pl.Series(name, groups.labels, dtype=dtype)
+            names = pl.Series(name, groups.labels, dtype=pl.Enum(groups.labels))
             labels.append(names.gather(places))
     all_codes = np.full(n, SKIP, dtype=np.uint32)
     all_codes[labelled] = codes

@@ -340,9 +340,9 @@ def in_file(path, make, kind):
 @pytest.mark.parametrize("kind", BROKEN)
 def test_broken_sparse_arrays_in_a_file_are_refused(tmp_path, monkeypatch, kind, make, budget):
     path = in_file(tmp_path / "broken.h5ad", make, kind)
-    pieces = pdex._io.backed.pieces
-    small = lambda x, where, how, _, *span: pieces(x, where, how, budget, *span)  # noqa: E731
-    monkeypatch.setattr(pdex._io.backed, "pieces", small)
+    pieces = pdex._io.stored.StoredMatrix.pieces
+    small = lambda x, how, _, *span: pieces(x, how, budget, *span)  # noqa: E731
+    monkeypatch.setattr(pdex._io.stored.StoredMatrix, "pieces", small)
     for call in (de, scan):
         # Polars wraps what a scan raises as it runs.
         message = BROKEN[kind][1].partition(".")[0]

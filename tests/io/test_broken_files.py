@@ -474,9 +474,9 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch, storage):
         return read(self, *window)
 
     monkeypatch.setattr(Array, "read", cut)
-    dense = pdex._io.backed._dense
-    small = lambda x, where, how, _, span: dense(x, where, how, 1000, span)  # noqa: E731
-    monkeypatch.setattr(pdex._io.backed, "_dense", small)
+    dense = pdex._io.arrays.DenseMatrix.by_genes
+    small = lambda x, how, _, span: dense(x, how, 1000, span)  # noqa: E731
+    monkeypatch.setattr(pdex._io.arrays.DenseMatrix, "by_genes", small)
     words = rf"{path}: dataset '/X' cannot be read: .*(truncated|end of)"
     with pytest.raises(OSError, match=words):
         de(path)

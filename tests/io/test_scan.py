@@ -324,10 +324,10 @@ def test_backed_equals_memory(rng, tmp_path, monkeypatch, layout, budget):
     data.layers["other"] = data.X.copy() if layout == "dense of bool" else data.X * 3
     data.write_h5ad(path := tmp_path / "screen.h5ad", compression="gzip")
     if budget is not None:
-        pieces = pdex._io.backed.pieces
-        small = lambda x, where, how, _, *span: pieces(x, where, how, budget, *span)  # noqa: E731
-        monkeypatch.setattr(pdex._io.backed, "pieces", small)
-        monkeypatch.setattr(pdex._io.backed, "_CHUNK", 500)
+        pieces = pdex._io.stored.StoredMatrix.pieces
+        small = lambda x, how, _, *span: pieces(x, how, budget, *span)  # noqa: E731
+        monkeypatch.setattr(pdex._io.stored.StoredMatrix, "pieces", small)
+        monkeypatch.setattr(pdex._io.arrays, "_CHUNK", 500)
     backed = ad.read_h5ad(path, backed="r")
     for source in (backed, path, str(path)):
         for test in TESTS:

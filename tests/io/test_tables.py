@@ -18,7 +18,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pdex._io import backed, tables
+from pdex._io import h5, tables
 from pdex._resources import Resources
 from polars.testing import assert_frame_equal
 
@@ -260,13 +260,13 @@ def test_a_larger_file_is_read_once(rng, tmp_path, kind, small, monkeypatch):
     data = screen(rng, kind=kind)
     data.X = sp.csr_matrix(data.X)
     data.write_h5ad(path := tmp_path / "screen.h5ad", compression="gzip")
-    read, window = [], backed.Array.read
+    read, window = [], h5.Array.read
 
     def spy(array, rows, columns=(0, 1)):
         read.append((array._dataset.name, *rows))
         return window(array, rows, columns)
 
-    monkeypatch.setattr(backed.Array, "read", spy)
+    monkeypatch.setattr(h5.Array, "read", spy)
     for test in TESTS:
         for reference in ("ctrl", "rest"):
             question = {"test": test, "reference": reference, "is_log1p": False}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import polars as pl
+from pdex._io.labels import texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import polars as pl
 
     from pdex._io.source import Source
 
@@ -17,11 +19,7 @@ def labels_of(source: Source, column: str, names: Sequence[str]) -> pl.Series:
 
     Labels of mixed types become text.
     """
-    import pandas as pd
-
-    values = pd.Categorical(source.adata.obs[column]).categories
-    places = {str(value): place for place, value in enumerate(values)}
-    labels = values[[places[name] for name in names]]
-    if labels.dtype == object:
-        return pl.Series("target", list(labels), strict=False)
-    return pl.Series("target", labels.to_numpy())
+    found = source.obs.column(column)
+    values = found.values if found.codes is not None else found.values.drop_nulls().unique().sort()
+    places = {text: place for place, text in enumerate(texts(values))}
+    return values.gather([places[name] for name in names]).alias("target")

@@ -16,6 +16,7 @@ import numpy as np
 from pdex import _pdex
 from pdex._engine import Comparison, Finish, Question, job_of, run
 from pdex._io.groups import SKIP, read_groups
+from pdex._io.labels import PandasFrame
 from pdex._io.source import Source, open_source
 from pdex._resources import Resources, resources_of
 from pdex._scale import Values
@@ -220,7 +221,7 @@ def rank_genes_groups(
     source, var_names, use_raw = _open(adata, layer, use_raw)
     _check_writable(adata, copy)
     genes = _masked(adata, mask_var, len(var_names), source.where)
-    n_top, found_groups = _top(n_genes, len(genes)), read_groups(adata, groupby)
+    n_top, found_groups = _top(n_genes, len(genes)), read_groups(PandasFrame(adata.obs), groupby)
     labels = _categorical(adata, groupby)
     comparison = _compare(found_groups, labels, groups, reference)
     _check_sizes(comparison, method)

@@ -236,7 +236,7 @@ def parallel_differential_expression(
     asked = None if groups is None else as_names("groups", groups)
     with _open(adata, low_memory) as source:
         with error_context(source.path):
-            found = read_groups(source.adata, groupby_key)
+            found = read_groups(source.obs, groupby_key)
             codes, targets = found.codes(str(reference), asked, rest=False)
         genes, scale = source.select_genes(None), scale_of(source, is_log1p, threads)
         # Means of values that are not logarithms are always arithmetic.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args, overload
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args, overload
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,9 @@ from pdex import _pdex
 from pdex._compat.labels import labels_of
 from pdex._engine import Comparison, Finish, Question, job_of, run
 from pdex._io.groups import Groups, read_groups
+from pdex._io.labels import texts
 from pdex._io.source import Source, open_source
+from pdex._io.stored import StoredMatrix
 from pdex._resources import Resources, n_threads
 from pdex._scale import Scale, scale_of
 from pdex._validate import DEFAULTS, flag
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
 
+    from pdex._io.labels import Column, Frame
     from pdex._io.source import Data, Piece
 
     Codes = npt.NDArray[np.uint32]
@@ -266,9 +269,9 @@ class _Screen:
 
         It converted the values of a dense matrix to float64 when it transformed them.
         """
-        x = self.source.x
-        sparse = hasattr(x, "format")
-        dtype = x.group["data"].dtype if hasattr(x, "group") else x.dtype
+        x, dtype = self.source.x, self.source.dtype
+        layout = x.layout if isinstance(x, StoredMatrix) else getattr(x, "format", "dense")
+        sparse = layout != "dense"
         narrow = dtype.kind == "f" and dtype.itemsize == 4
         return (
             pl.Float32
@@ -289,7 +292,7 @@ def _read(
     source: Source, groupby: str, threads: int, is_log1p: bool | None, geometric: bool
 ) -> _Screen:
     """Return the screen, with the errors of pdex 0.3."""
-    _check_column(source.adata.obs, groupby)
+    _check_column(source.obs, groupby)
     scale = scale_of(source, is_log1p, threads)
     if is_log1p is None:
         logger.warning(
@@ -297,18 +300,15 @@ def _read(
             "Pass is_log1p explicitly to suppress this message.",
             scale.is_log1p,
         )
-    groups = read_groups(source.adata, groupby)
-    if _is_sorted(source.adata.obs[groupby]):
+    groups = read_groups(source.obs, groupby)
+    if _is_sorted(source.obs.column(groupby)):
         groups = _sort(groups)
     return _Screen(source, groups, Resources(threads), scale, geometric)
 
 
-def _is_sorted(column: pd.Series[Any]) -> bool:
+def _is_sorted(column: Column) -> bool:
     """Return whether pdex 0.3 sorted the column's labels, as it did without the empty category."""
-    import pandas as pd
-
-    categorical = isinstance(column.dtype, pd.CategoricalDtype)
-    return categorical and not column.cat.ordered and "" in column.cat.categories
+    return column.codes is not None and not column.ordered and "" in texts(column.values)
 
 
 def _sort(groups: Groups) -> Groups:
@@ -320,9 +320,9 @@ def _sort(groups: Groups) -> Groups:
     return Groups(groups.column, [groups.labels[i] for i in order], ranks[groups.places])
 
 
-def _check_column(obs: Any, name: object) -> None:
+def _check_column(obs: Frame, name: object) -> None:
     if not isinstance(name, str) or name not in obs.columns:
-        msg = f"Missing column: {name}. Available: {', '.join(map(str, obs.columns))}"
+        msg = f"Missing column: {name}. Available: {', '.join(obs.columns)}"
         raise ValueError(msg)
 
 
@@ -460,9 +460,9 @@ def _own_genes(
     """
     import pandas as pd
 
-    obs, labels = screen.source.adata.obs, screen.groups.labels
+    obs, labels = screen.source.obs, screen.groups.labels
     _check_column(obs, gene_col)
-    codes, names = pd.factorize(obs[gene_col])
+    codes, names = obs.column(str(gene_col)).coded()
     pairs = pd.DataFrame({"group": screen.groups.places, "gene": codes}).drop_duplicates()
     background = labels.index(reference)
     pairs = pairs[(pairs["group"] >= 0) & (pairs["gene"] >= 0) & (pairs["group"] != background)]

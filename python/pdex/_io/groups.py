@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pdex import _pdex
+from pdex._io.labels import require_column
 from pdex._text import listed
-from pdex._validate import as_names, did_you_mean
+from pdex._validate import as_names
 from pdex._warn import warn
-from pdex.exceptions import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-    import pandas as pd
+
+    from pdex._io.labels import Frame
 
 #: The code of a cell that takes no part in a comparison.
 SKIP = np.uint32(2**32 - 1)
@@ -177,8 +178,8 @@ def count_cells(
     return np.bincount(places, weights[of], minlength=n).astype(np.int64)
 
 
-def read_groups(adata: Any, groupby: str, chosen: npt.NDArray[np.bool_] | None = None) -> Groups:
-    """Return the groups of ``adata.obs[groupby]`` that have cells among those chosen (None: all).
+def read_groups(obs: Frame, groupby: object, chosen: npt.NDArray[np.bool_] | None = None) -> Groups:
+    """Return the groups of a column of obs that have cells among those chosen (None: all).
 
     Categories keep their order; other labels are sorted. Missing and empty labels are not groups.
 
@@ -189,21 +190,9 @@ def read_groups(adata: Any, groupby: str, chosen: npt.NDArray[np.bool_] | None =
     ValueError
         No cell has a label.
     """
-    import pandas as pd
-
-    if not isinstance(groupby, str) or groupby not in adata.obs:
-        columns = [str(column) for column in adata.obs.columns]
-        meant = did_you_mean(groupby, columns)
-        msg = f"obs has no column {groupby!r}{meant or '.'} Columns: {listed(columns) or 'none'}"
-        raise NotFoundError(msg)
-    column = adata.obs[groupby]
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        codes, values = np.asarray(column.cat.codes, dtype=np.int64), list(column.cat.categories)
-    else:
-        codes, values = _factorize(column)
+    codes, names = require_column(obs, groupby).coded()
     if chosen is not None:
         codes = np.where(chosen, codes, -1)
-    names = [str(value) for value in values]
     present = np.bincount(codes[codes >= 0], minlength=len(names)) > 0
     by_label: dict[str, int] = {}
     places = np.full(len(names) + 1, -1, dtype=np.int64)
@@ -217,16 +206,4 @@ def read_groups(adata: Any, groupby: str, chosen: npt.NDArray[np.bool_] | None =
     if not labels:
         msg = f"obs[{groupby!r}] has no cell with a label, so there is nothing to test"
         raise ValueError(msg)
-    return Groups(groupby, labels, places[codes], None, by_label)
-
-
-def _factorize(column: pd.Series[Any]) -> tuple[npt.NDArray[np.int64], list[Any]]:
-    """Return codes (-1 if missing) and sorted distinct values."""
-    import pandas as pd
-
-    try:
-        codes, values = pd.factorize(column, sort=True)
-    except TypeError:
-        # Labels of mixed types cannot be compared with each other, so they are sorted as text.
-        codes, values = pd.factorize(column.where(column.isna(), column.astype(str)), sort=True)
-    return np.asarray(codes, dtype=np.int64), list(values)
+    return Groups(str(groupby), labels, places[codes], None, by_label)

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pdex import _pdex
-from pdex._io.h5ad import KNOWN_FILTERS, file_bytes, most_bytes
+from pdex._io.arrays import DenseMatrix, SparseMatrix
+from pdex._io.h5ad import KNOWN_FILTERS, check_types, encoding_of, file_bytes, most_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
+
+    from pdex._io.prefetch import How
+    from pdex._io.stored import StoredMatrix
 
 #: Bytes per block of a dataset without chunks.
 _BLOCK = 1 << 20
@@ -100,6 +104,29 @@ def _layout(dataset: Any) -> _pdex.Chunks | None:
         filters,
         (first_rows, first_columns, addresses, sizes, masks),
     )
+
+
+class Dataset:
+    """An h5py dataset of numbers, as :class:`pdex._io.arrays.StoredArray` has it."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The numbers of rows and columns; None if it has no dimensions at all."""
+        shape: tuple[int, ...] | None = getattr(self._dataset, "shape", None)
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The stored type."""
+        dtype: np.dtype[Any] = self._dataset.dtype
+        return dtype
+
+    def reader(self, how: How, *, index_below: int | None = None) -> Array:
+        """Prepare to read it."""
+        return Array(self._dataset, *how, index_below=index_below)
 
 
 class Array:
@@ -224,3 +251,26 @@ class Array:
         narrow = values.astype(kind)
         # The last type holds all values.
         return narrow if len(self._kinds) == 1 or np.array_equal(narrow, values) else None
+
+
+def open_matrix(node: Any, where: str) -> StoredMatrix:
+    """Return the matrix of an h5py dataset or group; no values are read."""
+    import h5py
+
+    check_types(node)
+    if isinstance(node, h5py.Dataset):
+        return DenseMatrix(Dataset(node), where)
+    encoding = encoding_of(node)
+    if encoding not in ("csr_matrix", "csc_matrix", "csr", "csc"):
+        msg = (
+            f"{node.name!r} has the encoding {encoding!r}: expected a dense array, csr_matrix or "
+            "csc_matrix"
+        )
+        raise TypeError(msg)
+
+    def member(name: str) -> Dataset | None:
+        part = node.get(name)
+        return None if part is None else Dataset(part)
+
+    shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
+    return SparseMatrix("csr" if encoding.startswith("csr") else "csc", shape, member, where)

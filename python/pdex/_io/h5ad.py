@@ -250,21 +250,3 @@ def encoding_of(node: Any) -> Any:
     """Return how a group stores its matrix, such as "csr_matrix", or None if it does not say."""
     encoding = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format"))
     return encoding.decode() if isinstance(encoding, bytes) else encoding
-
-
-def open_matrix(node: Any) -> Any:
-    """Return a dataset as it is, or a group as anndata's sparse dataset; no values are read."""
-    import anndata as ad
-    import h5py
-
-    check_types(node)
-    if isinstance(node, h5py.Dataset):
-        return node
-    encoding = encoding_of(node)
-    if encoding not in ("csr_matrix", "csc_matrix", "csr", "csc"):
-        msg = (
-            f"{node.name!r} has the encoding {encoding!r}: expected a dense array, csr_matrix or "
-            "csc_matrix"
-        )
-        raise TypeError(msg)
-    return ad.io.sparse_dataset(node)

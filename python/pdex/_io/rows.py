@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex._io.backed import Counted
 from pdex._io.groups import SKIP
 from pdex._io.memory import check_dtype
 from pdex._io.prefetch import Prefetch
+from pdex._io.stored import Counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdex import _pdex
-from pdex._io import backed, h5ad, memory
+from pdex._io import h5, h5ad, memory
 from pdex._io.groups import Groups, read_groups
 from pdex._io.h5ad import error_context
+from pdex._io.labels import PandasFrame
+from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Table, is_table
 from pdex._io.where import cells_where
 from pdex._stages import stage
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from anndata import AnnData
 
+    from pdex._io.labels import Frame
+    from pdex._io.stored import Counted
     from pdex._resources import Resources
 
     Data: TypeAlias = AnnData | str | os.PathLike[str]
@@ -39,8 +43,9 @@ if TYPE_CHECKING:
 class Source:
     """A matrix with its gene names and cell labels."""
 
-    #: AnnData object with obs and var of the screen.
-    adata: Any
+    #: The labels of the cells.
+    obs: Frame
+    #: A stored matrix, count tables, or a matrix of NumPy or SciPy.
     x: Any
     #: Name of the matrix in errors.
     where: str
@@ -53,6 +58,8 @@ class Source:
     file: Any = field(default=None, repr=False)
     #: Where the rows of obs are groups of cells, as in count tables: their numbers of cells.
     cells: npt.NDArray[np.uint64] | None = field(default=None, repr=False)
+    #: Base of the logarithm that scanpy recorded in uns; None if it is e or not recorded.
+    log_base: float | None = None
     #: The chosen rows of obs; None: all.
     chosen: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
@@ -76,7 +83,7 @@ class Source:
     @property
     def is_backed(self) -> bool:
         """Whether the matrix stays in a file."""
-        return backed.is_backed(self.x)
+        return isinstance(self.x, StoredMatrix)
 
     def matrix(self, threads: int) -> memory.Matrix:
         """Return the matrix in memory, checked once, with `threads` threads."""
@@ -91,10 +98,11 @@ class Source:
         The smallest is at most 0 and the largest at least 0. Of a matrix in a file, only the first
         stored values are examined.
         """
-        with error_context(self.path):
-            matrix = (
-                backed.head(self.x, self.where, threads) if self.is_backed else self.matrix(threads)
-            )
+        if isinstance(self.x, StoredMatrix):
+            with error_context(self.path):
+                matrix = self.x.head(threads)
+        else:
+            matrix = self.matrix(threads)
         return _pdex.survey(matrix, threads)
 
     def require_cells(self, function: str) -> None:
@@ -106,19 +114,17 @@ class Source:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the stored values."""
-        dtype: np.dtype[Any] = (
-            self.x.group["data"].dtype if hasattr(self.x, "group") else self.x.dtype
-        )
+        dtype: np.dtype[Any] = self.x.dtype
         return dtype
 
     def choose(self, where: object) -> None:
         """Leave out the cells for which `where` does not hold; None leaves out none."""
         if where is not None:
-            self.chosen = cells_where(self.adata.obs, where)
+            self.chosen = cells_where(self.obs, where)
 
     def groups(self, column: str) -> Groups:
         """Return the groups of a column of obs, of the chosen cells."""
-        groups = read_groups(self.adata, column, self.chosen)
+        groups = read_groups(self.obs, column, self.chosen)
         groups.weights = self.cells
         return groups
 
@@ -126,16 +132,11 @@ class Source:
         """Return the error for a NaN of a piece whose first gene is number `first`."""
         _, cell, gene = error.args
         msg = (
-            f"{self.where} contains NaN (cell {self.adata.obs_names[cell]!r}, row {cell}; "
+            f"{self.where} contains NaN (cell {self.obs.names()[cell]!r}, row {cell}; "
             f"gene {self.var_names[first + gene]!r}, column {first + gene}). "
             "Fill or drop missing values first"
         )
         return ValueError(msg)
-
-    @property
-    def log_base(self) -> float | None:
-        """Base of the logarithm that scanpy recorded in uns; None if it is e or not recorded."""
-        return log_base_of(self.adata.uns)
 
     def pieces(
         self,
@@ -149,33 +150,28 @@ class Source:
         wanted genes are skipped. `progress` is called with the bytes read from the file so far.
         """
         threads, budget = resources.threads, resources.for_pieces
-        if not self.is_backed:
+        if not isinstance(self.x, StoredMatrix):
             yield 0, self.matrix(threads), genes
             return
         # Errors that the caller raises while it uses a piece do not pass through here.
         with error_context(self.path):
             how = (threads, progress)
             span = (int(genes[0]), int(genes[-1]) + 1) if len(genes) else (0, 0)
-            for start, stop, matrix in backed.pieces(self.x, self.where, how, budget, span):
+            for start, stop, matrix in self.x.pieces(how, budget, span):
                 a, b = np.searchsorted(genes, [start, stop])
                 if b > a:
                     yield start, matrix, genes[a:b] - np.uint32(start)
 
     def is_read_once(self, resources: Resources) -> bool:
-        """Return whether the matrix is to be read once, in ranges of cells: see `spilled`.
-
-        Measured: spilling takes as long as four passes over a file of 750 MB in the page cache, and
-        a file that is larger than its share of memory takes at least as many.
-        """
-        if not self.is_backed:
+        """Return whether the matrix is to be read once, in ranges of cells: see `spilled`."""
+        if not isinstance(self.x, StoredMatrix):
             return False
-        how = (resources.threads, None)
         with error_context(self.path):
-            return backed.is_larger(self.x, self.where, how, resources.for_pieces)
+            return self.x.is_read_once((resources.threads, None), resources.for_pieces)
 
     def spilled(
         self,
-        wanted: backed.Counted,
+        wanted: Counted,
         resources: Resources,
         folder: str | None,
         progress: Callable[[int], object] | None = None,
@@ -186,7 +182,7 @@ class Source:
         """
         how, genes = (resources.threads, progress), wanted.genes
         with error_context(self.path):
-            blocks = backed.spilled(self.x, self.where, how, wanted, resources.for_pieces, folder)
+            blocks = self.x.spilled(how, wanted, resources.for_pieces, folder)
             try:
                 for start, stop, table in blocks:
                     yield genes[start:stop], table
@@ -298,17 +294,28 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
         _check_layer(layer, list(data.layers))
         x, where = data.layers[layer], f"layer {layer!r}"
     path = None
-    if backed.is_backed(x):
+    if _is_backed(x):
         path = str(data.filename)
         where = f"{path}: {where}"
-    return Source(data, x, where, [str(name) for name in names], path, kind)
+        with error_context(path):
+            x = h5.open_matrix(x.group if hasattr(x, "group") else x, where)
+    names, base = [str(name) for name in names], log_base_of(data.uns)
+    return Source(PandasFrame(data.obs), x, where, names, path, kind, log_base=base)
+
+
+def _is_backed(x: Any) -> bool:
+    """Return whether `x` is an HDF5 dataset or AnnData's wrapper of a sparse matrix in a file."""
+    if hasattr(x, "group") and not type(x.group).__module__.startswith("h5py"):
+        msg = "the matrix is a sparse matrix in a Zarr store; load it first, with .to_memory()"
+        raise TypeError(msg)
+    return hasattr(x, "group") or type(x).__module__.startswith("h5py")
 
 
 def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
     """Return the requested matrix of an open file; `path` is absolute."""
-    import anndata as ad
-
     if h5ad.is_legacy(file):
+        import anndata as ad
+
         h5ad.check_legacy(file)
         file.close()
         adata = ad.read_h5ad(path, backed="r")
@@ -320,9 +327,9 @@ def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
         source.file, source.path = adata.file, path
         return source
     obs, var = h5ad.read_frame(file, "obs"), h5ad.read_frame(file, "var")
-    adata = ad.AnnData(obs=obs, var=var, uns=h5ad.noted_log1p(file))
+    base = log_base_of(h5ad.noted_log1p(file))
     layers = h5ad.members(file, "layers")
-    names, kind = adata.var_names, "var_names"
+    names, kind = var.index, "var_names"
     if use_raw:
         if "X" not in h5ad.members(file, "raw"):
             msg = "this file has no raw: leave out use_raw, or choose a layer"
@@ -336,9 +343,10 @@ def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
     else:
         _check_layer(layer, layers)
         place, where = f"layers/{layer}", f"layer {layer!r}"
-    x = h5ad.open_matrix(h5ad.member(file, place))
+    where = f"{path}: {where}"
+    x = h5.open_matrix(h5ad.member(file, place), where)
     labels = [str(name) for name in names]
-    return Source(adata, x, f"{path}: {where}", labels, path, kind, file)
+    return Source(PandasFrame(obs), x, where, labels, path, kind, file, log_base=base)
 
 
 @dataclass
@@ -370,8 +378,6 @@ class TableSource(Source):
 
 def _of_tables(path: str, layer: str | None, use_raw: bool) -> Source:
     """Return the count tables of a folder; `path` is absolute."""
-    import anndata as ad
-
     table = Table(Path(path))
     if use_raw or layer is not None:
         msg = (
@@ -379,11 +385,12 @@ def _of_tables(path: str, layer: str | None, use_raw: bool) -> Source:
             "use_raw"
         )
         raise ValueError(msg)
-    uns = {} if table.manifest.log_base is None else {"log1p": {"base": table.manifest.log_base}}
+    manifest = table.manifest
     names = table.genes["gene"].to_list()
-    where, cells = f"{path}: {table.manifest.matrix}", table.labels["cells"].to_numpy()
-    adata = ad.AnnData(obs=table.obs(), uns=uns)
-    return TableSource(adata, table, where, names, path, "genes.parquet", cells=cells)
+    where, cells = f"{path}: {manifest.matrix}", table.labels["cells"].to_numpy()
+    source = TableSource(table.obs(), table, where, names, path, "genes.parquet", cells=cells)
+    source.log_base = log_base_of({"log1p": {"base": manifest.log_base}})
+    return source
 
 
 def _without_x(what: str, layers: list[str]) -> ValueError:
@@ -403,10 +410,8 @@ def _check_layer(layer: object, layers: list[str]) -> None:
 
 def _check_shape(source: Source) -> None:
     """Raise ValueError unless the shape of the matrix matches obs and var."""
-    if source.is_backed:
-        backed.check(source.x, source.where)
     shape = getattr(source.x, "shape", None)
-    expected = (source.adata.n_obs, len(source.var_names))
+    expected = (source.obs.height, len(source.var_names))
     if shape is not None and len(shape) == 2 and tuple(shape) != expected:
         msg = (
             f"{source.where} has the shape {tuple(shape)}: expected {expected}, the cells of "

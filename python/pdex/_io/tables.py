@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._io.labels import Column
 from pdex._io.prefetch import Prefetch
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import numpy.typing as npt
-    import pandas as pd
 
+    from pdex._io.labels import Frame
     from pdex._io.memory import Matrix
     from pdex._resources import Resources
 
@@ -186,21 +187,9 @@ class Table:
             raise ValueError(msg)
         return data
 
-    def obs(self) -> pd.DataFrame:
-        """Return the labels of the groups as obs of AnnData."""
-        import pandas as pd
-
-        columns: dict[str, Any] = {}
-        for name in self.manifest.groupby:
-            column = self.labels[frame_name(name)]
-            dtype = column.dtype
-            if isinstance(dtype, pl.Enum):
-                codes = column.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
-                labels = pd.Categorical.from_codes(codes, categories=list(dtype.categories))
-                columns[name] = labels
-            else:
-                columns[name] = column.to_numpy()
-        return pd.DataFrame(columns, index=[str(i) for i in range(self.labels.height)])
+    def obs(self) -> Frame:
+        """Return the labels of the groups."""
+        return _Labels(self.manifest.groupby, self.labels)
 
     def rows(self, part: Part) -> Rows:
         """Return the rows of a part, whose genes count from its first."""
@@ -243,6 +232,30 @@ class Table:
                     wanted = pl.Series(genes[a:b]).implode()
                     frame = frame.filter(pl.col("gene").is_in(wanted))
                 yield frame
+
+
+class _Labels:
+    """The labels of the groups, in place of obs."""
+
+    def __init__(self, columns: list[str], labels: pl.DataFrame) -> None:
+        self.columns, self._labels = columns, labels
+
+    @property
+    def height(self) -> int:
+        """The number of groups."""
+        return self._labels.height
+
+    def names(self) -> list[str]:
+        """Return the numbers of the groups."""
+        return [str(group) for group in range(self.height)]
+
+    def column(self, name: str) -> Column:
+        """Return a label of each group."""
+        values = self._labels[frame_name(name)]
+        if not isinstance(values.dtype, pl.Enum):
+            return Column(values)
+        codes = values.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+        return Column(values.dtype.categories, codes)
 
 
 def _hash(data: bytes) -> str:

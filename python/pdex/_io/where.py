@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
-from pdex._validate import did_you_mean
-from pdex.exceptions import NotFoundError
+from pdex._io.labels import require_column
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
-    import pandas as pd
+
+    from pdex._io.labels import Frame
 
 
-def cells_where(obs: pd.DataFrame, where: object) -> npt.NDArray[np.bool_]:
+def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
     """Return for each row of obs whether `where` holds; where it is null, it does not.
 
     Parameters
@@ -45,8 +45,8 @@ def cells_where(obs: pd.DataFrame, where: object) -> npt.NDArray[np.bool_]:
         msg = f"where must be a Polars expression or SQL text; got {where!r}"
         raise TypeError(msg)
     shown = repr(where) if isinstance(where, str) else str(where)
-    columns = [str(column) for column in obs.columns]
-    frame = pl.DataFrame([_series(obs, name, columns) for name in expression.meta.root_names()])
+    names = expression.meta.root_names()
+    frame = pl.DataFrame([require_column(obs, name).rows().alias(name) for name in names])
     try:
         chosen = frame.select(expression.alias("chosen")).to_series()
     except (pl.exceptions.PolarsError, TypeError) as error:
@@ -55,37 +55,13 @@ def cells_where(obs: pd.DataFrame, where: object) -> npt.NDArray[np.bool_]:
     if chosen.dtype != pl.Boolean:
         msg = f"where={shown} gives {chosen.dtype}: expected true or false for each cell"
         raise TypeError(msg)
-    if len(chosen) != len(obs):
-        msg = f"where={shown} gives {len(chosen)} values: expected one for each of {len(obs)} cells"
+    if len(chosen) != obs.height:
+        msg = (
+            f"where={shown} gives {len(chosen)} values: expected one for each of {obs.height} cells"
+        )
         raise ValueError(msg)
     mask: npt.NDArray[np.bool_] = chosen.fill_null(False).to_numpy()
     if not mask.any():
         msg = f"where={shown} holds for no cell"
         raise ValueError(msg)
     return mask
-
-
-def _series(obs: pd.DataFrame, name: str, columns: list[str]) -> pl.Series:
-    """Return a column of obs."""
-    import pandas as pd
-
-    if name not in columns:
-        meant = did_you_mean(name, columns)
-        msg = f"where: obs has no column {name!r}{meant or '.'} Columns: {', '.join(columns)}"
-        raise NotFoundError(msg)
-    column: Any = obs[name]
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        labels = pl.Series([_plain(label) for label in column.cat.categories])
-        codes = pl.Series(np.asarray(column.cat.codes, dtype=np.int64))
-        return labels.gather(codes.replace(-1, None)).alias(name)
-    if column.dtype.kind in "biufmM":
-        return pl.Series(name, column.to_numpy())
-    values = [
-        None if missing else _plain(v) for v, missing in zip(column, column.isna(), strict=True)
-    ]
-    return pl.Series(name, values, strict=False)
-
-
-def _plain(label: Any) -> Any:
-    """Return a NumPy scalar as one of Python."""
-    return label.item() if isinstance(label, np.generic) else label

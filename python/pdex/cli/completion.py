@@ -6,7 +6,6 @@ import os
 import shlex
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import rich_click as click
@@ -181,7 +180,7 @@ class _Tables:
         return self._table.manifest.groupby
 
     def labels(self, column: str) -> Iterable[str]:
-        return read_groups(SimpleNamespace(obs=self._table.obs()), column).labels
+        return read_groups(self._table.obs(), column).labels
 
     def layers(self) -> Iterable[str]:
         return []
