@@ -15,6 +15,7 @@ from pdex import _controls as controls
 from pdex import _strata as strata
 from pdex._calibration import _errors_of_guides, _errors_of_splits, _summary, _verdict
 from pdex._io.groups import read_groups
+from pdex._io.labels import PandasFrame
 from pdex._io.source import open_source
 from pdex.exceptions import PdexWarning
 from polars.testing import assert_frame_equal
@@ -85,8 +86,8 @@ def plan_of(data, by=None, seed=0):
     is_control = (data.obs["target"] == "non-targeting").to_numpy()
     how = (is_control, SPLITS, 10, np.random.default_rng(seed))
     if by is None:
-        return controls.splits(read_groups(data, "target"), *how)
-    return controls.guides_of(read_groups(data, by), *how)
+        return controls.splits(read_groups(PandasFrame(data.obs), "target"), *how)
+    return controls.guides_of(read_groups(PandasFrame(data.obs), by), *how)
 
 
 def same(got, expected, dropped=("judged",)):
@@ -579,7 +580,7 @@ def test_splits_are_spread_over_strata_as_real_groups_are(batches):
     with open_source(batches, None) as source:
         within = strata.codes_of(strata.read_strata(source, "batch"))
     how = (is_control, SPLITS, 10, np.random.default_rng(0), within)
-    plan = controls.splits(read_groups(batches, "target"), *how)
+    plan = controls.splits(read_groups(PandasFrame(batches.obs), "target"), *how)
     made = [tuple(((codes == 1) & (batch == name)).sum() for name in names) for codes in plan.codes]
     assert set(made) == real
     assert found.comparisons["n_target"].to_list() == [sum(sizes) for sizes in made]
@@ -594,7 +595,7 @@ def test_guides_are_permuted_within_strata(batches):
     with open_source(batches, None) as source:
         within = strata.codes_of(strata.read_strata(source, "batch"))
     how = (is_control, SPLITS, 10, np.random.default_rng(0), within)
-    plan = controls.guides_of(read_groups(batches, "guide"), *how)
+    plan = controls.guides_of(read_groups(PandasFrame(batches.obs), "guide"), *how)
     for codes in plan.shuffled:
         assert (codes != plan.codes[0]).sum() > 100
         for stratum in range(3):

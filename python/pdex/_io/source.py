@@ -294,7 +294,7 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
         _check_layer(layer, list(data.layers))
         x, where = data.layers[layer], f"layer {layer!r}"
     path = None
-    if _is_backed(x):
+    if _is_backed(x, where):
         path = str(data.filename)
         where = f"{path}: {where}"
         with error_context(path):
@@ -303,10 +303,10 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
     return Source(PandasFrame(data.obs), x, where, names, path, kind, log_base=base)
 
 
-def _is_backed(x: Any) -> bool:
+def _is_backed(x: Any, where: str) -> bool:
     """Return whether `x` is an HDF5 dataset or AnnData's wrapper of a sparse matrix in a file."""
     if hasattr(x, "group") and not type(x.group).__module__.startswith("h5py"):
-        msg = "the matrix is a sparse matrix in a Zarr store; load it first, with .to_memory()"
+        msg = f"{where} is a sparse matrix in a Zarr store; load it first, with .to_memory()"
         raise TypeError(msg)
     return hasattr(x, "group") or type(x).__module__.startswith("h5py")
 

@@ -46,7 +46,9 @@ def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
         raise TypeError(msg)
     shown = repr(where) if isinstance(where, str) else str(where)
     names = expression.meta.root_names()
-    frame = pl.DataFrame([require_column(obs, name).rows().alias(name) for name in names])
+    frame = pl.DataFrame(
+        [require_column(obs, name, "where: obs").rows().alias(name) for name in names]
+    )
     try:
         chosen = frame.select(expression.alias("chosen")).to_series()
     except (pl.exceptions.PolarsError, TypeError) as error:
