@@ -42,6 +42,7 @@ from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tall
 from pdex._de import is_rest
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.h5ad import error_context
+from pdex._io.normalize import normalization_of
 from pdex._io.source import open_source
 from pdex._progress import Progress
 from pdex._resources import resources_of
@@ -50,6 +51,7 @@ from pdex._strata import codes_of, place_cells, read_strata
 from pdex._validate import (
     Alternative,
     AnyMethod,
+    Normalize,
     Test,
     at_least,
     check_stratified,
@@ -219,6 +221,9 @@ def calibrate(
     genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
+    gene_names: str | None = None,
+    normalize: Normalize | None = None,
+    log1p: bool = True,
     is_log1p: bool | None = None,
     alternative: Alternative = "two-sided",
     method: AnyMethod | None = None,
@@ -243,9 +248,11 @@ def calibrate(
 
     Parameters
     ----------
-    data, groupby, test, genes, layer, use_raw, is_log1p, threads, memory_limit
+    data, groupby, test, genes, threads, memory_limit
         As in :func:`pdex.de`. But a CSR matrix larger than `memory_limit` is read in several
         passes, and `data` cannot be count tables, because single control cells are drawn.
+    layer, use_raw, gene_names, normalize, log1p, is_log1p
+        Which values are tested, as in :func:`pdex.de`.
     alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
         The test's options, as in :func:`pdex.de`.
     by
@@ -341,6 +348,7 @@ def calibrate(
     rng = np.random.default_rng(at_least("seed", seed, 0))
     _check_expected(min_expected)
     resources = resources_of(threads, memory_limit)
+    normalization = normalization_of(normalize, log1p)
     if is_rest(reference):
         msg = (
             "reference must name the control group, whose cells are compared with each other; got "
@@ -351,6 +359,8 @@ def calibrate(
     with open_source(data, layer, use_raw) as source:
         with error_context(source.path):
             source.choose(where)
+            source.name_genes(gene_names)
+            source.normalize(normalization, logged=test == "ttest")
             found = source.groups(groupby)
             is_control = np.isin(found.places, found.references(reference))
             _check_single_cells(source, is_control)

@@ -13,6 +13,7 @@ from pdex._description import Description, remember
 from pdex._engine import FEW_NON_ZERO, Comparison, Finish, Question, Work
 from pdex._io.groups import SKIP
 from pdex._io.h5ad import error_context
+from pdex._io.normalize import normalization_of
 from pdex._io.source import open_source
 from pdex._output import check_output, scan
 from pdex._progress import Progress
@@ -25,6 +26,7 @@ from pdex._validate import (
     Alternative,
     AnyMethod,
     Mean,
+    Normalize,
     Scope,
     Test,
     as_names,
@@ -64,6 +66,9 @@ def de(
     genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
+    gene_names: str | None = None,
+    normalize: Normalize | None = None,
+    log1p: bool = True,
     is_log1p: bool | None = None,
     mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
@@ -116,6 +121,15 @@ def de(
         Layer to read instead of ``X``.
     use_raw
         Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
+    gene_names
+        Column of ``var`` that names the genes, such as symbols where the index holds Ensembl
+        identifiers; a gene without a value there keeps its name. None: ``var_names``.
+    normalize
+        Scale the counts of each cell to this total over all genes, such as ``1e4``, or to the
+        ``"median"`` of the cells' totals, before they are tested; the data are not changed. A value
+        becomes count · total / (the cell's total) in float64. None: test values as they are.
+    log1p
+        With `normalize`: test log(1 + x) of the scaled counts. False leaves the logarithm out.
     is_log1p
         Whether values are log1p-transformed; if so, means and fold changes are computed on the
         natural scale. None: guess from the values (for a file, from the first four million stored
@@ -224,6 +238,9 @@ def de(
         genes=genes,
         layer=layer,
         use_raw=use_raw,
+        gene_names=gene_names,
+        normalize=normalize,
+        log1p=log1p,
         is_log1p=is_log1p,
         mean=mean,
         pseudocount=pseudocount,
@@ -262,6 +279,9 @@ def sink_de(
     genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
+    gene_names: str | None = None,
+    normalize: Normalize | None = None,
+    log1p: bool = True,
     is_log1p: bool | None = None,
     mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
@@ -337,6 +357,9 @@ def sink_de(
         genes=genes,
         layer=layer,
         use_raw=use_raw,
+        gene_names=gene_names,
+        normalize=normalize,
+        log1p=log1p,
         is_log1p=is_log1p,
         mean=mean,
         pseudocount=pseudocount,
@@ -375,6 +398,9 @@ class _Asked:
     genes: Iterable[str] | None
     layer: str | None
     use_raw: bool
+    gene_names: str | None
+    normalize: Normalize | None
+    log1p: bool
     is_log1p: bool | None
     mean: Mean
     pseudocount: float
@@ -423,10 +449,14 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
     """Open the data, prepare the requested work, and close everything at the end."""
     options, resources = asked.options(), resources_of(asked.threads, asked.memory_limit)
     auroc, rest = flag("auroc", asked.auroc), is_rest(asked.reference)
+    normalization = normalization_of(asked.normalize, asked.log1p)
     progress = None if asked.progress is None else flag("progress", asked.progress)
     with open_source(data, asked.layer, asked.use_raw) as source:
         with error_context(source.path), stage("labels"):
             source.choose(asked.where)
+            source.name_genes(asked.gene_names)
+            # Ranks are those of the scaled counts, and means need no exponentials.
+            source.normalize(normalization, logged=asked.test == "ttest")
             found, within = source.groups(groupby), None
             strata = None if asked.strata is None else read_strata(source, asked.strata)
             if strata is not None:
@@ -456,6 +486,7 @@ def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Descrip
     """Return the description of the result of `work`."""
     source, comparison, question = work.source, work.comparison, work.question
     reference: object = asked.reference
+    normalized = source.normalization
     several = isinstance(reference, Iterable) and not isinstance(reference, str)
     return Description(
         test=asked.test,
@@ -464,7 +495,8 @@ def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Descrip
         reference=as_names("reference", reference) if several else str(reference),
         source=source.path or "AnnData in memory",
         matrix=source.matrix_name,
-        is_log1p=scale.is_log1p,
+        is_log1p=scale.is_log1p if normalized is None else normalized.log1p,
+        normalize=None if normalized is None else normalized.asked,
         log_base=scale.log_base,
         mean=asked.mean,
         pseudocount=work.finish.pseudocount,

@@ -46,6 +46,9 @@ class Description:
         layer or ``"raw.X"``.
     is_log1p, log_base
         Whether values were taken as logarithms, and to which base (None: e).
+    normalize
+        The total to which the counts of each cell were scaled, a number or ``"median"``; None if
+        the values were tested as they are stored.
     mean, pseudocount
         The kind of mean, and the number added to both means in a fold change; None if fold changes
         are NaN, as for residuals.
@@ -79,6 +82,7 @@ class Description:
     exclude: list[str] = field(default_factory=list)
     min_cells: int | None = None
     log_base: float | None = None
+    normalize: float | str | None = None
     version: str = _pdex.__version__
 
     def metadata(self) -> dict[str, str]:
@@ -104,6 +108,9 @@ class Description:
             compared += f", targets of at least {self.min_cells:,} cells"
         base = "" if self.log_base is None else f" to base {self.log_base:g}"
         taken = f"log1p values{base}" if self.is_log1p else "values as they are"
+        if self.normalize is not None:
+            total = self.normalize if isinstance(self.normalize, str) else f"{self.normalize:g}"
+            taken = f"counts scaled to {total}{', log1p' * self.is_log1p}"
         adjusted = "the genes of each target" if self.fdr == "target" else "all targets and genes"
         change = "no fold changes"
         if self.pseudocount is not None:

@@ -91,6 +91,8 @@ def scale_of(source: Source, is_log1p: bool | None, threads: int) -> Scale:
     threads
         Number of threads that examine the values.
     """
+    if source.normalization is not None:
+        return _of_scaled(source, is_log1p, threads)
     if is_log1p is not None:
         return Scale(flag("is_log1p", is_log1p), source.log_base)
     with stage("guess is_log1p"):
@@ -110,3 +112,23 @@ def scale_of(source: Source, is_log1p: bool | None, threads: int) -> Scale:
             "choose counts or log1p values with layer or use_raw, or pass is_log1p"
         )
     return Scale(kind == "log1p", source.log_base, kind != "residuals")
+
+
+def _of_scaled(source: Source, is_log1p: bool | None, threads: int) -> Scale:
+    """Return the scale of counts that are normalised; warn if they are no counts."""
+    if is_log1p is not None:
+        msg = (
+            "is_log1p and normalize= exclude each other: normalize= takes counts, and log1p says "
+            "whether their logarithms are tested"
+        )
+        raise ValueError(msg)
+    # Count tables were made from what was looked at then.
+    seen = None if source.cells is not None else Values(*source.survey(threads))
+    kind = "counts" if seen is None else seen.kind(source.log_base)
+    if kind != "counts":
+        warn(
+            f"{source.where} looks like {'log1p values' if kind == 'log1p' else f'{kind} values'}, "
+            "and normalize= takes counts: choose counts with layer or use_raw, or leave out "
+            "normalize"
+        )
+    return Scale(source.logged)

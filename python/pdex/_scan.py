@@ -13,11 +13,12 @@ from polars.io.plugins import register_io_source
 
 from pdex._io.groups import SKIP
 from pdex._io.h5ad import error_context
+from pdex._io.normalize import Normalization, normalization_of
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
 from pdex._io.source import open_source
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
-from pdex._validate import Fold, check_choice
+from pdex._validate import Fold, Normalize, check_choice
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def scan_anndata(
     *,
     layer: str | None = None,
     use_raw: bool = False,
+    gene_names: str | None = None,
+    normalize: Normalize | None = None,
+    log1p: bool = True,
     genes: Iterable[str] | None = None,
     groups: Iterable[str] | None = None,
     strata: str | None = None,
@@ -64,6 +68,13 @@ def scan_anndata(
         Layer to read instead of ``X``.
     use_raw
         Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
+    gene_names
+        Column of ``var`` that names the genes; a gene without a value there keeps its name. None:
+        ``var_names``.
+    normalize, log1p
+        Scale the counts of each cell to this total over all genes, or to the ``"median"`` of the
+        totals, and (unless ``log1p=False``) take log(1 + x): see :func:`pdex.de`. ``value`` is
+        then Float64.
     genes, groups
         Genes and groups to read. None: all.
     strata
@@ -125,10 +136,14 @@ def scan_anndata(
     if fold is not None:
         check_choice("fold", fold, get_args(Fold))
     resources = resources_of(threads, memory_limit)
+    normalization = normalization_of(normalize, log1p)
     with open_source(data, layer, use_raw) as source:
-        names = _unique(source.var_names)
         with error_context(source.path):
             source.choose(where)
+            source.name_genes(gene_names)
+            source.normalize(normalization)
+        names = _unique(source.var_names)
+        with error_context(source.path):
             found = source.groups(groupby)
             selected = source.select_genes(genes)
             codes, groups_found = found.numbers_of(groups)
@@ -158,6 +173,7 @@ def scan_anndata(
             data if path is None else path,
             source if path is None else None,
             (layer, use_raw),
+            (where, normalization),
             codes,
             gene,
             labels,
@@ -179,6 +195,8 @@ class _Blocks:
     #: The open matrix, for data in memory or data that the caller opened.
     source: Source | None
     which: tuple[str | None, bool]
+    #: The chosen cells, on which a median depends, and how their counts are scaled.
+    values: tuple[pl.Expr | str | None, Normalization | None]
     #: The number of each cell's group, or pair of group and stratum.
     codes: npt.NDArray[np.uint32]
     #: The names of all genes.
@@ -219,6 +237,9 @@ class _Blocks:
             elif _version(source.path) != self.version:
                 msg = f"{source.path} has changed since it was scanned: scan it again"
                 raise ValueError(msg)
+            where, normalization = self.values
+            source.choose(where)
+            source.normalize(normalization)
             yield source
 
     def _frames(

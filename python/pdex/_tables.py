@@ -12,13 +12,14 @@ from polars.io.plugins import register_io_source
 
 from pdex._io.groups import SKIP, count_cells
 from pdex._io.h5ad import error_context
+from pdex._io.normalize import normalization_of
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
 from pdex._io.source import TableSource, open_source
-from pdex._io.tables import Table, Writer, check_folder, frame_name
+from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._stages import stage
-from pdex._validate import as_names, flag, suggesting
+from pdex._validate import Normalize, as_names, flag, suggesting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -124,7 +125,7 @@ class Tables:
         schema = pl.Schema({"gene": gene.dtype} | dict(labels.schema))
         dtype: pl.DataType = getattr(pl, table.manifest.values["dtype"])()
         schema.update({"value": dtype, "count": pl.UInt32()})
-        source = _Parts(str(self.path), gene, labels, schema)
+        source = _Parts(str(self.path), gene, labels, schema, table.manifest.log1p)
         scan = register_io_source(source, schema=schema, validate_schema=False, is_pure=True)
         return scan.set_sorted("gene")
 
@@ -144,8 +145,12 @@ class Tables:
 class _Parts:
     """The I/O source that Polars calls each time a scan is collected; it can be pickled."""
 
-    def __init__(self, path: str, gene: pl.Series, labels: pl.DataFrame, schema: pl.Schema) -> None:
+    def __init__(
+        self, path: str, gene: pl.Series, labels: pl.DataFrame, schema: pl.Schema, logged: bool
+    ) -> None:
         self.path, self.gene, self.labels, self.schema = path, gene, labels, schema
+        #: Whether scaled counts are given as logarithms.
+        self.logged = logged
 
     def __call__(
         self,
@@ -165,7 +170,8 @@ class _Parts:
         group = frame["group"]
         labels = [column.gather(group) for column in self.labels.get_columns()]
         gene = self.gene.gather(frame["gene"]).set_sorted()
-        return pl.DataFrame([gene, *labels, frame["value"], frame["count"]])
+        value = logarithms(frame["value"]) if self.logged else frame["value"]
+        return pl.DataFrame([gene, *labels, value, frame["count"]])
 
 
 @suggesting
@@ -176,6 +182,9 @@ def tabulate(
     output: str | os.PathLike[str],
     layer: str | None = None,
     use_raw: bool = False,
+    gene_names: str | None = None,
+    normalize: Normalize | None = None,
+    log1p: bool = True,
     genes: Iterable[str] | None = None,
     where: pl.Expr | str | None = None,
     single_cells: str | Iterable[str] | None = None,
@@ -205,6 +214,13 @@ def tabulate(
         Layer to read instead of ``X``.
     use_raw
         Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
+    gene_names
+        Column of ``var`` that names the genes; a gene without a value there keeps its name. None:
+        ``var_names``.
+    normalize, log1p
+        Scale the counts of each cell to this total over all genes, or to the ``"median"`` of the
+        totals: see :func:`pdex.de`. The tables then hold the scaled counts, most of which differ
+        from cell to cell, and remember whether log(1 + x) is to be tested.
     genes
         Genes to read. None: all.
     where
@@ -261,10 +277,13 @@ def tabulate(
     folder, columns = check_folder(output), as_names("groupby", groupby)
     _check_columns(columns)
     resources = resources_of(threads, memory_limit)
+    normalization = normalization_of(normalize, log1p)
     progress = None if progress is None else flag("progress", progress)
     with open_source(data, layer, use_raw) as source:
         with error_context(source.path), stage("labels"):
             source.choose(where)
+            source.name_genes(gene_names)
+            source.normalize(normalization, logged=False)
             single = [] if single_cells is None else as_names("single_cells", single_cells)
             codes, labels = _combined(source, columns, single)
             selected = source.select_genes(genes)
@@ -272,12 +291,17 @@ def tabulate(
         numbers = np.zeros(len(source.var_names), dtype=np.uint32)
         numbers[selected] = np.arange(len(selected), dtype=np.uint32)
         folding = Folding(codes, labels.height, "sorted", nan=False, numbers=numbers)
+        most = 0.0
         writer, bar = Writer(folder, resources.threads), Progress(len(selected), progress)
         try:
             with writer.writing(), stage("tabulate"):
                 for frame, lengths in _frames(source, folding, selected, resources, bar):
+                    if source.normalization is not None:
+                        most = max(most, float(frame["value"].max()))  # type: ignore[arg-type]
                     writer.add(frame, lengths)
                     bar.advance(len(lengths))
+                if source.normalization is not None:
+                    facts["values"] |= {"least": 0.0, "most": most, "fractional": True}
                 names = [source.var_names[i] for i in selected]
                 writer.finish(labels, names, facts)
         finally:
@@ -344,6 +368,7 @@ def _facts(
     source: Source, columns: list[str], labels: pl.DataFrame, threads: int
 ) -> dict[str, Any]:
     """Return what the manifest says of the source."""
+    normalized = source.normalization
     least, most, fractional = source.survey(threads)
     values = {"dtype": str(dtype_of(source)), "least": least, "most": most}
     return {
@@ -351,7 +376,9 @@ def _facts(
         "matrix": source.matrix_name,
         "groupby": columns,
         "values": values | {"fractional": fractional},
-        "log_base": source.log_base,
+        "log_base": source.log_base if normalized is None else None,
+        "normalize": None if normalized is None else normalized.asked,
+        "log1p": normalized is not None and normalized.log1p,
         "n_cells": int(labels["cells"].sum()),
     }
 

@@ -22,6 +22,8 @@ ScipyMethod = Literal["auto", "exact", "asymptotic"]
 AnyMethod = Literal["auto", "exact", "conditional", "asymptotic", "scipy", "student", "permutation"]
 Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
 Mean = Literal["arithmetic", "geometric"]
+#: The total to which the counts of a cell are scaled.
+Normalize = float | Literal["median"]
 Scope = Literal["target", "all"]
 Fold = Literal["values", "zeros"]
 

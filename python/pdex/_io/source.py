@@ -15,7 +15,8 @@ from pdex import _pdex
 from pdex._io import h5, h5ad, memory
 from pdex._io.groups import Groups, read_groups
 from pdex._io.h5ad import error_context
-from pdex._io.labels import PandasFrame
+from pdex._io.labels import PandasFrame, require_column, texts
+from pdex._io.normalize import normalization_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Table, is_table
 from pdex._io.where import cells_where
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from pdex._io.labels import Frame
+    from pdex._io.normalize import Normalization
     from pdex._io.stored import Counted
     from pdex._resources import Resources
 
@@ -62,7 +64,14 @@ class Source:
     log_base: float | None = None
     #: The chosen rows of obs; None: all.
     chosen: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+    #: The columns of the genes; None where they are not known.
+    var: Frame | None = field(default=None, repr=False)
+    #: How counts are scaled; None: values stay as they are.
+    normalization: Normalization | None = None
+    #: Whether pieces hold logarithms of scaled counts.
+    logged: bool = False
     _matrix: memory.Matrix | None = field(default=None, repr=False)
+    _totals: npt.NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __enter__(self) -> Source:
         return self
@@ -113,7 +122,9 @@ class Source:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the stored values."""
+        """The dtype of the values: float64 for scaled counts, else as they are stored."""
+        if self.normalization is not None:
+            return np.dtype(np.float64)
         dtype: np.dtype[Any] = self.x.dtype
         return dtype
 
@@ -121,6 +132,65 @@ class Source:
         """Leave out the cells for which `where` does not hold; None leaves out none."""
         if where is not None:
             self.chosen = cells_where(self.obs, where)
+
+    def name_genes(self, column: str | None) -> None:
+        """Name the genes by a column of var, where it has a value; None leaves their names."""
+        if column is None:
+            return
+        if self.var is None:
+            msg = f"gene_names={column!r}: {self.where} has no columns of genes"
+            raise ValueError(msg)
+        found = require_column(self.var, column, "gene_names: var").rows()
+        names = zip(self.var_names, found.is_null(), texts(found), strict=True)
+        self.var_names = [old if null or not new else new for old, null, new in names]
+        self.names = f"var[{column!r}]"
+
+    def normalize(self, normalization: Normalization | None, *, logged: bool = True) -> None:
+        """Scale counts; pieces hold their logarithms if `logged` and log1p is asked for."""
+        self.normalization = normalization
+        self.logged = logged and normalization is not None and normalization.log1p
+
+    def _target(self) -> float:
+        """Return the total to which counts are scaled; the totals are known."""
+        assert self.normalization is not None
+        if self.normalization.target is not None:
+            return self.normalization.target
+        assert self._totals is not None
+        totals = self._totals if self.chosen is None else self._totals[self.chosen]
+        totals = totals[totals > 0]
+        # Without any count there is nothing to scale.
+        return float(np.median(totals)) if len(totals) else 1.0
+
+    def _scaled(self, matrix: memory.Matrix, totals: npt.NDArray[np.float64]) -> memory.Matrix:
+        return matrix.normalised(totals, self._target(), self.logged)
+
+    def _total(
+        self, matrix: memory.Matrix, threads: int, first: int = 0
+    ) -> npt.NDArray[np.float64]:
+        """Return the totals of the cells of a matrix, the first of which has the number `first`."""
+        try:
+            return _pdex.totals(matrix, threads)
+        except _pdex.NotCountsError as error:
+            _, cell = error.args
+            raise self._not_counts(first + cell) from None
+        except _pdex.NotANumberError as error:
+            _, cell, gene = error.args
+            raise self.not_a_number(_pdex.NotANumberError("", first + cell, gene), 0) from None
+
+    def _read_totals(self, resources: Resources) -> npt.NDArray[np.float64]:
+        """Return the total of each cell over all genes, which takes a pass over a stored matrix."""
+        threads, budget = resources.threads, resources.for_pieces
+        if not isinstance(self.x, StoredMatrix):
+            return self._total(self.matrix(threads), threads)
+        how = (threads, None)
+        if self.x.layout == "csr" or self.x.layout == "dense":
+            ranges = self.x.by_cells(how, budget // 2)
+            parts = [self._total(matrix, threads, first) for first, matrix in ranges]
+            return np.concatenate(parts) if parts else np.zeros(0)
+        totals = np.zeros(self.x.shape[0])
+        for _, _, matrix in self.x.pieces(how, budget):
+            totals += self._total(matrix, threads)
+        return totals
 
     def groups(self, column: str) -> Groups:
         """Return the groups of a column of obs, of the chosen cells."""
@@ -150,14 +220,34 @@ class Source:
         wanted genes are skipped. `progress` is called with the bytes read from the file so far.
         """
         threads, budget = resources.threads, resources.for_pieces
+        scaled = self.normalization is not None
         if not isinstance(self.x, StoredMatrix):
-            yield 0, self.matrix(threads), genes
+            matrix = self.matrix(threads)
+            if scaled:
+                if self._totals is None:
+                    self._totals = self._total(matrix, threads)
+                matrix = self._scaled(matrix, self._totals)
+            yield 0, matrix, genes
             return
         # Errors that the caller raises while it uses a piece do not pass through here.
         with error_context(self.path):
             how = (threads, progress)
             span = (int(genes[0]), int(genes[-1]) + 1) if len(genes) else (0, 0)
-            for start, stop, matrix in self.x.pieces(how, budget, span):
+            if scaled and self._totals is None:
+                if self.x.n_bytes(how) <= budget:
+                    # All genes are read at once, and their totals taken.
+                    span = (0, self.x.shape[1])
+                else:
+                    self._totals = self._read_totals(resources)
+            for start, stop, stored in self.x.pieces(how, budget, span):
+                matrix = stored
+                if scaled:
+                    if self._totals is None:
+                        if (start, stop) != (0, self.x.shape[1]):
+                            self._totals = self._read_totals(resources)
+                        else:
+                            self._totals = self._total(stored, threads)
+                    matrix = self._scaled(stored, self._totals)
                 a, b = np.searchsorted(genes, [start, stop])
                 if b > a:
                     yield start, matrix, genes[a:b] - np.uint32(start)
@@ -180,14 +270,32 @@ class Source:
 
         Rows go to an unnamed file in `folder` in between; None means the folder of the system.
         """
-        how, genes = (resources.threads, progress), wanted.genes
+        how, genes, threads = (resources.threads, progress), wanted.genes, resources.threads
+
+        def scaled(first: int, matrix: memory.Matrix) -> memory.Matrix:
+            if self._totals is None:
+                return self._scaled(matrix, self._total(matrix, threads, first))
+            return self._scaled(matrix, self._totals[first : first + matrix.shape[0]])
+
         with error_context(self.path):
-            blocks = self.x.spilled(how, wanted, resources.for_pieces, folder)
+            if self.normalization is not None and self.normalization.target is None:
+                self._totals = self._read_totals(resources)
+            change = None if self.normalization is None else scaled
+            blocks = self.x.spilled(how, wanted, resources.for_pieces, folder, change)
             try:
                 for start, stop, table in blocks:
                     yield genes[start:stop], table
             except _pdex.NotANumberError as error:
                 raise self.not_a_number(error, 0) from None
+
+    def _not_counts(self, cell: int) -> ValueError:
+        """Return the error for a cell whose values have no positive total."""
+        msg = (
+            f"{self.where} has values below 0 or a total that is not finite (cell "
+            f"{self.obs.names()[cell]!r}, row {cell}), and normalize= scales counts: choose a "
+            "matrix of counts with layer or use_raw, or leave out normalize"
+        )
+        return ValueError(msg)
 
     def select_genes(self, genes: Iterable[str] | None) -> npt.NDArray[np.uint32]:
         """Return the indices of the requested genes, ascending; None means all genes."""
@@ -300,7 +408,8 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
         with error_context(path):
             x = h5.open_matrix(x.group if hasattr(x, "group") else x, where)
     names, base = [str(name) for name in names], log_base_of(data.uns)
-    return Source(PandasFrame(data.obs), x, where, names, path, kind, log_base=base)
+    var = PandasFrame(data.raw.var if use_raw else data.var)
+    return Source(PandasFrame(data.obs), x, where, names, path, kind, log_base=base, var=var)
 
 
 def _is_backed(x: Any, where: str) -> bool:
@@ -335,7 +444,8 @@ def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
             msg = "this file has no raw: leave out use_raw, or choose a layer"
             raise ValueError(msg)
         place, where = "raw/X", "raw.X"
-        names, kind = h5ad.read_frame(file, "raw/var").index, "raw.var_names"
+        var = h5ad.read_frame(file, "raw/var")
+        names, kind = var.index, "raw.var_names"
     elif layer is None:
         if "X" not in file:
             raise _without_x("file", layers)
@@ -346,7 +456,9 @@ def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
     where = f"{path}: {where}"
     x = h5.open_matrix(h5ad.member(file, place), where)
     labels = [str(name) for name in names]
-    return Source(PandasFrame(obs), x, where, labels, path, kind, file, log_base=base)
+    source = Source(PandasFrame(obs), x, where, labels, path, kind, file, log_base=base)
+    source.var = PandasFrame(var)
+    return source
 
 
 @dataclass
@@ -359,6 +471,21 @@ class TableSource(Source):
         kind = self.x.manifest.values["dtype"]
         dtype: np.dtype[Any] = np.dtype(kind.lower())
         return dtype
+
+    def normalize(self, normalization: Normalization | None, *, logged: bool = True) -> None:
+        """Take the counts as they were scaled; ValueError if others are asked for."""
+        manifest = self.x.manifest
+        own = None
+        if manifest.normalize is not None:
+            own = normalization_of(manifest.normalize, manifest.log1p)
+        if normalization not in (None, own):
+            held = "counts as they are" if own is None else f"counts scaled to {own.asked}"
+            msg = (
+                f"{self.path} holds {held}, and the totals of single cells are not known: "
+                "tabulate the screen with normalize="
+            )
+            raise ValueError(msg)
+        super().normalize(own, logged=logged)
 
     def survey(self, threads: int) -> tuple[float, float, bool]:  # noqa: ARG002
         """Return what was seen of the matrix when it was tabulated."""
@@ -373,7 +500,7 @@ class TableSource(Source):
     ) -> Iterator[Piece]:
         """Yield parts, as :meth:`Source.pieces` yields pieces."""
         with error_context(self.path):
-            yield from self.x.pieces(genes, resources)
+            yield from self.x.pieces(genes, resources, self.logged)
 
 
 def _of_tables(path: str, layer: str | None, use_raw: bool) -> Source:

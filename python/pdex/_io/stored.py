@@ -15,7 +15,7 @@ from pdex import _pdex
 from pdex._io.prefetch import How, Prefetch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -103,12 +103,18 @@ class StoredMatrix(ABC):
             yield from ahead.of(self.by_genes(ahead.how, budget, span))
 
     def spilled(
-        self, how: How, wanted: Counted, budget: int, folder: str | None
+        self,
+        how: How,
+        wanted: Counted,
+        budget: int,
+        folder: str | None,
+        change: Callable[[int, Matrix], Matrix] | None = None,
     ) -> Iterator[tuple[int, int, Matrix]]:
         """Read the matrix once, and yield blocks of the genes as count tables.
 
         Ranges of cells are read in turn. Their rows go to an unnamed file in `folder` (None: the
-        system's folder for temporary files) and are read back block after block.
+        system's folder for temporary files) and are read back block after block. `change` is called
+        with the first cell and the matrix of each range, and returns the matrix to count.
 
         Yields
         ------
@@ -122,10 +128,15 @@ class StoredMatrix(ABC):
             The first NaN: args are the message, the cell and the gene.
         """
         with Prefetch(how) as ahead:
-            yield from ahead.of(self._spilled(ahead.how, wanted, budget, folder))
+            yield from ahead.of(self._spilled(ahead.how, wanted, budget, folder, change))
 
     def _spilled(
-        self, how: How, wanted: Counted, budget: int, folder: str | None
+        self,
+        how: How,
+        wanted: Counted,
+        budget: int,
+        folder: str | None,
+        change: Callable[[int, Matrix], Matrix] | None,
     ) -> Iterator[tuple[int, int, Matrix]]:
         codes, n_groups, genes = wanted
         cuts = self.cuts(how, max(1, budget // 2 // _ROW))
@@ -133,8 +144,9 @@ class StoredMatrix(ABC):
         blocks = np.unique([0, *np.searchsorted(genes, cuts), len(genes)]).tolist()
         with _unnamed(folder) as path:
             spill = _pdex.Spill(path, genes, blocks, n_groups, how[0])
-        counts = self.holds_counts(how)
-        for first, matrix in self.by_cells(how, budget // 2):
+        counts = change is None and self.holds_counts(how)
+        for first, stored in self.by_cells(how, budget // 2):
+            matrix = stored if change is None else change(first, stored)
             part = codes[first : first + matrix.shape[0]]
             merged = counts and len(part) >= _MERGED * n_groups
             fold = "values" if merged else "nonzeros"

@@ -92,6 +92,9 @@ class Manifest:
     values: dict[str, Any]
     #: Base of the logarithm that scanpy recorded; None: e, or not recorded.
     log_base: float | None
+    #: The total to which counts were scaled; None: they were not. Whether log1p of them is tested.
+    normalize: float | str | None
+    log1p: bool
     n_cells: int
     n_groups: int
     n_genes: int
@@ -191,33 +194,35 @@ class Table:
         """Return the labels of the groups."""
         return _Labels(self.manifest.groupby, self.labels)
 
-    def rows(self, part: Part) -> Rows:
-        """Return the rows of a part, whose genes count from its first."""
+    def rows(self, part: Part, logged: bool = False) -> Rows:
+        """Return the rows of a part, whose genes count from its first; if `logged`, with log1p."""
         data = self._read(part.file, part.sha256, part.bytes)
         frame = _parse(data, self.folder / part.file, ["group", "value", "count"])
         ends = self._ends[part.first_gene : part.first_gene + part.genes + 1]
         groups, values, counts = (column.to_numpy() for column in frame.get_columns())
+        if logged:
+            values = _pdex.log1p(values)
         return Rows((ends - ends[0]).astype(np.uint64), groups, values, counts)
 
     def pieces(
-        self, genes: npt.NDArray[np.uint32], resources: Resources
+        self, genes: npt.NDArray[np.uint32], resources: Resources, logged: bool = False
     ) -> Iterator[tuple[int, Matrix, npt.NDArray[np.uint32]]]:
         """Yield pieces in ascending order: first gene, table, wanted genes counted from the first.
 
         A piece is a part; the next one is read while the caller works on the current one.
         """
         with Prefetch((resources.threads, None)) as ahead:
-            yield from ahead.of(self._pieces(genes))
+            yield from ahead.of(self._pieces(genes, logged))
 
     def _pieces(
-        self, genes: npt.NDArray[np.uint32]
+        self, genes: npt.NDArray[np.uint32], logged: bool
     ) -> Iterator[tuple[int, Matrix, npt.NDArray[np.uint32]]]:
         for part in self.manifest.parts:
             first = part.first_gene
             a, b = np.searchsorted(genes, [first, first + part.genes])
             if b > a:
                 shape = (self.manifest.n_groups, part.genes)
-                matrix = _pdex.Matrix.counted(shape, [self.rows(part)])
+                matrix = _pdex.Matrix.counted(shape, [self.rows(part, logged)])
                 yield first, matrix, genes[a:b] - np.uint32(first)
 
     def frames(self, genes: npt.NDArray[np.uint32]) -> Iterator[pl.DataFrame]:
@@ -270,6 +275,11 @@ def _parse(data: bytes, path: Path, columns: Sequence[str] | None = None) -> pl.
         msg = f"{path} cannot be read as Parquet: {error}"
         raise ValueError(msg) from error
     return frame.rechunk()
+
+
+def logarithms(values: pl.Series) -> pl.Series:
+    """Return log1p of scaled counts, as the engine takes it."""
+    return pl.Series(values.name, _pdex.log1p(values.to_numpy()))
 
 
 class Writer:

@@ -122,6 +122,24 @@ class Memory(_Type):
             self.fail(f"{value!r} is too little; expected at least 100MB", param, ctx)
 
 
+class Total(_Type):
+    """The total to which counts are scaled, such as 1e4, or the median of the cells' totals."""
+
+    name = "total"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        """Return the number, or "median"."""
+        if value == "median" or isinstance(value, float):
+            return value  # type: ignore[no-any-return]
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is not a total. Use a number such as 1e4, or median", param, ctx)
+        return number
+
+
 class _File(click.Path):
     """The path of a file; an empty word, for example from an unset variable, is an error."""
 

@@ -8,7 +8,7 @@ import rich_click as click
 
 from pdex._validate import DEFAULTS, OPTIONS, Alternative, AnyMethod, check_stratified, options_of
 from pdex.cli import completion
-from pdex.cli.base import Condition, Memory, Names, option
+from pdex.cli.base import Condition, Memory, Names, Total, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +46,27 @@ def _of_screen(panel: str) -> Options:
             panel=panel,
             shell_complete=completion.layers,
             help="Layer to read instead of X.",
+        ),
+        option(
+            "--gene-names",
+            metavar="COLUMN",
+            panel=panel,
+            help="Column of var that names the genes, such as symbols beside Ensembl identifiers.",
+        ),
+        option(
+            "--normalize",
+            type=Total(),
+            metavar="TOTAL",
+            panel=panel,
+            help="Scale the counts of each cell to this total, such as 1e4, or to the 'median' of "
+            "the totals, and test log(1 + x).",
+        ),
+        option(
+            "--log1p/--no-log1p",
+            default=None,
+            panel=panel,
+            help="With --normalize: test log(1 + x) of the scaled counts (default), or leave the "
+            "logarithm out.",
         ),
         option(
             "--use-raw", is_flag=True, panel=panel, help="Read raw/X, with its genes, instead of X."
