@@ -126,9 +126,9 @@ def _of_scaled(source: Source, is_log1p: bool | None, threads: int) -> Scale:
     seen = None if source.cells is not None else Values(*source.survey(threads))
     kind = "counts" if seen is None else seen.kind(source.log_base)
     if kind != "counts":
+        what = kind if kind == "residuals" else f"{kind} values"
         warn(
-            f"{source.where} looks like {'log1p values' if kind == 'log1p' else f'{kind} values'}, "
-            "and normalize= takes counts: choose counts with layer or use_raw, or leave out "
-            "normalize"
+            f"{source.where} looks like {what}, and normalize= takes counts: choose counts with "
+            "layer or use_raw, or leave out normalize"
         )
     return Scale(source.logged)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pdex import _pdex
 from pdex._validate import flag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from pdex._io.memory import Matrix
+    from pdex._io.source import Source
+    from pdex._io.stored import StoredMatrix
+    from pdex._resources import Resources
+
+    Totals = npt.NDArray[np.float64]
 
 
 class Normalization(NamedTuple):
@@ -50,3 +63,99 @@ def normalization_of(normalize: object, log1p: object) -> Normalization | None:
         msg = f"normalize must be a total above 0, such as 1e4, or 'median'; got {normalize!r}"
         raise ValueError(msg)
     return Normalization(float(normalize), logged)  # type: ignore[arg-type]
+
+
+class Scaler:
+    """Scales the counts of a source, once the totals of its cells are known.
+
+    Parameters
+    ----------
+    source
+        Names cells in errors.
+    normalization
+        What is asked for.
+    logged
+        Whether the scaled matrices hold logarithms.
+    """
+
+    def __init__(self, source: Source, normalization: Normalization, logged: bool) -> None:
+        self._source = source
+        self.normalization, self.logged = normalization, logged
+        self._totals: Totals | None = None
+
+    def prepare(
+        self, x: StoredMatrix, resources: Resources, span: tuple[int, int]
+    ) -> tuple[int, int]:
+        """Find the totals of a stored matrix, before it is read; return the genes to read.
+
+        A matrix that fits into memory is read at once, so that its totals need no other pass.
+        """
+        if self._totals is None:
+            if x.n_bytes((resources.threads, None)) <= resources.for_pieces:
+                return 0, x.shape[1]
+            self._totals = self._read(x, resources)
+        return span
+
+    def whole(self, matrix: Matrix, threads: int) -> Matrix:
+        """Return some genes of all cells, scaled; all genes where totals are not known yet."""
+        if self._totals is None:
+            self._totals = self._total(matrix, threads)
+        return matrix.normalised(self._totals, self._target(), self.logged)
+
+    def of_ranges(self, x: StoredMatrix, resources: Resources) -> Callable[[int, Matrix], Matrix]:
+        """Return a function that scales ranges of cells: called with the first, and the range.
+
+        Totals are found in passing; a median needs them before.
+        """
+        if self.normalization.target is None and self._totals is None:
+            self._totals = self._read(x, resources)
+
+        def scaled(first: int, matrix: Matrix) -> Matrix:
+            if self._totals is None:
+                totals = self._total(matrix, resources.threads, first)
+            else:
+                totals = self._totals[first : first + matrix.shape[0]]
+            return matrix.normalised(totals, self._target(), self.logged)
+
+        return scaled
+
+    def _target(self) -> float:
+        if self.normalization.target is not None:
+            return self.normalization.target
+        assert self._totals is not None
+        chosen = self._source.chosen
+        totals = self._totals if chosen is None else self._totals[chosen]
+        totals = totals[totals > 0]
+        # Without any count there is nothing to scale.
+        return float(np.median(totals)) if len(totals) else 1.0
+
+    def _read(self, x: StoredMatrix, resources: Resources) -> Totals:
+        """Return the total of each cell over all genes, from a pass over the matrix."""
+        how, budget = (resources.threads, None), resources.for_pieces
+        if x.layout != "csc":
+            ranges = x.by_cells(how, budget // 2)
+            parts = [self._total(matrix, how[0], first) for first, matrix in ranges]
+            return np.concatenate(parts) if parts else np.zeros(0)
+        totals = np.zeros(x.shape[0])
+        for _, _, matrix in x.pieces(how, budget):
+            totals += self._total(matrix, how[0])
+        return totals
+
+    def _total(self, matrix: Matrix, threads: int, first: int = 0) -> Totals:
+        """Return the totals of the cells of a matrix, the first of which has the number `first`."""
+        source = self._source
+        try:
+            return _pdex.totals(matrix, threads)
+        except _pdex.NotCountsError as error:
+            _, cell = error.args
+            msg = (
+                f"{source.where} has values below 0 or a total that is not finite (cell "
+                f"{source.obs.names()[first + cell]!r}, row {first + cell}), and normalize= takes "
+                "counts: choose them with layer or use_raw, or leave out normalize"
+            )
+            raise ValueError(msg) from None
+        except _pdex.NotANumberError as error:
+            message, cell, gene = error.args
+            raise source.not_a_number(
+                _pdex.NotANumberError(message, first + cell, gene), 0
+            ) from None

@@ -16,7 +16,7 @@ from pdex._io import h5, h5ad, memory
 from pdex._io.groups import Groups, read_groups
 from pdex._io.h5ad import error_context
 from pdex._io.labels import PandasFrame, require_column, texts
-from pdex._io.normalize import normalization_of
+from pdex._io.normalize import Normalization, Scaler, normalization_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Table, is_table
 from pdex._io.where import cells_where
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from pdex._io.labels import Frame
-    from pdex._io.normalize import Normalization
     from pdex._io.stored import Counted
     from pdex._resources import Resources
 
@@ -66,12 +65,9 @@ class Source:
     chosen: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     #: The columns of the genes; None where they are not known.
     var: Frame | None = field(default=None, repr=False)
-    #: How counts are scaled; None: values stay as they are.
-    normalization: Normalization | None = None
-    #: Whether pieces hold logarithms of scaled counts.
-    logged: bool = False
+    #: What scales counts; None: values stay as they are.
+    scaler: Scaler | None = field(default=None, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
-    _totals: npt.NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __enter__(self) -> Source:
         return self
@@ -123,7 +119,7 @@ class Source:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the values: float64 for scaled counts, else as they are stored."""
-        if self.normalization is not None:
+        if self.scaler is not None:
             return np.dtype(np.float64)
         dtype: np.dtype[Any] = self.x.dtype
         return dtype
@@ -147,50 +143,18 @@ class Source:
 
     def normalize(self, normalization: Normalization | None, *, logged: bool = True) -> None:
         """Scale counts; pieces hold their logarithms if `logged` and log1p is asked for."""
-        self.normalization = normalization
-        self.logged = logged and normalization is not None and normalization.log1p
+        if normalization is not None:
+            self.scaler = Scaler(self, normalization, logged and normalization.log1p)
 
-    def _target(self) -> float:
-        """Return the total to which counts are scaled; the totals are known."""
-        assert self.normalization is not None
-        if self.normalization.target is not None:
-            return self.normalization.target
-        assert self._totals is not None
-        totals = self._totals if self.chosen is None else self._totals[self.chosen]
-        totals = totals[totals > 0]
-        # Without any count there is nothing to scale.
-        return float(np.median(totals)) if len(totals) else 1.0
+    @property
+    def normalization(self) -> Normalization | None:
+        """How counts are scaled; None: values stay as they are."""
+        return None if self.scaler is None else self.scaler.normalization
 
-    def _scaled(self, matrix: memory.Matrix, totals: npt.NDArray[np.float64]) -> memory.Matrix:
-        return matrix.normalised(totals, self._target(), self.logged)
-
-    def _total(
-        self, matrix: memory.Matrix, threads: int, first: int = 0
-    ) -> npt.NDArray[np.float64]:
-        """Return the totals of the cells of a matrix, the first of which has the number `first`."""
-        try:
-            return _pdex.totals(matrix, threads)
-        except _pdex.NotCountsError as error:
-            _, cell = error.args
-            raise self._not_counts(first + cell) from None
-        except _pdex.NotANumberError as error:
-            _, cell, gene = error.args
-            raise self.not_a_number(_pdex.NotANumberError("", first + cell, gene), 0) from None
-
-    def _read_totals(self, resources: Resources) -> npt.NDArray[np.float64]:
-        """Return the total of each cell over all genes, which takes a pass over a stored matrix."""
-        threads, budget = resources.threads, resources.for_pieces
-        if not isinstance(self.x, StoredMatrix):
-            return self._total(self.matrix(threads), threads)
-        how = (threads, None)
-        if self.x.layout == "csr" or self.x.layout == "dense":
-            ranges = self.x.by_cells(how, budget // 2)
-            parts = [self._total(matrix, threads, first) for first, matrix in ranges]
-            return np.concatenate(parts) if parts else np.zeros(0)
-        totals = np.zeros(self.x.shape[0])
-        for _, _, matrix in self.x.pieces(how, budget):
-            totals += self._total(matrix, threads)
-        return totals
+    @property
+    def logged(self) -> bool:
+        """Whether pieces hold logarithms of scaled counts."""
+        return self.scaler is not None and self.scaler.logged
 
     def groups(self, column: str) -> Groups:
         """Return the groups of a column of obs, of the chosen cells."""
@@ -220,34 +184,19 @@ class Source:
         wanted genes are skipped. `progress` is called with the bytes read from the file so far.
         """
         threads, budget = resources.threads, resources.for_pieces
-        scaled = self.normalization is not None
+        scaler = self.scaler
         if not isinstance(self.x, StoredMatrix):
             matrix = self.matrix(threads)
-            if scaled:
-                if self._totals is None:
-                    self._totals = self._total(matrix, threads)
-                matrix = self._scaled(matrix, self._totals)
-            yield 0, matrix, genes
+            yield 0, matrix if scaler is None else scaler.whole(matrix, threads), genes
             return
         # Errors that the caller raises while it uses a piece do not pass through here.
         with error_context(self.path):
             how = (threads, progress)
             span = (int(genes[0]), int(genes[-1]) + 1) if len(genes) else (0, 0)
-            if scaled and self._totals is None:
-                if self.x.n_bytes(how) <= budget:
-                    # All genes are read at once, and their totals taken.
-                    span = (0, self.x.shape[1])
-                else:
-                    self._totals = self._read_totals(resources)
+            if scaler is not None:
+                span = scaler.prepare(self.x, resources, span)
             for start, stop, stored in self.x.pieces(how, budget, span):
-                matrix = stored
-                if scaled:
-                    if self._totals is None:
-                        if (start, stop) != (0, self.x.shape[1]):
-                            self._totals = self._read_totals(resources)
-                        else:
-                            self._totals = self._total(stored, threads)
-                    matrix = self._scaled(stored, self._totals)
+                matrix = stored if scaler is None else scaler.whole(stored, threads)
                 a, b = np.searchsorted(genes, [start, stop])
                 if b > a:
                     yield start, matrix, genes[a:b] - np.uint32(start)
@@ -270,32 +219,16 @@ class Source:
 
         Rows go to an unnamed file in `folder` in between; None means the folder of the system.
         """
-        how, genes, threads = (resources.threads, progress), wanted.genes, resources.threads
-
-        def scaled(first: int, matrix: memory.Matrix) -> memory.Matrix:
-            if self._totals is None:
-                return self._scaled(matrix, self._total(matrix, threads, first))
-            return self._scaled(matrix, self._totals[first : first + matrix.shape[0]])
-
+        how, genes, change = (resources.threads, progress), wanted.genes, None
         with error_context(self.path):
-            if self.normalization is not None and self.normalization.target is None:
-                self._totals = self._read_totals(resources)
-            change = None if self.normalization is None else scaled
+            if self.scaler is not None:
+                change = self.scaler.of_ranges(self.x, resources)
             blocks = self.x.spilled(how, wanted, resources.for_pieces, folder, change)
             try:
                 for start, stop, table in blocks:
                     yield genes[start:stop], table
             except _pdex.NotANumberError as error:
                 raise self.not_a_number(error, 0) from None
-
-    def _not_counts(self, cell: int) -> ValueError:
-        """Return the error for a cell whose values have no positive total."""
-        msg = (
-            f"{self.where} has values below 0 or a total that is not finite (cell "
-            f"{self.obs.names()[cell]!r}, row {cell}), and normalize= scales counts: choose a "
-            "matrix of counts with layer or use_raw, or leave out normalize"
-        )
-        return ValueError(msg)
 
     def select_genes(self, genes: Iterable[str] | None) -> npt.NDArray[np.uint32]:
         """Return the indices of the requested genes, ascending; None means all genes."""
