@@ -82,6 +82,7 @@ class Scaler:
         self._source = source
         self.normalization, self.logged = normalization, logged
         self._totals: Totals | None = None
+        self._read_later: Callable[[], Totals]
 
     def prepare(
         self, x: StoredMatrix, resources: Resources, span: tuple[int, int]
@@ -92,6 +93,7 @@ class Scaler:
         """
         if self._totals is None:
             if x.n_bytes((resources.threads, None)) <= resources.for_pieces:
+                self._read_later = lambda: self._read(x, resources)
                 return 0, x.shape[1]
             self._totals = self._read(x, resources)
         return span
@@ -99,7 +101,10 @@ class Scaler:
     def whole(self, matrix: Matrix, threads: int) -> Matrix:
         """Return some genes of all cells, scaled; all genes where totals are not known yet."""
         if self._totals is None:
-            self._totals = self._total(matrix, threads)
+            if matrix.shape[1] == len(self._source.var_names):
+                self._totals = self._total(matrix, threads)
+            else:  # it was read in parts nevertheless
+                self._totals = self._read_later()
         return matrix.normalised(self._totals, self._target(), self.logged)
 
     def of_ranges(self, x: StoredMatrix, resources: Resources) -> Callable[[int, Matrix], Matrix]:
