@@ -113,6 +113,9 @@ def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
         strata="guide",
         fold="zeros",
         where="guide IS NOT NULL",
+        gene_names="symbol",
+        normalize="median",
+        log1p=False,
         threads=1,
         memory_limit="1GB",
     )
@@ -130,6 +133,9 @@ def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
         use_raw=False,
         genes=np.array(["g0", "g1"]),
         where=pl.col("target") != "T003",
+        gene_names=None,
+        normalize=None,
+        log1p=True,
         single_cells="non-targeting",
         threads=1,
         memory_limit="1GB",
@@ -161,6 +167,9 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
         genes=np.array(["g0", "g1"]),
         layer="log",
         use_raw=False,
+        gene_names=None,
+        normalize=None,
+        log1p=True,
         is_log1p=True,
         mean="arithmetic",
         pseudocount=1e-6,
@@ -230,6 +239,9 @@ def written(screen: AnnData, folder: Path) -> None:
         genes=np.array(["g0", "g1"]),
         layer="log",
         use_raw=False,
+        gene_names=None,
+        normalize=None,
+        log1p=True,
         is_log1p=True,
         mean="geometric",
         pseudocount=1e-6,
@@ -252,6 +264,14 @@ def written(screen: AnnData, folder: Path) -> None:
     pdex.sink_de(screen, "target", file, test="ttest", method="student")
     pdex.sink_de(screen, "target", file, test="ttest", method="permutation")
     pdex.sink_de(screen, "target", file, method="conditional", mean="arithmetic")
+
+
+def scaled(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
+    pdex.tabulate(screen, "target", output=folder / "scaled", normalize=1e4)
+    pdex.sink_de(path, "target", folder / "scaled.parquet", normalize=10_000, log1p=False)
+    result = pdex.de(screen, "target", test="ttest", normalize="median")
+    assert_type(pdex.describe(result).normalize, float | str | None)
+    return result
 
 
 def refused(screen: AnnData) -> None:
@@ -287,6 +307,9 @@ def calibrated(screen: AnnData) -> pdex.Calibration:
         genes=None,
         layer=None,
         use_raw=True,
+        gene_names=None,
+        normalize=None,
+        log1p=True,
         is_log1p=False,
         alternative="two-sided",
         threads=1,
