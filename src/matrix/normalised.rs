@@ -75,6 +75,12 @@ impl<'a> Shares<'a> {
         Ok(Self { totals, target, log })
     }
 
+    /// The number of cells.
+    #[must_use]
+    pub fn cells(&self) -> usize {
+        self.totals.len()
+    }
+
     /// The share of one value.
     #[must_use]
     pub fn of(&self, cell: usize, value: f64) -> f64 {
@@ -136,7 +142,7 @@ impl<'a> Shares<'a> {
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] unless there is a total for each of `cells` cells.
     fn check(&self, cells: usize) -> Result<()> {
-        let got = self.totals.len();
+        let got = self.cells();
         if got == cells {
             return Ok(());
         }
