@@ -137,6 +137,14 @@ pub enum ErrorKind {
     TooManyStrata { groups: usize, strata: usize, limit: usize },
     /// A matrix entry is NaN.
     NotANumber { cell: usize, gene: usize },
+    /// A value that is no count (negative or infinite) in a matrix that is to be normalised.
+    NotACount { cell: usize, gene: usize, got: f64 },
+    /// A total of a cell's counts is negative, infinite or NaN.
+    InvalidTotal { cell: usize, got: f64 },
+    /// The total to which cells are normalised is not a finite number above 0.
+    InvalidTarget { got: f64 },
+    /// A count table is to be normalised, whose rows are groups of cells.
+    NormalisedTable,
     /// A sparse index is not from 0 to `limit - 1`; `outer` is its row (CSR) or column (CSC).
     IndexOutOfRange { outer: usize, index: i64, limit: usize },
     /// The indices of a row (CSR) or column (CSC) are not sorted, or one occurs twice.
@@ -184,6 +192,10 @@ impl fmt::Display for ErrorKind {
             | Self::NoCells { .. }
             | Self::UnsupportedDtype { .. }
             | Self::InvalidCount { .. } => self.fmt_column(f),
+            Self::NotACount { .. }
+            | Self::InvalidTotal { .. }
+            | Self::InvalidTarget { .. }
+            | Self::NormalisedTable => self.fmt_normalised(f),
             Self::NotANumber { .. }
             | Self::IndexOutOfRange { .. }
             | Self::Unsorted { .. }
@@ -294,6 +306,32 @@ impl ErrorKind {
                  integer). Drop or fill that row",
                 quote(column),
                 got.as_deref().unwrap_or("null")
+            ),
+            _ => write!(f, "{self:?}"),
+        }
+    }
+
+    fn fmt_normalised(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotACount { cell, gene, got } => write!(
+                f,
+                "cells cannot be normalised: the matrix contains {got} (cell {cell}, gene {gene}), \
+                 which is no count. Choose counts, or values that are normalised already without \
+                 normalising them again"
+            ),
+            Self::InvalidTotal { cell, got } => write!(
+                f,
+                "cells cannot be normalised: the total of cell {cell} is {got}; expected a finite \
+                 number, 0 or above"
+            ),
+            Self::InvalidTarget { got } => write!(
+                f,
+                "cells cannot be normalised to a total of {got}; expected a finite number above 0"
+            ),
+            Self::NormalisedTable => write!(
+                f,
+                "a count table cannot be normalised: its rows are groups of cells, whose totals it \
+                 does not hold. Normalise cells when the table is made"
             ),
             _ => write!(f, "{self:?}"),
         }
@@ -465,6 +503,26 @@ mod tests {
             (
                 E::NotANumber { cell: 3, gene: 7 },
                 "the matrix contains NaN (cell 3, gene 7). Fill or drop missing values first",
+            ),
+            (
+                E::NotACount { cell: 3, gene: 7, got: -0.5 },
+                "cells cannot be normalised: the matrix contains -0.5 (cell 3, gene 7), which is no \
+                 count. Choose counts, or values that are normalised already without normalising \
+                 them again",
+            ),
+            (
+                E::InvalidTotal { cell: 3, got: f64::INFINITY },
+                "cells cannot be normalised: the total of cell 3 is inf; expected a finite number, 0 \
+                 or above",
+            ),
+            (
+                E::InvalidTarget { got: -1.0 },
+                "cells cannot be normalised to a total of -1; expected a finite number above 0",
+            ),
+            (
+                E::NormalisedTable,
+                "a count table cannot be normalised: its rows are groups of cells, whose totals it \
+                 does not hold. Normalise cells when the table is made",
             ),
             (
                 E::IndexOutOfRange { outer: 2, index: -1, limit: 8 },

@@ -14,7 +14,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
     ("error", &[]),
     ("suggest", &[]),
     ("stats", &[]),
-    ("matrix", &[]),
+    ("matrix", &["stats"]),
     ("readers", &["matrix"]),
     ("engine", &["stats", "matrix"]),
     ("expr", &["stats", "engine", "matrix"]),

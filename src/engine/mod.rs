@@ -17,6 +17,7 @@
 //! fdr      Benjamini and Hochberg's adjustment of any number of p-values, in parallel
 //! fold     genes folded to rows of a count table
 //! survey   what the values of a matrix look like
+//! totals   each cell's total, to which counts are normalised
 //! ```
 //!
 //! IMPORTS stats, matrix, `crate::{cast, error}`.
@@ -37,3 +38,4 @@ mod strata;
 pub mod survey;
 pub mod table;
 pub mod test;
+pub mod totals;

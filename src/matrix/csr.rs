@@ -6,6 +6,7 @@ use super::check::Checked;
 use super::check::check;
 use super::compressed::Compressed;
 use super::index::{Indices, Indptr, with_indices};
+use super::normalised::{Converted, GatherShares, Shares};
 use super::{Block, CellMajor, Stored, Stretch, check_block, clamped};
 use crate::error::Result;
 use std::ops::Range;
@@ -124,6 +125,25 @@ impl<S: Stored> CellMajor<S::Value> for Csr<'_, S> {
         let (values, indptr) = (self.values, self.indptr);
         with_indices!(self.indices, indices => {
             into.gather(&Compressed { values, indices, indptr }, &cells, block, labels)
+        })
+    }
+}
+
+impl<S: Stored> GatherShares<S::Value> for Csr<'_, S> {
+    fn gather_shares(
+        &self,
+        band: usize,
+        block: &Block,
+        labels: &[u32],
+        shares: &Shares,
+        into: &mut Band<f64>,
+    ) -> Result<()> {
+        check_block(block, self.shape, labels)?;
+        let cells = rows_of(band, self.band, self.shape.0);
+        let (values, indptr) = (self.values, self.indptr);
+        with_indices!(self.indices, indices => {
+            let rows = Converted::new(Compressed { values, indices, indptr }, shares);
+            into.gather(&rows, &cells, block, labels)
         })
     }
 }

@@ -4,7 +4,8 @@ use super::band::Band;
 use super::changed;
 use super::check::check_shape;
 use super::csr::rows_of;
-use super::{Block, CellMajor, GeneMajor, STRETCH, Stored, Stretch, check_block, sample};
+use super::normalised::{GatherShares, Shares};
+use super::{Block, CellMajor, GeneMajor, STRETCH, Stored, Stretch, Value, check_block, sample};
 use crate::cast::{narrow, place};
 use crate::error::{ErrorKind, Result};
 use std::ops::Range;
@@ -110,6 +111,36 @@ impl<'a, S: Stored> RowMajor<'a, S> {
     }
 }
 
+impl<S: Stored> RowMajor<'_, S> {
+    /// Writes the block's values of one band to `into`, gene after gene; returns the band's cells and
+    /// the values.
+    fn transpose<'b, V: Value>(
+        &self,
+        band: usize,
+        block: &Block,
+        labels: &[u32],
+        into: &'b mut Band<V>,
+        convert: impl Fn(S) -> V,
+    ) -> Result<(Range<usize>, &'b mut [V])> {
+        check_block(block, self.shape, labels)?;
+        let width = self.shape.1;
+        let cells = rows_of(band, BAND, self.shape.0);
+        let out = into.hold_dense(&cells, block.genes().len());
+        // The block has at least one gene, so that `width` is not 0.
+        let rows = &self.values[cells.start * width..cells.end * width];
+        for (number, tile) in rows.chunks(TILE * width).enumerate() {
+            for (slot, &gene) in block.genes().iter().enumerate() {
+                let start = slot * cells.len() + number * TILE;
+                let column = tile[place(gene)..].iter().step_by(width);
+                for (out, &value) in out[start..].iter_mut().zip(column) {
+                    *out = convert(value);
+                }
+            }
+        }
+        Ok((cells, out))
+    }
+}
+
 impl<S: Stored> CellMajor<S::Value> for RowMajor<'_, S> {
     fn shape(&self) -> (usize, usize) {
         self.shape
@@ -148,20 +179,24 @@ impl<S: Stored> CellMajor<S::Value> for RowMajor<'_, S> {
         labels: &[u32],
         into: &mut Band<S::Value>,
     ) -> Result<()> {
-        check_block(block, self.shape, labels)?;
-        let width = self.shape.1;
-        let cells = rows_of(band, BAND, self.shape.0);
-        let out = into.hold_dense(&cells, block.genes().len());
-        // The block has at least one gene, so that `width` is not 0.
-        let rows = &self.values[cells.start * width..cells.end * width];
-        for (number, tile) in rows.chunks(TILE * width).enumerate() {
-            for (slot, &gene) in block.genes().iter().enumerate() {
-                let start = slot * cells.len() + number * TILE;
-                let column = tile[place(gene)..].iter().step_by(width);
-                for (out, value) in out[start..].iter_mut().zip(column) {
-                    *out = value.value();
-                }
-            }
+        self.transpose(band, block, labels, into, S::value)?;
+        Ok(())
+    }
+}
+
+impl<S: Stored> GatherShares<S::Value> for RowMajor<'_, S> {
+    fn gather_shares(
+        &self,
+        band: usize,
+        block: &Block,
+        labels: &[u32],
+        shares: &Shares,
+        into: &mut Band<f64>,
+    ) -> Result<()> {
+        let real = |stored: S| stored.value().to_f64();
+        let (cells, values) = self.transpose(band, block, labels, into, real)?;
+        for gene in values.chunks_exact_mut(cells.len().max(1)) {
+            shares.convert(cells.clone(), gene);
         }
         Ok(())
     }

@@ -21,9 +21,10 @@
 //! A table of counts ([`counted::Counted`]) stands for a matrix, too: its rows are groups of cells.
 //!
 //! To add a layout, implement one of the traits (and `band::Rows` if cells are read by a cursor),
-//! and run the suite of `conformance.rs`, which tests all of the above.
+//! and run the suite of `conformance.rs`, which tests all of the above. [`normalised::Normalised`]
+//! wraps any layout whose gathers convert values ([`normalised::GatherShares`]).
 //!
-//! IMPORTS `crate::error`, `crate::cast`, rayon.
+//! IMPORTS `crate::error`, `crate::cast`, stats (logarithms), multiversion, rayon.
 
 mod band;
 mod block;
@@ -40,6 +41,7 @@ mod csc;
 mod csr;
 mod dense;
 mod index;
+pub mod normalised;
 mod prefetch;
 pub mod value;
 

@@ -4,11 +4,13 @@ use super::watch::watched;
 use super::{borrowed, mismatch};
 use crate::engine::pool::Monitor;
 use crate::engine::survey::{Survey, survey as survey_of};
-use crate::error::Error;
+use crate::engine::totals::{median, totals as totals_of};
+use crate::error::{Error, ErrorKind};
 use crate::matrix::counted::{Part, Parts};
+use crate::matrix::normalised::{GatherShares, Normalised, Shares};
 use crate::matrix::{
-    Checked, ColumnMajor, Csc, Csr, Indices, Indptr, Keyed, RowMajor, Stored, View, canonical,
-    check,
+    Checked, ColumnMajor, Csc, Csr, GeneMajor, Indices, Indptr, Keyed, RowMajor, Stored, View,
+    canonical, check,
 };
 use crate::stats::unknown;
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
@@ -59,6 +61,23 @@ struct Compressed {
     checked: Checked,
 }
 
+impl Compressed {
+    /// The same arrays.
+    fn shared(&self, py: Python) -> Self {
+        let (indices, indptr) = (self.indices.clone_ref(py), self.indptr.clone_ref(py));
+        Self { indices, indptr, checked: self.checked }
+    }
+}
+
+/// How cells are normalised.
+#[derive(Debug)]
+struct Normalising {
+    /// Of all genes of the cells, also where the matrix has only some.
+    totals: Py<PyAny>,
+    target: f64,
+    log: bool,
+}
+
 /// A part of a count table: `pdex._engine.Rows`.
 #[derive(Debug, FromPyObject)]
 pub(super) struct Rows {
@@ -81,6 +100,8 @@ pub struct Matrix {
     compressed: Option<Compressed>,
     /// The parts of a count table.
     parts: Vec<Rows>,
+    /// Set if values are read as shares of their cells' totals.
+    normalising: Option<Normalising>,
 }
 
 /// Evaluates `$body` with `$T` bound to the element type of a NumPy array.
@@ -193,7 +214,7 @@ impl Matrix {
             }
             (None, None) if !sparse => {
                 let values = values.clone().unbind();
-                Ok(Self { layout, shape, values, compressed: None, parts: Vec::new() })
+                Ok(Self::of(layout, shape, values, None))
             }
             _ => Err(PyValueError::new_err(format!(
                 "layout {:?}: expected indices and indptr for \"csr\" and \"csc\" alone",
@@ -208,11 +229,44 @@ impl Matrix {
         Self::of_parts(py, shape, parts)
     }
 
+    /// The same matrix, whose values are read as (value * target) / total of their cell, in float64; or
+    /// as log1p of that. No array is copied. `totals` has one number a cell, over all genes also where
+    /// this matrix has only some.
+    fn normalised(
+        &self,
+        py: Python,
+        totals: &Bound<PyAny>,
+        target: f64,
+        log: bool,
+    ) -> PyResult<Self> {
+        if self.layout == Layout::Counted {
+            return Err(Error::from(ErrorKind::NormalisedTable).into());
+        }
+        if self.normalising.is_some() {
+            return Err(PyValueError::new_err("the matrix is normalised already"));
+        }
+        let normalising = Normalising { totals: totals.clone().unbind(), target, log };
+        let n_totals = normalising.shares(py, |shares| Ok(shares.cells()))?;
+        if n_totals != self.shape.0 {
+            return Err(mismatch("totals of cells", self.shape.0, n_totals));
+        }
+        let compressed = self.compressed.as_ref().map(|compressed| compressed.shared(py));
+        let matrix = Self::of(self.layout, self.shape, self.values.clone_ref(py), compressed);
+        Ok(Self { normalising: Some(normalising), ..matrix })
+    }
+
+    /// The totals, the target, and whether logarithms are taken, if values are normalised as they are
+    /// read; None if they are read as they are stored.
+    #[getter]
+    fn normalising(&self, py: Python) -> Option<(Py<PyAny>, f64, bool)> {
+        self.normalising.as_ref().map(|n| (n.totals.clone_ref(py), n.target, n.log))
+    }
+
     #[getter]
     fn layout(&self) -> &'static str {
         self.layout.name()
     }
-    /// The stored values.
+    /// The stored values, before they are normalised.
     #[getter]
     fn values(&self, py: Python) -> Py<PyAny> {
         self.values.clone_ref(py)
@@ -231,12 +285,55 @@ impl Matrix {
     }
 }
 
+impl Normalising {
+    /// Calls `body` with the checked totals.
+    fn shares<T>(&self, py: Python, body: impl FnOnce(Shares) -> PyResult<T>) -> PyResult<T> {
+        let totals: PyReadonlyArray1<f64> = self.totals.bind(py).extract().map_err(|_| {
+            PyTypeError::new_err("totals: expected a one-dimensional array of float64")
+        })?;
+        body(Shares::new(borrowed(&totals, "totals")?, self.target, self.log)?)
+    }
+}
+
+/// Calls the visitor with a view of a matrix that stores one cell after the other.
+fn visit_cells<V: IntoColumn, T: Visitor>(
+    matrix: impl GatherShares<V>,
+    shares: Option<Shares>,
+    visitor: T,
+) -> PyResult<T::Output> {
+    match shares {
+        Some(shares) => visitor.visit(&View::cells(Normalised::cells(matrix, shares)?)),
+        None => visitor.visit(&View::cells(matrix)),
+    }
+}
+
+/// Calls the visitor with a view of a matrix that stores one gene after the other.
+fn visit_genes<V: IntoColumn, T: Visitor>(
+    matrix: impl GeneMajor<V>,
+    shares: Option<Shares>,
+    visitor: T,
+) -> PyResult<T::Output> {
+    match shares {
+        Some(shares) => visitor.visit(&View::genes(Normalised::genes(matrix, shares)?)),
+        None => visitor.visit(&View::genes(matrix)),
+    }
+}
+
 impl Matrix {
+    fn of(
+        layout: Layout,
+        shape: (usize, usize),
+        values: Py<PyAny>,
+        compressed: Option<Compressed>,
+    ) -> Self {
+        Self { layout, shape, values, compressed, parts: Vec::new(), normalising: None }
+    }
+
     /// [`Matrix::counted`].
     pub(super) fn of_parts(py: Python, shape: (usize, usize), parts: Vec<Rows>) -> PyResult<Self> {
         let values = parts.first().map(|part| part.values.clone_ref(py));
         let values = values.ok_or_else(|| mismatch("parts of a table", 1, 0))?;
-        Ok(Self { layout: Layout::Counted, shape, values, compressed: None, parts })
+        Ok(Self { parts, ..Self::of(Layout::Counted, shape, values, None) })
     }
 
     fn sparse(
@@ -261,14 +358,14 @@ impl Matrix {
                     let (indices, indptr) = (indices.clone().unbind(), indptr.clone().unbind());
                     let compressed = Some(Compressed { indices, indptr, checked });
                     let values = values.clone().unbind();
-                    Self { layout, shape, values, compressed, parts: Vec::new() }
+                    Self::of(layout, shape, values, compressed)
                 }
                 Mended::Copied { values, indices, indptr, checked } => {
                     let indices = PyArray1::from_vec(py, indices).into_any().unbind();
                     let indptr = PyArray1::from_vec(py, indptr).into_any().unbind();
                     let values = PyArray1::from_vec(py, values).into_any().unbind();
                     let compressed = Some(Compressed { indices, indptr, checked });
-                    Self { layout, shape, values, compressed, parts: Vec::new() }
+                    Self::of(layout, shape, values, compressed)
                 }
             })
         })
@@ -282,7 +379,13 @@ impl Matrix {
                 return self.visit_counted::<T, V>(py, visitor);
             }
             let values = values.extract::<PyReadonlyArray1<T>>()?;
-            self.visit_stored(py, borrowed(&values, "values")?, visitor)
+            let values = borrowed(&values, "values")?;
+            match &self.normalising {
+                Some(how) => how.shares(py, |shares| {
+                    self.visit_stored(py, values, Some(shares), visitor)
+                }),
+                None => self.visit_stored(py, values, None, visitor),
+            }
         })
     }
 
@@ -319,24 +422,33 @@ impl Matrix {
         &self,
         py: Python,
         values: &[T],
+        shares: Option<Shares>,
         visitor: V,
     ) -> PyResult<V::Output>
     where
         T::Value: IntoColumn,
     {
         let Some(Compressed { indices, indptr, checked }) = &self.compressed else {
-            return visitor.visit(&match self.layout {
-                Layout::Genes => View::genes(ColumnMajor::new(self.shape, values)?),
-                _ => View::cells(RowMajor::new(self.shape, values)?),
-            });
+            return match self.layout {
+                Layout::Genes => {
+                    visit_genes(ColumnMajor::new(self.shape, values)?, shares, visitor)
+                }
+                _ => visit_cells(RowMajor::new(self.shape, values)?, shares, visitor),
+            };
         };
         let indices = Integers::new(indices.bind(py), "indices")?;
         let indptr = Integers::new(indptr.bind(py), "indptr")?;
         let (indices, indptr) = (indices.indices()?, indptr.indptr()?);
-        visitor.visit(&match self.layout {
-            Layout::Csc => View::genes(Csc::from_checked(checked, values, indices, indptr)?),
-            _ => View::cells(Csr::from_checked(checked, values, indices, indptr)?),
-        })
+        match self.layout {
+            Layout::Csc => {
+                let matrix = Csc::from_checked(checked, values, indices, indptr)?;
+                visit_genes(matrix, shares, visitor)
+            }
+            _ => {
+                let matrix = Csr::from_checked(checked, values, indices, indptr)?;
+                visit_cells(matrix, shares, visitor)
+            }
+        }
     }
 }
 
@@ -373,4 +485,29 @@ pub(super) fn survey(py: Python, matrix: &Matrix, threads: usize) -> PyResult<(f
     }
     let Survey { least, most, fractional } = matrix.visit(py, Look(py, threads))?;
     Ok((least, most, fractional))
+}
+
+/// Each cell's total over all genes of the matrix. NaN, negative and infinite values are errors.
+#[pyfunction]
+pub(super) fn totals<'py>(
+    py: Python<'py>,
+    matrix: &Matrix,
+    threads: usize,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    struct Sum<'py>(Python<'py>, usize);
+    impl Visitor for Sum<'_> {
+        type Output = Vec<f64>;
+
+        fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<Vec<f64>> {
+            watched(self.0, self.1, None, &Monitor::default(), || totals_of(view))
+        }
+    }
+    Ok(PyArray1::from_vec(py, matrix.visit(py, Sum(py, threads))?))
+}
+
+/// The median of the totals above 0, to which `normalize="median"` normalises; None if none is.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // made of a Python object
+pub(super) fn median_total(totals: PyReadonlyArray1<f64>) -> PyResult<Option<f64>> {
+    Ok(median(borrowed(&totals, "totals")?))
 }

@@ -32,7 +32,7 @@ use crate::engine::pool::Monitor;
 use crate::error::{Error, ErrorKind};
 use crate::suggest;
 use numpy::{Element, PyArray1, PyReadonlyArray1};
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 pyo3::create_exception!(
@@ -51,6 +51,7 @@ impl From<Error> for PyErr {
             ErrorKind::BrokenChunk { .. }
             | ErrorKind::Unreadable { .. }
             | ErrorKind::Spill { .. } => PyOSError::new_err(format!("{error:#}")),
+            ErrorKind::NormalisedTable => PyTypeError::new_err(error.to_string()),
             _ => PyValueError::new_err(format!("{error:#}")),
         }
     }
@@ -111,6 +112,8 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_class::<spill::Spill>()?;
     m.add_function(wrap_pyfunction!(files::pick, m)?)?;
     m.add_function(wrap_pyfunction!(matrix::survey, m)?)?;
+    m.add_function(wrap_pyfunction!(matrix::totals, m)?)?;
+    m.add_function(wrap_pyfunction!(matrix::median_total, m)?)?;
     m.add_function(wrap_pyfunction!(by_resemblance, m)?)?;
     m.add_function(wrap_pyfunction!(control_ranks, m)?)?;
     m.add_function(wrap_pyfunction!(ipc::ipc_metadata, m)?)?;

@@ -12,6 +12,8 @@ use crate::stats::ttest::{self, Method::Permutation};
 use crate::stats::wilcoxon;
 use proptest::prelude::*;
 
+mod normalised;
+
 const CELLS: usize = 60;
 const GENES: usize = 9;
 const TARGETS: usize = 4;
