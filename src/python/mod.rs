@@ -30,6 +30,7 @@ mod watch;
 use crate::engine::fdr::adjust_all;
 use crate::engine::pool::Monitor;
 use crate::error::{Error, ErrorKind};
+use crate::stats::special::elementary::ln_1p_in_place;
 use crate::suggest;
 use numpy::{Element, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
@@ -42,11 +43,21 @@ pyo3::create_exception!(
     "The matrix holds a NaN: args are the message, the cell and the gene."
 );
 
+pyo3::create_exception!(
+    _pdex,
+    NotCountsError,
+    PyValueError,
+    "Cells cannot be normalised: args are the message, the cell, the gene and its value."
+);
+
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         match error.kind() {
             ErrorKind::NotANumber { cell, gene } => {
                 NotANumberError::new_err((error.to_string(), *cell, *gene))
+            }
+            ErrorKind::NotACount { cell, gene, got } => {
+                NotCountsError::new_err((error.to_string(), *cell, *gene, *got))
             }
             ErrorKind::BrokenChunk { .. }
             | ErrorKind::Unreadable { .. }
@@ -87,6 +98,17 @@ fn benjamini_hochberg<'py>(
     Ok(PyArray1::from_vec(py, adjusted))
 }
 
+/// ln(1 + x) of each value, as a normalised matrix has it.
+#[pyfunction]
+fn log1p<'py>(
+    py: Python<'py>,
+    values: PyReadonlyArray1<f64>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let mut values = borrowed(&values, "values")?.to_vec();
+    py.detach(|| ln_1p_in_place(&mut values));
+    Ok(PyArray1::from_vec(py, values))
+}
+
 /// Indices of the labels: first those similar to `wanted`, then likely controls, then the rest.
 #[pyfunction]
 fn by_resemblance(wanted: &str, labels: Vec<String>) -> Vec<usize> {
@@ -105,6 +127,7 @@ fn control_ranks(labels: Vec<String>) -> Vec<Option<usize>> {
 fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add("NotANumberError", m.py().get_type::<NotANumberError>())?;
+    m.add("NotCountsError", m.py().get_type::<NotCountsError>())?;
     m.add_class::<matrix::Matrix>()?;
     m.add_class::<job::Job>()?;
     m.add_class::<files::Chunks>()?;
@@ -114,6 +137,7 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(matrix::survey, m)?)?;
     m.add_function(wrap_pyfunction!(matrix::totals, m)?)?;
     m.add_function(wrap_pyfunction!(matrix::median_total, m)?)?;
+    m.add_function(wrap_pyfunction!(log1p, m)?)?;
     m.add_function(wrap_pyfunction!(by_resemblance, m)?)?;
     m.add_function(wrap_pyfunction!(control_ranks, m)?)?;
     m.add_function(wrap_pyfunction!(ipc::ipc_metadata, m)?)?;

@@ -119,7 +119,7 @@ def test_it_is_what_scanpy_makes_but_for_single_precision(rng):
         sc.pp.normalize_total(other, target_sum=target)
         sc.pp.log1p(other)
         asked = "median" if target is None else target
-        rows = pdex.scan_anndata(data, "target", normalize=asked, fold="cells").collect()
+        rows = pdex.scan_anndata(data, "target", normalize=asked, fold=None).collect()
         got = rows.filter(pl.col("gene") == "g2")["value"].sort().to_numpy()
         want = np.sort(other.X.toarray()[:, 2])
         np.testing.assert_allclose(got, want, rtol=3e-7)
@@ -207,7 +207,7 @@ def test_calibration_scales_too(rng):
     for test in ("wilcoxon", "ttest"):
         got = pdex.calibrate(data, "target", test=test, normalize=1e4, **options)
         want = pdex.calibrate(scaled(data), "target", test=test, is_log1p=True, **options)
-        np.testing.assert_allclose(got.p_values["p_value"], want.p_values["p_value"], rtol=1e-10)
+        np.testing.assert_allclose(got.table["p_value"], want.table["p_value"], rtol=1e-10)
 
 
 def test_a_result_says_how_it_was_scaled(rng):
@@ -250,7 +250,9 @@ def test_what_is_no_count_is_named(rng, tmp_path):
         pdex.de(data, "target", reference="ctrl", normalize=1e4, is_log1p=True)
     with pytest.raises(ValueError, match=r"log1p=False leaves out the logarithm"):
         pdex.de(data, "target", reference="ctrl", log1p=False)
-    with pytest.warns(pdex.PdexWarning, match=r"X looks like log1p values, and normalize= takes"):
+    with pytest.warns(
+        pdex.exceptions.PdexWarning, match=r"X looks like log1p values, and normalize= takes"
+    ):
         pdex.de(scaled(data), "target", reference="ctrl", normalize=1e4)
     x = data.X.toarray()
     x[11, 3] = -2
@@ -258,8 +260,10 @@ def test_what_is_no_count_is_named(rng, tmp_path):
     data.write_h5ad(path := tmp_path / "screen.h5ad")
     for source in (data, path):
         with (
-            pytest.warns(pdex.PdexWarning, match="looks like residuals, and"),
-            pytest.raises(ValueError, match=r"X has values below 0 .*cell 'c11', row 11\)"),
+            pytest.warns(pdex.exceptions.PdexWarning, match="looks like residuals, and"),
+            pytest.raises(
+                ValueError, match=r"X contains -2 \(cell 'c11', row 11; gene 'g3', column 3\)"
+            ),
         ):
             pdex.de(source, "target", reference="ctrl", normalize=1e4)
     x[11, 3] = np.nan

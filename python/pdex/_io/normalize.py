@@ -129,10 +129,8 @@ class Scaler:
             return self.normalization.target
         assert self._totals is not None
         chosen = self._source.chosen
-        totals = self._totals if chosen is None else self._totals[chosen]
-        totals = totals[totals > 0]
         # Without any count there is nothing to scale.
-        return float(np.median(totals)) if len(totals) else 1.0
+        return _pdex.median_total(self._totals if chosen is None else self._totals[chosen]) or 1.0
 
     def _read(self, x: StoredMatrix, resources: Resources) -> Totals:
         """Return the total of each cell over all genes, from a pass over the matrix."""
@@ -152,11 +150,12 @@ class Scaler:
         try:
             return _pdex.totals(matrix, threads)
         except _pdex.NotCountsError as error:
-            _, cell = error.args
+            _, cell, gene, value = error.args
             msg = (
-                f"{source.where} has values below 0 or a total that is not finite (cell "
-                f"{source.obs.names()[first + cell]!r}, row {first + cell}), and normalize= takes "
-                "counts: choose them with layer or use_raw, or leave out normalize"
+                f"{source.where} contains {value:g} (cell {source.obs.names()[first + cell]!r}, row "
+                f"{first + cell}; gene {source.var_names[gene]!r}, column {gene}), which is no "
+                "count, and normalize= takes counts: choose them with layer or use_raw, or leave "
+                "out normalize"
             )
             raise ValueError(msg) from None
         except _pdex.NotANumberError as error:
