@@ -90,7 +90,8 @@ def de(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; or count
+        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; the path
+        or URL of a ``.zarr`` store, a ``zarr.Group`` or a store of zarr-python; or count
         tables (:class:`pdex.Tables` or the path of their folder). It is never changed.
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are

@@ -24,8 +24,10 @@ from pdex._io import h5ad, memory
 from pdex._io.groups import read_groups
 from pdex._io.h5ad import error_context
 from pdex._io.labels import PandasFrame, texts
-from pdex._io.source import check_data, log_base_of, path_of
+from pdex._io.source import check_data, log_base_of, path_of, stamp_of
 from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
+from pdex._io.zarr import facts as zarr_facts
+from pdex._io.zarr import stores
 from pdex._resources import n_threads
 from pdex._scale import Values
 from pdex._text import listed
@@ -65,8 +67,9 @@ class Info:
     Parameters
     ----------
     path, bytes
-        The path of the file or of the folder of count tables, and its size; None for AnnData in
-        memory.
+        The path of the file or of the folder of count tables, or the path or name of the Zarr
+        store, and its size; None for AnnData in memory. The size of a store that is not in a folder
+        is None, too.
     n_cells, n_genes, repeated_genes
         The numbers of cells and genes, and the number of gene names that repeat an earlier one.
     matrices
@@ -155,8 +158,8 @@ def info(data: Data) -> Info:
     Parameters
     ----------
     data
-        AnnData object, cells x genes, the path of an ``.h5ad`` file, or count tables or their
-        folder.
+        AnnData object, cells x genes, the path of an ``.h5ad`` file, the path or URL of a ``.zarr``
+        store, a ``zarr.Group`` or store, or count tables or their folder.
 
     Returns
     -------
@@ -166,7 +169,7 @@ def info(data: Data) -> Info:
     Raises
     ------
     TypeError
-        `data` is neither AnnData nor a path.
+        `data` is neither AnnData, a path nor a Zarr group or store.
     OSError
         The file cannot be read. Every error about a file names its path.
     ValueError
@@ -188,6 +191,8 @@ def info(data: Data) -> Info:
     A target has 92 to 116 cells (median 92).
     pdex.de(adata, 'target', reference='non-targeting')
     """
+    if stores.is_group(data) or stores.is_path(data):
+        return _of_store(data)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
@@ -209,6 +214,25 @@ def info(data: Data) -> Info:
     base = log_base_of(data.uns)
     matrices = [_matrix(name, _of_array(x), base) for name, x in arrays if x is not None]
     return _about(PandasFrame(data.obs), list(data.var_names), matrices, None, None)
+
+
+def _of_store(data: Any) -> Info:
+    """Return the description of a Zarr store."""
+    root = stores.open_root(data)
+    try:
+        with error_context(root.path):
+            root.check_kind()
+            obs, names = root.frame("obs"), root.frame("var").names()
+            base = log_base_of(root.noted_log1p())
+            matrices = [
+                _matrix(name, zarr_facts.of_node(root.member(place)), base)
+                for name, place in zarr_facts.places(root)
+            ]
+            stamp = stamp_of(root.path, whole=True)
+            path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else root.path
+            return _about(obs, names, matrices, path, None if stamp is None else stamp[0])
+    finally:
+        root.close()
 
 
 def _about(
@@ -292,12 +316,11 @@ def _source(source: Facts) -> Facts:
 
 def _has_changed(source: Facts) -> bool:
     """Return whether a file has another size or time than when it was counted."""
-    try:
-        now = os.stat(source["path"])
-    except (TypeError, OSError):
-        # It was in memory, or it is gone, so that there is nothing to compare.
+    if source["path"] is None or "bytes" not in source:
         return False
-    return (now.st_size, now.st_mtime_ns) != (source["bytes"], source["modified_ns"])
+    # If it is gone, there is nothing to compare.
+    now = stamp_of(source["path"], whole=True)
+    return now is not None and now != (source["bytes"], source["modified_ns"])
 
 
 def _groups(tables: Facts) -> str:
@@ -354,6 +377,9 @@ def _of_node(node: Any) -> Facts:
 
 def _of_array(x: Any) -> Facts:
     """Return the layout, shape and parts of a matrix of an AnnData object."""
+    node = getattr(x, "group", x)
+    if type(node).__module__.split(".")[0] == "zarr":
+        return zarr_facts.of_node(node)
     if hasattr(x, "group"):
         return _of_node(x.group)
     layout = getattr(x, "format", None)
@@ -371,14 +397,15 @@ def _matrix(name: str, found: Facts, log_base: float | None) -> Facts:
         return {"name": name, "layout": layout, "values": None}
     data, cells = parts[0], int(np.prod([int(n) for n in shape], dtype=object))
     stored = [int(part.id.get_storage_size()) for part in parts if hasattr(part, "id")]
+    filters, n_bytes = _filters(data) if stored else [], sum(stored) if stored else None
     return {
         "name": name,
         "shape": [int(n) for n in shape],
         "layout": layout,
         "dtype": str(data.dtype),
         "stored": int(data.size),
-        "filters": _filters(data) if stored else [],
-        "bytes": sum(stored) if stored else None,
+        "filters": found.get("filters", filters),
+        "bytes": found.get("bytes", n_bytes),
         "memory": sum(int(part.size) * int(part.dtype.itemsize) for part in parts),
         "values": _values(data, name, log_base, zeros=int(data.size) < cells),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,7 +14,7 @@ from pdex._io.groups import SKIP
 from pdex._io.h5ad import error_context
 from pdex._io.normalize import Normalization, normalization_of
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
-from pdex._io.source import open_source
+from pdex._io.source import open_source, stamp_of
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
 from pdex._validate import Fold, Normalize, check_choice
@@ -59,7 +58,8 @@ def scan_anndata(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; or count
+        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; the path
+        or URL of a ``.zarr`` store, a ``zarr.Group`` or a store of zarr-python; or count
         tables (:class:`pdex.Tables` or the path of their folder).
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
@@ -181,7 +181,7 @@ def scan_anndata(
             selected,
             fold or "cells",
             resources,
-            None if path is None else _version(path),
+            None if path is None else stamp_of(path),
         )
     scan = register_io_source(blocks, schema=schema, validate_schema=False, is_pure=True)
     return scan.set_sorted("gene")
@@ -207,7 +207,7 @@ class _Blocks:
     selected: npt.NDArray[np.uint32]
     fold: str
     resources: Resources
-    #: Size and modification time of the file when it was scanned.
+    #: Size and modification time of the file when it was scanned; None: these are not known.
     version: tuple[int, int] | None
 
     def __call__(
@@ -234,7 +234,7 @@ class _Blocks:
         with open_source(self.data, *self.which) as source:
             if source.file is None:
                 self.source = source
-            elif _version(source.path) != self.version:
+            elif stamp_of(str(source.path)) != self.version:
                 msg = f"{source.path} has changed since it was scanned: scan it again"
                 raise ValueError(msg)
             where, normalization = self.values
@@ -256,12 +256,6 @@ class _Blocks:
             ]
             columns[2:2] = [value.alias("value"), count]
             yield pl.DataFrame(columns)
-
-
-def _version(path: str | None) -> tuple[int, int]:
-    """Return size and modification time, which distinguish a file from one that replaced it."""
-    found = os.stat(str(path))
-    return found.st_size, found.st_mtime_ns
 
 
 def _unique(names: list[str]) -> list[str]:

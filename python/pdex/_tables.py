@@ -14,7 +14,7 @@ from pdex._io.groups import SKIP, count_cells
 from pdex._io.h5ad import error_context
 from pdex._io.normalize import normalization_of
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
-from pdex._io.source import TableSource, open_source
+from pdex._io.source import TableSource, open_source, stamp_of
 from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
 from pdex._progress import Progress
 from pdex._resources import resources_of
@@ -202,8 +202,9 @@ def tabulate(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed, the path of an ``.h5ad`` file, or count
-        tables, which are merged to fewer columns or genes. A file is read once.
+        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; the path
+        or URL of a ``.zarr`` store, a ``zarr.Group`` or a store of zarr-python; or count tables,
+        which are merged to fewer columns or genes. A file or store is read once.
     groupby
         One or more columns of ``obs``. Cells without a label in a column (missing or empty) are
         counted as such; cells without any label are left out.
@@ -390,8 +391,9 @@ def _sources(source: Source) -> list[dict[str, Any]]:
         return known
     if source.path is None:
         return [{"path": None}]
-    found = os.stat(source.path)
-    return [{"path": source.path, "bytes": found.st_size, "modified_ns": found.st_mtime_ns}]
+    if (found := stamp_of(source.path, whole=True)) is None:
+        return [{"path": source.path}]
+    return [{"path": source.path, "bytes": found[0], "modified_ns": found[1]}]
 
 
 def _frames(

@@ -73,6 +73,16 @@ class StoredArray(Protocol):
 class DenseMatrix(StoredMatrix):
     """A dense matrix: one array of two dimensions.
 
+    Parameters
+    ----------
+    values
+        The array.
+    where
+        Name of the matrix in errors.
+    chunks
+        Rows and columns of a chunk: pieces end where chunks do, if they are large enough, so that
+        none is read twice.
+
     Raises
     ------
     ValueError
@@ -83,14 +93,14 @@ class DenseMatrix(StoredMatrix):
 
     layout: Literal["csr", "csc", "dense"] = "dense"
 
-    def __init__(self, values: StoredArray, where: str) -> None:
+    def __init__(self, values: StoredArray, where: str, chunks: tuple[int, int] = (1, 1)) -> None:
         shape = values.shape
         if shape is None or len(shape) != 2:
             n = "no" if shape is None else len(shape)
             msg = f"{where} has {n} dimensions: expected 2, cells x genes"
             raise ValueError(msg)
         memory.check_dtype(values.dtype, where)
-        self._values, self.where = values, where
+        self._values, self.where, self._chunks = values, where, chunks
         self.shape, self.dtype = (shape[0], shape[1]), values.dtype
 
     def head(self, threads: int) -> Matrix:
@@ -113,8 +123,7 @@ class DenseMatrix(StoredMatrix):
         n_cells, array = self.shape[0], self._values.reader(how)
         gene = max(1, n_cells * array.itemsize)
         step = max(1, _share(budget, (span[1] - span[0]) * gene) // gene)
-        for start in range(*span, step):
-            stop = min(start + step, span[1])
+        for start, stop in pairwise(_bounds(span, step, self._chunks[1])):
             values = array.read((0, n_cells), (start, stop))
             yield start, stop, memory.dense(values.reshape(n_cells, stop - start), self.where)
 
@@ -122,8 +131,7 @@ class DenseMatrix(StoredMatrix):
         """Yield ranges of rows."""
         (n_cells, n_genes), array = self.shape, self._values.reader(how)
         step = max(1, budget // max(1, n_genes * array.itemsize))
-        for first in range(0, n_cells, step):
-            last = min(first + step, n_cells)
+        for first, last in pairwise(_bounds((0, n_cells), step, self._chunks[0])):
             values = array.read((first, last), (0, n_genes))
             yield first, memory.dense(values.reshape(last - first, n_genes), self.where)
 
@@ -322,6 +330,18 @@ class SparseMatrix(StoredMatrix):
 def _length(array: StoredArray) -> int:
     """Return the length of an array of one dimension."""
     return array.shape[0] if array.shape else 0
+
+
+def _bounds(span: tuple[int, int], step: int, chunk: int) -> list[int]:
+    """Return the bounds of pieces of at most `step`, which end where a chunk does if one fits."""
+    start, end = span
+    bounds = [start]
+    while start < end:
+        stop = start + step
+        whole = stop - stop % chunk
+        start = min(whole if whole > start else stop, end)
+        bounds.append(start)
+    return bounds
 
 
 def _share(budget: int, whole: int) -> int:

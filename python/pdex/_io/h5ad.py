@@ -64,18 +64,9 @@ def open_file(path: str) -> Any:
     import h5py
 
     if os.path.isdir(path):
-        marks = (".zgroup", ".zattrs", "zarr.json")
-        if path.rstrip("/").endswith(".zarr") or any(
-            os.path.exists(os.path.join(path, mark)) for mark in marks
-        ):
-            msg = (
-                f"{path!r} is a Zarr store, which pdex does not read from its path; "
-                "load it first, with anndata.read_zarr(path)"
-            )
-            raise ValueError(msg)
         msg = (
-            f"{path!r} is a folder; expected an .h5ad file, or count tables, which pdex tabulate "
-            "writes"
+            f"{path!r} is a folder; expected an .h5ad file, a .zarr store, or count tables, which "
+            "pdex tabulate writes"
         )
         raise ValueError(msg)
     # Python's own errors (FileNotFoundError, PermissionError, ...) name the path.

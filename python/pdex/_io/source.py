@@ -20,6 +20,8 @@ from pdex._io.normalize import Normalization, Scaler, normalization_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Table, is_table
 from pdex._io.where import cells_where
+from pdex._io.zarr import arrays as zarr_arrays
+from pdex._io.zarr import stores
 from pdex._stages import stage
 from pdex._text import listed
 from pdex._validate import as_names, did_you_mean, flag
@@ -30,13 +32,15 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     import numpy.typing as npt
+    import zarr
     from anndata import AnnData
+    from zarr.abc.store import Store
 
     from pdex._io.labels import Frame
     from pdex._io.stored import Counted
     from pdex._resources import Resources
 
-    Data: TypeAlias = AnnData | str | os.PathLike[str]
+    Data: TypeAlias = AnnData | str | os.PathLike[str] | zarr.Group | Store
     Piece: TypeAlias = tuple[int, memory.Matrix, npt.NDArray[np.uint32]]
 
 
@@ -51,7 +55,8 @@ class Source:
     #: Name of the matrix in errors.
     where: str
     var_names: list[str]
-    #: Path of the file that holds the matrix; None for a matrix in memory.
+    #: Path of the file that holds the matrix, or path or name of the Zarr store; None for a matrix
+    #: in memory.
     path: str | None = None
     #: Name of `var_names` in errors.
     names: str = "var_names"
@@ -257,11 +262,13 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
         There is no X or no raw; both a layer and raw are requested; or the shape of the matrix does
         not match obs and var.
     TypeError
-        `data` is neither AnnData nor a path.
+        `data` is neither AnnData, a path nor a Zarr group or store.
     """
     if flag("use_raw", use_raw) and layer is not None:
         msg = f"layer={layer!r} and use_raw=True name two matrices; choose one"
         raise ValueError(msg)
+    if stores.is_group(data) or stores.is_path(data):
+        return _of_store(data, layer, use_raw)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
@@ -280,6 +287,61 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
     source = _of_adata(data, layer, use_raw)
     _check_shape(source)
     return source
+
+
+def _of_store(data: Any, layer: str | None, use_raw: bool) -> Source:
+    """Return the requested matrix of a Zarr store."""
+    root = stores.open_root(data)
+    try:
+        with error_context(root.path):
+            root.check_kind()
+            place, where, var = _place_of(root.members, "store", layer, use_raw)
+            obs, table = root.frame("obs"), root.frame(var)
+            where = f"{root.path}: {where}"
+            x = zarr_arrays.open_matrix(root.member(place), where, root.path)
+            kind = "raw.var_names" if use_raw else "var_names"
+            base = log_base_of(root.noted_log1p())
+            source = Source(obs, x, where, [], root.path, kind, log_base=base, var=table)
+            _check_shape(source, table.height)
+            source.var_names = table.names()
+    except BaseException:
+        root.close()
+        raise
+    source.file = root if root.opened is not None else None
+    return source
+
+
+def _place_of(
+    members: Callable[[str], list[str]], what: str, layer: str | None, use_raw: bool
+) -> tuple[str, str, str]:
+    """Return where the matrix is stored, its name, and where the table of its genes is stored."""
+    if use_raw:
+        if "X" not in members("raw"):
+            msg = f"this {what} has no raw: leave out use_raw, or choose a layer"
+            raise ValueError(msg)
+        return "raw/X", "raw.X", "raw/var"
+    layers = members("layers")
+    if layer is None:
+        if "X" not in members(""):
+            raise _without_x(what, layers)
+        return "X", "X", "var"
+    _check_layer(layer, layers)
+    return f"layers/{layer}", f"layer {layer!r}", "var"
+
+
+def stamp_of(path: str, *, whole: bool = False) -> tuple[int, int] | None:
+    """Return size and time of modification, which distinguish a file from one that replaced it.
+
+    Of a Zarr store in a folder they are those of its root's metadata or, of a `whole` one, of all
+    its files. None: there is no such file or folder.
+    """
+    try:
+        if stores.is_path(path):
+            return stores.whole_stamp(path) if whole else stores.root_stamp(path)
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def log_base_of(uns: Mapping[str, Any]) -> float | None:
@@ -313,7 +375,10 @@ def check_data(data: object) -> None:
     if isinstance(modalities, Mapping) and modalities:
         names = [str(name) for name in modalities]
         hint = f"; it has {listed(names)}: give one of them, such as data[{names[0]!r}]"
-    msg = f"data is a {what}: expected an AnnData object, a path to .h5ad, or count tables{hint}"
+    msg = (
+        f"data is a {what}: expected an AnnData object, a path to .h5ad or .zarr, or count tables"
+        f"{hint}"
+    )
     raise TypeError(msg)
 
 
@@ -335,7 +400,13 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
         _check_layer(layer, list(data.layers))
         x, where = data.layers[layer], f"layer {layer!r}"
     path = None
-    if _is_backed(x, where):
+    if _is_in_zarr(x):
+        node = getattr(x, "group", x)
+        path = stores.name_of(node).removesuffix(f"/{node.path}")
+        where = f"{path}: {where}"
+        with error_context(path):
+            x = zarr_arrays.open_matrix(node, where, path)
+    elif _is_backed(x):
         path = str(data.filename)
         where = f"{path}: {where}"
         with error_context(path):
@@ -345,12 +416,14 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
     return Source(PandasFrame(data.obs), x, where, names, path, kind, log_base=base, var=var)
 
 
-def _is_backed(x: Any, where: str) -> bool:
+def _is_backed(x: Any) -> bool:
     """Return whether `x` is an HDF5 dataset or AnnData's wrapper of a sparse matrix in a file."""
-    if hasattr(x, "group") and not type(x.group).__module__.startswith("h5py"):
-        msg = f"{where} is a sparse matrix in a Zarr store; load it first, with .to_memory()"
-        raise TypeError(msg)
     return hasattr(x, "group") or type(x).__module__.startswith("h5py")
+
+
+def _is_in_zarr(x: Any) -> bool:
+    """Return whether `x` is a Zarr array or AnnData's wrapper of a sparse matrix in a store."""
+    return type(getattr(x, "group", x)).__module__.split(".")[0] == "zarr"
 
 
 def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
@@ -468,10 +541,13 @@ def _check_layer(layer: object, layers: list[str]) -> None:
         raise NotFoundError(msg)
 
 
-def _check_shape(source: Source) -> None:
-    """Raise ValueError unless the shape of the matrix matches obs and var."""
+def _check_shape(source: Source, n_genes: int | None = None) -> None:
+    """Raise ValueError unless the shape of the matrix matches obs and var.
+
+    `n_genes` is the number of genes if their names are not read yet.
+    """
     shape = getattr(source.x, "shape", None)
-    expected = (source.obs.height, len(source.var_names))
+    expected = (source.obs.height, len(source.var_names) if n_genes is None else n_genes)
     if shape is not None and len(shape) == 2 and tuple(shape) != expected:
         msg = (
             f"{source.where} has the shape {tuple(shape)}: expected {expected}, the cells of "

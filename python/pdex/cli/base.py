@@ -150,7 +150,17 @@ class _File(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _Screen(_File):
+    """The path of a screen; the URL of a Zarr store stays text, since a path would damage it."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the path or the URL."""
+        text = os.fspath(value)
+        return text if "://" in text else super().convert(value, param, ctx)
+
+
 FILE = _File(path_type=Path)
+SCREEN = _Screen(path_type=Path)
 
 
 class Number(click.FloatRange):

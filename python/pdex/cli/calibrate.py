@@ -11,6 +11,7 @@ from pdex._output import save
 from pdex.cli import completion
 from pdex.cli.base import (
     FILE,
+    SCREEN,
     Command,
     Number,
     check_result,
@@ -41,7 +42,7 @@ _RESULT = "The result"
 @click.command(
     "calibrate", cls=Command, examples=EXAMPLES, short_help="Test controls against controls."
 )
-@click.argument("path", metavar="DATA", type=FILE)
+@click.argument("path", metavar="DATA", type=SCREEN)
 @option(
     "-g",
     "--groupby",
@@ -115,10 +116,11 @@ _RESULT = "The result"
     help="Write the judged p-values, for 'pdex report --calibration'.",
 )
 @options_of_work
-def calibrate(path: Path, output: Path | None, **options: Any) -> None:
+def calibrate(path: Path | str, output: Path | None, **options: Any) -> None:
     """Test control guides, or random splits of the control cells, against the other controls.
 
-    DATA is a screen: an .h5ad file, or count tables that 'pdex tabulate --single-cells' wrote.
+    DATA is a screen: an .h5ad file, a .zarr store (a folder or a URL), or count tables that 'pdex
+    tabulate --single-cells' wrote.
 
     Prints the fractions of small p-values, the limits of these fractions, and a verdict.
     """

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from pdex._io.groups import read_groups
 from pdex._io.h5ad import open_file
 from pdex._io.tables import Table, is_table
+from pdex._io.zarr import stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -134,6 +135,13 @@ def _opened(path: str) -> Iterator[_Screen]:
     if is_table(path):
         yield _Tables(path)
         return
+    if stores.is_path(path):
+        root = stores.open_root(path)
+        try:
+            yield _Store(root)
+        finally:
+            root.close()
+        return
     file = open_file(path)
     try:
         yield _File(file)
@@ -168,6 +176,22 @@ class _File:
 
     def layers(self) -> Iterable[str]:
         return list(self._file["layers"])
+
+
+class _Store:
+    """An open Zarr store in a folder."""
+
+    def __init__(self, root: stores.Root) -> None:
+        self._root = root
+
+    def columns(self) -> Iterable[str]:
+        return self._root.frame("obs").columns
+
+    def labels(self, column: str) -> Iterable[str]:
+        return self._root.frame("obs").categories(column)
+
+    def layers(self) -> Iterable[str]:
+        return self._root.members("layers")
 
 
 class _Tables:

@@ -12,6 +12,7 @@ import pdex
 from pdex.cli import completion
 from pdex.cli.base import (
     FILE,
+    SCREEN,
     Command,
     Names,
     Number,
@@ -45,7 +46,7 @@ _RESULT = "The result"
 
 
 @click.command("de", cls=Command, examples=EXAMPLES, short_help="Test every gene of every target.")
-@click.argument("path", metavar="DATA", type=FILE)
+@click.argument("path", metavar="DATA", type=SCREEN)
 @option(
     "-g",
     "--groupby",
@@ -148,10 +149,13 @@ _RESULT = "The result"
     help="How rows are printed (default: a table on a terminal, CSV elsewhere).",
 )
 @options_of_work
-def de(path: Path, output: Path | None, head: int | None, form: str | None, **options: Any) -> None:
+def de(
+    path: Path | str, output: Path | None, head: int | None, form: str | None, **options: Any
+) -> None:
     """Test every gene of every target against the reference.
 
-    DATA is a screen: an .h5ad file, or the folder of count tables that 'pdex tabulate' wrote.
+    DATA is a screen: an .h5ad file, a .zarr store (a folder or a URL), or the folder of count
+    tables that 'pdex tabulate' wrote.
 
     Without --output, a terminal shows a table of the smallest p-values. If stdout is a pipe or a
     file, all rows are written as CSV.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 import pdex
-from pdex.cli.base import FILE, Command, option, size
+from pdex.cli.base import SCREEN, Command, option, size
 from pdex.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 pdex info screen.h5ad
 pdex info screen.h5ad --json | jq -r .command
+pdex info s3://bucket/screen.zarr
 pdex info screen.tables
 """
 
@@ -42,15 +43,15 @@ _KINDS = {
 @click.command(
     "info", cls=Command, examples=EXAMPLES, short_help="Describe a file and suggest a command."
 )
-@click.argument("path", metavar="DATA", type=FILE)
+@click.argument("path", metavar="DATA", type=SCREEN)
 @option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def info(path: Path, as_json: bool) -> None:
+def info(path: Path | str, as_json: bool) -> None:
     """Describe a screen, and suggest the 'pdex de' command that tests it.
 
-    DATA is an .h5ad file or a folder of count tables. Prints the matrices with their layout,
-    storage and kind of values; the columns of obs, and which of them look like targets and
-    controls; and the size of the result. No matrix is read in full: only the first four million
-    stored values of each are examined.
+    DATA is an .h5ad file, a .zarr store (a folder or a URL) or a folder of count tables. Prints the
+    matrices with their layout, storage and kind of values; the columns of obs, and which of them
+    look like targets and controls; and the size of the result. No matrix is read in full: only the
+    first four million stored values of each are examined.
     """
     found = pdex.info(path)
     if as_json:
@@ -61,7 +62,8 @@ def info(path: Path, as_json: bool) -> None:
 
 def _tell(found: Info) -> None:
     each = "" if found.tables is None else f", {size(found.tables['bytes_per_cell'])} per cell"
-    click.echo(f"{printable(str(found.path))}: {size(found.bytes or 0)}{each}")
+    n_bytes = "" if found.bytes is None else f": {size(found.bytes)}{each}"
+    click.echo(f"{printable(str(found.path))}{n_bytes}")
     more = f" ({found.repeated_genes:,} repeated names)" if found.repeated_genes else ""
     click.echo(f"{found.n_cells:,} cells x {found.n_genes:,} genes{more}")
     if found.tables is not None:
@@ -91,7 +93,9 @@ def _tell_tables(tables: Facts) -> None:
     for source in tables["sources"]:
         text = "AnnData in memory"
         if source["path"] is not None:
-            text = f"{printable(source['path'])} ({size(source['bytes'])}, {source['modified']})"
+            text = printable(source["path"])
+            if "bytes" in source:
+                text += f" ({size(source['bytes'])}, {source['modified']})"
         click.echo(f"Counted from {text} by pdex {tables['pdex']}")
 
 
@@ -136,7 +140,7 @@ def _matrix(matrix: Facts, n_genes: int) -> dict[str, str]:
         "dtype": matrix["dtype"],
         "stored": f"{matrix['stored']:,}{part}",
         "storage": "+".join(matrix["filters"]) or "plain",
-        "disk": size(matrix["bytes"]),
+        "disk": "" if matrix["bytes"] is None else size(matrix["bytes"]),
         "memory": size(matrix["memory"]),
         "values": _values(matrix["values"]),
     }

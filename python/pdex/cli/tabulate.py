@@ -9,7 +9,7 @@ import rich_click as click
 
 import pdex
 from pdex.cli import completion
-from pdex.cli.base import FILE, Command, note, option, size
+from pdex.cli.base import FILE, SCREEN, Command, note, option, size
 from pdex.cli.options import COUNTED, given_of, options_of_tables, options_of_work
 
 EXAMPLES = """
@@ -25,7 +25,7 @@ pdex de screen.tables --groupby target --strata batch -o de.parquet
 @click.command(
     "tabulate", cls=Command, examples=EXAMPLES, short_help="Count a screen once, to test it often."
 )
-@click.argument("path", metavar="DATA", type=FILE)
+@click.argument("path", metavar="DATA", type=SCREEN)
 @option(
     "-g",
     "--groupby",
@@ -57,12 +57,12 @@ pdex de screen.tables --groupby target --strata batch -o de.parquet
     help="Folder to write; it appears when it is complete. Older tables there are replaced.",
 )
 @options_of_work
-def tabulate(path: Path, output: Path, **options: Any) -> None:
+def tabulate(path: Path | str, output: Path, **options: Any) -> None:
     """Count how many cells of each group have each value of a gene.
 
-    DATA is an .h5ad file, which is read once, or count tables. All tests can be computed from the
-    tables, with the same numbers: 'pdex de', 'pdex info' and, with --single-cells, 'pdex calibrate'
-    accept them in place of the screen.
+    DATA is an .h5ad file or a .zarr store (a folder or a URL), which is read once, or count tables.
+    All tests can be computed from the tables, with the same numbers: 'pdex de', 'pdex info' and,
+    with --single-cells, 'pdex calibrate' accept them in place of the screen.
     """
     given = given_of(options)
     groupby, single = list(given.pop("groupby")), list(given.pop("single_cells"))
