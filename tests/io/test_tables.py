@@ -18,7 +18,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pdex._io import h5, tables
+from pdex._io import arrays, h5, stored, tables
 from pdex._resources import Resources
 from polars.testing import assert_frame_equal
 
@@ -252,7 +252,7 @@ def test_calibrate_draws_single_cells(rng, tmp_path):
 def small(monkeypatch):
     """Let little memory be left for a matrix in a file."""
     monkeypatch.setattr(Resources, "for_pieces", property(lambda _: 2000))
-    monkeypatch.setattr(backed, "_LOOK", 50)
+    monkeypatch.setattr(arrays, "_LOOK", 50)
 
 
 @pytest.mark.parametrize("kind", ["counts", "log", "odd"])
@@ -313,7 +313,7 @@ def test_few_groups_are_merged_before_they_are_spilled(rng, tmp_path, small, mon
 
     monkeypatch.setattr(pdex._pdex, "Spill", Spy)
     for merged in (0, 10**9):
-        monkeypatch.setattr(backed, "_MERGED", merged)
+        monkeypatch.setattr(stored, "_MERGED", merged)
         want = pdex.de(data, "target", reference="ctrl")
         same(pdex.de(path, "target", reference="ctrl"), want)
     assert folds == {"values", "nonzeros"}

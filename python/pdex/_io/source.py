@@ -7,25 +7,27 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from pdex import _pdex
 from pdex._io import h5, h5ad, memory
+from pdex._io.dask import DaskMatrix, is_dask
 from pdex._io.groups import Groups, read_groups
 from pdex._io.h5ad import error_context
-from pdex._io.labels import PandasFrame
+from pdex._io.labels import PandasFrame, frame_of
+from pdex._io.paths import members_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Table, is_table
 from pdex._io.where import cells_where
 from pdex._stages import stage
 from pdex._text import listed
-from pdex._validate import as_names, did_you_mean, flag
+from pdex._validate import Join, as_names, check_choice, did_you_mean, flag
 from pdex.exceptions import NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import TypeAlias
 
     import numpy.typing as npt
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from pdex._io.stored import Counted
     from pdex._resources import Resources
 
-    Data: TypeAlias = AnnData | str | os.PathLike[str]
+    One: TypeAlias = AnnData | str | os.PathLike[str]
+    Data: TypeAlias = One | Sequence[One]
     Piece: TypeAlias = tuple[int, memory.Matrix, npt.NDArray[np.uint32]]
 
 
@@ -79,6 +82,27 @@ class Source:
     def matrix_name(self) -> str:
         """Name of the matrix, without its file."""
         return self.where if self.path is None else self.where.removeprefix(f"{self.path}: ")
+
+    @property
+    def titles(self) -> list[str]:
+        """The path, or a name for AnnData in memory, of each source."""
+        return [self.path or "AnnData in memory"]
+
+    @property
+    def parts(self) -> list[str | None]:
+        """The path of each source; None for AnnData in memory."""
+        return [self.path]
+
+    def version(self) -> Any:
+        """Return size and modification time of the file that was opened here; None if none was."""
+        if self.file is None:
+            return None
+        found = os.stat(str(self.path))
+        return found.st_size, found.st_mtime_ns
+
+    def again(self) -> Any:
+        """Return what opens the same source, if a file was opened here."""
+        return self.path
 
     @property
     def is_backed(self) -> bool:
@@ -205,8 +229,13 @@ class Source:
         return np.array(places, dtype=np.uint32)
 
 
-def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
-    """Return the requested matrix; use it in a ``with`` block, which closes the opened file.
+def open_source(
+    data: Data, layer: str | None, use_raw: bool = False, join: str | None = None
+) -> Source:
+    """Return the requested matrix; use it in a ``with`` block, which closes the opened files.
+
+    Of many sources, `join` says which genes are used: those that all have (``"inner"``), or, which
+    must be the same everywhere, all (None).
 
     Raises
     ------
@@ -221,6 +250,13 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
     if flag("use_raw", use_raw) and layer is not None:
         msg = f"layer={layer!r} and use_raw=True name two matrices; choose one"
         raise ValueError(msg)
+    if join is not None:
+        check_choice("join", join, get_args(Join))
+    data, *others = members_of(data)
+    if others:
+        from pdex._io.many import open_many
+
+        return open_many([data, *others], layer, use_raw, join)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
@@ -299,8 +335,10 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
         where = f"{path}: {where}"
         with error_context(path):
             x = h5.open_matrix(x.group if hasattr(x, "group") else x, where)
+    elif is_dask(x):
+        x = DaskMatrix(x, where)
     names, base = [str(name) for name in names], log_base_of(data.uns)
-    return Source(PandasFrame(data.obs), x, where, names, path, kind, log_base=base)
+    return Source(frame_of(data.obs), x, where, names, path, kind, log_base=base)
 
 
 def _is_backed(x: Any) -> bool:
