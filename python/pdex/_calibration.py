@@ -50,6 +50,7 @@ from pdex._strata import codes_of, place_cells, read_strata
 from pdex._validate import (
     Alternative,
     AnyMethod,
+    Join,
     Test,
     at_least,
     check_stratified,
@@ -219,6 +220,7 @@ def calibrate(
     genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
+    join: Join | None = None,
     is_log1p: bool | None = None,
     alternative: Alternative = "two-sided",
     method: AnyMethod | None = None,
@@ -243,7 +245,7 @@ def calibrate(
 
     Parameters
     ----------
-    data, groupby, test, genes, layer, use_raw, is_log1p, threads, memory_limit
+    data, groupby, test, genes, layer, use_raw, join, is_log1p, threads, memory_limit
         As in :func:`pdex.de`. But a CSR matrix larger than `memory_limit` is read in several
         passes, and `data` cannot be count tables, because single control cells are drawn.
     alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
@@ -348,7 +350,7 @@ def calibrate(
         )
         raise ValueError(msg)
     progress = None if progress is None else flag("progress", progress)
-    with open_source(data, layer, use_raw) as source:
+    with open_source(data, layer, use_raw, join) as source:
         with error_context(source.path):
             source.choose(where)
             found = source.groups(groupby)

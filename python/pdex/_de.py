@@ -24,6 +24,7 @@ from pdex._validate import (
     OPTIONS,
     Alternative,
     AnyMethod,
+    Join,
     Mean,
     Scope,
     Test,
@@ -64,6 +65,7 @@ def de(
     genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
+    join: Join | None = None,
     is_log1p: bool | None = None,
     mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
@@ -85,8 +87,12 @@ def de(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; or count
-        tables (:class:`pdex.Tables` or the path of their folder). It is never changed.
+        AnnData object, cells x genes, in memory (also of Dask arrays, as anndata's ``read_lazy``
+        makes) or backed; the path of an ``.h5ad`` file; or count tables (:class:`pdex.Tables` or
+        the path of their folder). Or many of these, except count tables, as one screen: a list, or
+        a pattern such as ``"plates/*.h5ad"``, whose matches are sorted by name. Their cells follow
+        each other, categories are united in order of appearance, and `join` says which genes are
+        used. Data are never changed.
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
         left out.
@@ -116,6 +122,9 @@ def de(
         Layer to read instead of ``X``.
     use_raw
         Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
+    join
+        Of many sources: ``"inner"`` uses the genes that all have, in the order of the first. None:
+        all sources must have the same genes in the same order.
     is_log1p
         Whether values are log1p-transformed; if so, means and fold changes are computed on the
         natural scale. None: guess from the values (for a file, from the first four million stored
@@ -224,6 +233,7 @@ def de(
         genes=genes,
         layer=layer,
         use_raw=use_raw,
+        join=join,
         is_log1p=is_log1p,
         mean=mean,
         pseudocount=pseudocount,
@@ -262,6 +272,7 @@ def sink_de(
     genes: Iterable[str] | None = None,
     layer: str | None = None,
     use_raw: bool = False,
+    join: Join | None = None,
     is_log1p: bool | None = None,
     mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
@@ -290,9 +301,9 @@ def sink_de(
     ----------
     path
         The file to write: ``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or ``.tsv``.
-    data, groupby, reference, test, groups, exclude, min_cells, strata, where, genes, layer, use_raw
+    data, groupby, reference, test, groups, exclude, min_cells, strata, where, genes, layer
         As in :func:`pdex.de`.
-    is_log1p, mean, pseudocount, fdr, auroc, threads, memory_limit, progress
+    use_raw, join, is_log1p, mean, pseudocount, fdr, auroc, threads, memory_limit, progress
         As in :func:`pdex.de`.
     alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
         The test's options, as in :func:`pdex.de`.
@@ -337,6 +348,7 @@ def sink_de(
         genes=genes,
         layer=layer,
         use_raw=use_raw,
+        join=join,
         is_log1p=is_log1p,
         mean=mean,
         pseudocount=pseudocount,
@@ -375,6 +387,7 @@ class _Asked:
     genes: Iterable[str] | None
     layer: str | None
     use_raw: bool
+    join: Join | None
     is_log1p: bool | None
     mean: Mean
     pseudocount: float
@@ -424,7 +437,7 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
     options, resources = asked.options(), resources_of(asked.threads, asked.memory_limit)
     auroc, rest = flag("auroc", asked.auroc), is_rest(asked.reference)
     progress = None if asked.progress is None else flag("progress", asked.progress)
-    with open_source(data, asked.layer, asked.use_raw) as source:
+    with open_source(data, asked.layer, asked.use_raw, asked.join) as source:
         with error_context(source.path), stage("labels"):
             source.choose(asked.where)
             found, within = source.groups(groupby), None
@@ -462,7 +475,7 @@ def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Descrip
         options=question.options,
         groupby=groupby,
         reference=as_names("reference", reference) if several else str(reference),
-        source=source.path or "AnnData in memory",
+        source=source.titles[0] if len(source.titles) == 1 else source.titles,
         matrix=source.matrix_name,
         is_log1p=scale.is_log1p,
         log_base=scale.log_base,

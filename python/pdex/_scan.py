@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,7 +16,7 @@ from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
 from pdex._io.source import open_source
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
-from pdex._validate import Fold, check_choice
+from pdex._validate import Fold, Join, check_choice
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ def scan_anndata(
     *,
     layer: str | None = None,
     use_raw: bool = False,
+    join: Join | None = None,
     genes: Iterable[str] | None = None,
     groups: Iterable[str] | None = None,
     strata: str | None = None,
@@ -55,8 +55,9 @@ def scan_anndata(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; or count
-        tables (:class:`pdex.Tables` or the path of their folder).
+        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; count
+        tables (:class:`pdex.Tables` or the path of their folder); or many sources as one screen, as
+        in :func:`pdex.de`.
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
         left out.
@@ -64,6 +65,9 @@ def scan_anndata(
         Layer to read instead of ``X``.
     use_raw
         Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
+    join
+        Of many sources: ``"inner"`` uses the genes that all have, in the order of the first. None:
+        all sources must have the same genes in the same order.
     genes, groups
         Genes and groups to read. None: all.
     strata
@@ -125,7 +129,7 @@ def scan_anndata(
     if fold is not None:
         check_choice("fold", fold, get_args(Fold))
     resources = resources_of(threads, memory_limit)
-    with open_source(data, layer, use_raw) as source:
+    with open_source(data, layer, use_raw, join) as source:
         names = _unique(source.var_names)
         with error_context(source.path):
             source.choose(where)
@@ -153,11 +157,11 @@ def scan_anndata(
             stratum = pl.Series("stratum", within.labels, dtype=pl.Enum(within.labels))
             labels["stratum"], schema["stratum"] = stratum.gather(numbers % n_strata), stratum.dtype
         # A file that was opened here is opened again each time the frame is collected.
-        path = None if source.file is None else source.path
+        version = source.version()
         blocks = _Blocks(
-            data if path is None else path,
-            source if path is None else None,
-            (layer, use_raw),
+            data if version is None else source.again(),
+            source if version is None else None,
+            (layer, use_raw, join),
             codes,
             gene,
             labels,
@@ -165,7 +169,7 @@ def scan_anndata(
             selected,
             fold or "cells",
             resources,
-            None if path is None else _version(path),
+            version,
         )
     scan = register_io_source(blocks, schema=schema, validate_schema=False, is_pure=True)
     return scan.set_sorted("gene")
@@ -178,7 +182,7 @@ class _Blocks:
     data: Data
     #: The open matrix, for data in memory or data that the caller opened.
     source: Source | None
-    which: tuple[str | None, bool]
+    which: tuple[str | None, bool, Join | None]
     #: The number of each cell's group, or pair of group and stratum.
     codes: npt.NDArray[np.uint32]
     #: The names of all genes.
@@ -189,8 +193,8 @@ class _Blocks:
     selected: npt.NDArray[np.uint32]
     fold: str
     resources: Resources
-    #: Size and modification time of the file when it was scanned.
-    version: tuple[int, int] | None
+    #: Size and modification time of the file, or of each, when it was scanned.
+    version: Any
 
     def __call__(
         self,
@@ -214,10 +218,11 @@ class _Blocks:
             yield self.source
             return
         with open_source(self.data, *self.which) as source:
-            if source.file is None:
+            if self.version is None:
                 self.source = source
-            elif _version(source.path) != self.version:
-                msg = f"{source.path} has changed since it was scanned: scan it again"
+            elif (now := source.version()) != self.version:
+                changed = source.path or _changed(source.parts, now, self.version)
+                msg = f"{changed} has changed since it was scanned: scan it again"
                 raise ValueError(msg)
             yield source
 
@@ -237,10 +242,9 @@ class _Blocks:
             yield pl.DataFrame(columns)
 
 
-def _version(path: str | None) -> tuple[int, int]:
-    """Return size and modification time, which distinguish a file from one that replaced it."""
-    found = os.stat(str(path))
-    return found.st_size, found.st_mtime_ns
+def _changed(paths: list[str | None], now: Any, before: Any) -> str | None:
+    """Return the path of the first file that has another version than before."""
+    return next(path for path, a, b in zip(paths, now, before, strict=True) if a != b)
 
 
 def _unique(names: list[str]) -> list[str]:

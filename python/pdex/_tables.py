@@ -18,7 +18,7 @@ from pdex._io.tables import Table, Writer, check_folder, frame_name
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._stages import stage
-from pdex._validate import as_names, flag, suggesting
+from pdex._validate import Join, as_names, flag, suggesting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -176,6 +176,7 @@ def tabulate(
     output: str | os.PathLike[str],
     layer: str | None = None,
     use_raw: bool = False,
+    join: Join | None = None,
     genes: Iterable[str] | None = None,
     where: pl.Expr | str | None = None,
     single_cells: str | Iterable[str] | None = None,
@@ -193,8 +194,9 @@ def tabulate(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed, the path of an ``.h5ad`` file, or count
-        tables, which are merged to fewer columns or genes. A file is read once.
+        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; many
+        sources as one screen, as in :func:`pdex.de`; or count tables, which are merged to fewer
+        columns or genes. A file is read once.
     groupby
         One or more columns of ``obs``. Cells without a label in a column (missing or empty) are
         counted as such; cells without any label are left out.
@@ -205,6 +207,9 @@ def tabulate(
         Layer to read instead of ``X``.
     use_raw
         Read ``raw.X``, with the genes of ``raw.var_names``, instead of ``X``.
+    join
+        Of many sources: ``"inner"`` uses the genes that all have, in the order of the first. None:
+        all sources must have the same genes in the same order.
     genes
         Genes to read. None: all.
     where
@@ -262,7 +267,7 @@ def tabulate(
     _check_columns(columns)
     resources = resources_of(threads, memory_limit)
     progress = None if progress is None else flag("progress", progress)
-    with open_source(data, layer, use_raw) as source:
+    with open_source(data, layer, use_raw, join) as source:
         with error_context(source.path), stage("labels"):
             source.choose(where)
             single = [] if single_cells is None else as_names("single_cells", single_cells)
@@ -361,10 +366,15 @@ def _sources(source: Source) -> list[dict[str, Any]]:
     if isinstance(source, TableSource):
         known: list[dict[str, Any]] = source.x.manifest.sources
         return known
-    if source.path is None:
-        return [{"path": None}]
-    found = os.stat(source.path)
-    return [{"path": source.path, "bytes": found.st_size, "modified_ns": found.st_mtime_ns}]
+    return [_version(path) for path in source.parts]
+
+
+def _version(path: str | None) -> dict[str, Any]:
+    """Return path, size and time of modification of a file; of AnnData in memory, no path."""
+    if path is None:
+        return {"path": None}
+    found = os.stat(path)
+    return {"path": path, "bytes": found.st_size, "modified_ns": found.st_mtime_ns}
 
 
 def _frames(

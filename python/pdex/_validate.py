@@ -24,6 +24,7 @@ Test = Literal["wilcoxon", "anderson", "ttest", "ks"]
 Mean = Literal["arithmetic", "geometric"]
 Scope = Literal["target", "all"]
 Fold = Literal["values", "zeros"]
+Join = Literal["inner"]
 
 #: The options of each test, with their defaults.
 DEFAULTS: dict[str, dict[str, Any]] = {

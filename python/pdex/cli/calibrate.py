@@ -24,10 +24,13 @@ from pdex.cli.options import (
     options_of_data,
     options_of_tests,
     options_of_work,
+    screen_argument,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pdex.cli.options import Screen
 
 EXAMPLES = """
 pdex calibrate screen.h5ad --groupby target
@@ -41,7 +44,7 @@ _RESULT = "The result"
 @click.command(
     "calibrate", cls=Command, examples=EXAMPLES, short_help="Test controls against controls."
 )
-@click.argument("path", metavar="DATA", type=FILE)
+@screen_argument
 @option(
     "-g",
     "--groupby",
@@ -115,10 +118,11 @@ _RESULT = "The result"
     help="Write the judged p-values, for 'pdex report --calibration'.",
 )
 @options_of_work
-def calibrate(path: Path, output: Path | None, **options: Any) -> None:
+def calibrate(path: Screen, output: Path | None, **options: Any) -> None:
     """Test control guides, or random splits of the control cells, against the other controls.
 
-    DATA is a screen: an .h5ad file, or count tables that 'pdex tabulate --single-cells' wrote.
+    DATA is a screen: an .h5ad file, or many as one, or count tables that 'pdex tabulate
+    --single-cells' wrote.
 
     Prints the fractions of small p-values, the limits of these fractions, and a verdict.
     """
