@@ -51,6 +51,7 @@ from pdex._strata import codes_of, place_cells, read_strata
 from pdex._validate import (
     Alternative,
     AnyMethod,
+    Join,
     Normalize,
     Test,
     at_least,
@@ -224,6 +225,7 @@ def calibrate(
     gene_names: str | None = None,
     normalize: Normalize | None = None,
     log1p: bool = True,
+    join: Join | None = None,
     is_log1p: bool | None = None,
     alternative: Alternative = "two-sided",
     method: AnyMethod | None = None,
@@ -248,7 +250,7 @@ def calibrate(
 
     Parameters
     ----------
-    data, groupby, test, genes, threads, memory_limit
+    data, groupby, test, genes, join, threads, memory_limit
         As in :func:`pdex.de`. But a CSR matrix larger than `memory_limit` is read in several
         passes, and `data` cannot be count tables, because single control cells are drawn.
     layer, use_raw, gene_names, normalize, log1p, is_log1p
@@ -356,7 +358,7 @@ def calibrate(
         )
         raise ValueError(msg)
     progress = None if progress is None else flag("progress", progress)
-    with open_source(data, layer, use_raw) as source:
+    with open_source(data, layer, use_raw, join) as source:
         with error_context(source.path):
             source.choose(where)
             source.name_genes(gene_names)

@@ -25,6 +25,7 @@ from pdex._validate import (
     OPTIONS,
     Alternative,
     AnyMethod,
+    Join,
     Mean,
     Normalize,
     Scope,
@@ -69,6 +70,7 @@ def de(
     gene_names: str | None = None,
     normalize: Normalize | None = None,
     log1p: bool = True,
+    join: Join | None = None,
     is_log1p: bool | None = None,
     mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
@@ -90,9 +92,13 @@ def de(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; the path
-        or URL of a ``.zarr`` store, a ``zarr.Group`` or a store of zarr-python; or count
-        tables (:class:`pdex.Tables` or the path of their folder). It is never changed.
+        A screen, cells x genes: an AnnData object, in memory (also of Dask arrays, as anndata's
+        ``read_lazy`` makes) or backed; the path of an ``.h5ad`` file; the path or URL of a
+        ``.zarr`` store, a ``zarr.Group`` or a store of zarr-python; or count tables
+        (:class:`pdex.Tables` or the path of their folder). Or many of these, except count tables,
+        as one screen: a list, or a pattern such as ``"plates/*.h5ad"``, whose matches are sorted by
+        name. Their cells follow each other, categories are united in order of appearance, and
+        `join` says which genes are used. Data are never changed.
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
         left out.
@@ -131,6 +137,9 @@ def de(
         becomes count · total / (the cell's total) in float64. None: test values as they are.
     log1p
         With `normalize`: test log(1 + x) of the scaled counts. False leaves the logarithm out.
+    join
+        Of many sources: ``"inner"`` uses the genes that all have, in the order of the first. None:
+        all sources must have the same genes in the same order.
     is_log1p
         Whether values are log1p-transformed; if so, means and fold changes are computed on the
         natural scale. None: guess from the values (for a file, from the first four million stored
@@ -242,6 +251,7 @@ def de(
         gene_names=gene_names,
         normalize=normalize,
         log1p=log1p,
+        join=join,
         is_log1p=is_log1p,
         mean=mean,
         pseudocount=pseudocount,
@@ -283,6 +293,7 @@ def sink_de(
     gene_names: str | None = None,
     normalize: Normalize | None = None,
     log1p: bool = True,
+    join: Join | None = None,
     is_log1p: bool | None = None,
     mean: Mean = "arithmetic",
     pseudocount: float = 1e-9,
@@ -311,9 +322,9 @@ def sink_de(
     ----------
     path
         The file to write: ``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or ``.tsv``.
-    data, groupby, reference, test, groups, exclude, min_cells, strata, where, genes, layer, use_raw
+    data, groupby, reference, test, groups, exclude, min_cells, strata, where, genes, layer
         As in :func:`pdex.de`.
-    is_log1p, mean, pseudocount, fdr, auroc, threads, memory_limit, progress
+    use_raw, join, is_log1p, mean, pseudocount, fdr, auroc, threads, memory_limit, progress
         As in :func:`pdex.de`.
     alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
         The test's options, as in :func:`pdex.de`.
@@ -361,6 +372,7 @@ def sink_de(
         gene_names=gene_names,
         normalize=normalize,
         log1p=log1p,
+        join=join,
         is_log1p=is_log1p,
         mean=mean,
         pseudocount=pseudocount,
@@ -402,6 +414,7 @@ class _Asked:
     gene_names: str | None
     normalize: Normalize | None
     log1p: bool
+    join: Join | None
     is_log1p: bool | None
     mean: Mean
     pseudocount: float
@@ -452,7 +465,7 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
     auroc, rest = flag("auroc", asked.auroc), is_rest(asked.reference)
     normalization = normalization_of(asked.normalize, asked.log1p)
     progress = None if asked.progress is None else flag("progress", asked.progress)
-    with open_source(data, asked.layer, asked.use_raw) as source:
+    with open_source(data, asked.layer, asked.use_raw, asked.join) as source:
         with error_context(source.path), stage("labels"):
             source.choose(asked.where)
             source.name_genes(asked.gene_names)
@@ -494,7 +507,7 @@ def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Descrip
         options=question.options,
         groupby=groupby,
         reference=as_names("reference", reference) if several else str(reference),
-        source=source.path or "AnnData in memory",
+        source=source.titles[0] if len(source.titles) == 1 else source.titles,
         matrix=source.matrix_name,
         is_log1p=scale.is_log1p if normalized is None else normalized.log1p,
         normalize=None if normalized is None else normalized.asked,

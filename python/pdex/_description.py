@@ -42,8 +42,8 @@ class Description:
     strata, where, exclude, min_cells
         Other options that select cells; None or empty if they were not used.
     source, matrix
-        The path of the file, or ``"AnnData in memory"``; and the name of the matrix: ``"X"``, a
-        layer or ``"raw.X"``.
+        The path of the file, or ``"AnnData in memory"``, or a list of these; and the name of the
+        matrix: ``"X"``, a layer or ``"raw.X"``.
     is_log1p, log_base
         Whether values were taken as logarithms, and to which base (None: e).
     normalize
@@ -68,7 +68,7 @@ class Description:
     options: dict[str, Any]
     groupby: str
     reference: str | list[str]
-    source: str
+    source: str | list[str]
     matrix: str
     is_log1p: bool
     mean: str
@@ -119,9 +119,16 @@ class Description:
         return [
             ("test", f"{self.test} ({options}), pdex {self.version}"),
             ("compared", compared),
-            ("data", f"{self.matrix} of {self.source}: {sizes}"),
+            ("data", f"{self.matrix} of {self._sources()}: {sizes}"),
             ("means", f"{self.mean} of {taken}, {change}; fdr over {adjusted}"),
         ]
+
+    def _sources(self) -> str:
+        """Return the path, or the number of sources and the names of some."""
+        if isinstance(self.source, str):
+            return self.source
+        names = [os.path.basename(source) for source in self.source]
+        return f"{len(names)} sources ({_listed(names)})"
 
 
 def _listed(labels: list[str]) -> str:

@@ -7,11 +7,12 @@ Everything is plain numbers, strings, lists and dicts, so that ``pdex info --jso
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shlex
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,11 @@ import polars as pl
 
 from pdex import _pdex
 from pdex._io import h5ad, memory
+from pdex._io.dask import DaskMatrix, is_dask
 from pdex._io.groups import read_groups
 from pdex._io.h5ad import error_context
-from pdex._io.labels import PandasFrame, texts
+from pdex._io.labels import PandasFrame, frame_of, texts
+from pdex._io.paths import members_of
 from pdex._io.source import check_data, log_base_of, path_of, stamp_of
 from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
 from pdex._io.zarr import facts as zarr_facts
@@ -31,6 +34,7 @@ from pdex._io.zarr import stores
 from pdex._resources import n_threads
 from pdex._scale import Values
 from pdex._text import listed
+from pdex._together import Facts, Screen, together
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,8 +45,6 @@ if TYPE_CHECKING:
 
     #: Numbers of cells of the rows of obs; None: each row is a cell.
     Cells = npt.NDArray[np.uint64] | None
-
-Facts = dict[str, Any]
 
 #: Number of stored values to examine, as many as pdex.de uses to tell log1p values from counts.
 _SAMPLE = 1 << 22
@@ -68,8 +70,8 @@ class Info:
     ----------
     path, bytes
         The path of the file or of the folder of count tables, or the path or name of the Zarr
-        store, and its size; None for AnnData in memory. The size of a store that is not in a folder
-        is None, too.
+        store, and its size; None for AnnData in memory, and a path for many sources if a pattern
+        named them. The size of a store that is not in a folder is None, too.
     n_cells, n_genes, repeated_genes
         The numbers of cells and genes, and the number of gene names that repeat an earlier one.
     matrices
@@ -102,6 +104,10 @@ class Info:
         for each: ``path``, None for AnnData in memory, and, when it was counted, its ``bytes`` and
         the time when it was ``modified``, in UTC), ``pdex`` (the version that wrote them) and
         ``format`` (of the folder). None for a screen.
+    sources
+        Of many sources, which are described as one screen, the path of each (None for AnnData in
+        memory); else None. Values of a matrix are those of all sources, its layout that of the
+        first.
 
     See Also
     --------
@@ -121,6 +127,7 @@ class Info:
     call: str | None
     notes: list[str]
     tables: Facts | None = None
+    sources: list[str | None] | None = None
 
     def to_dict(self) -> Facts:
         """Return everything as plain dicts, lists, strings and numbers."""
@@ -135,6 +142,8 @@ class Info:
     def __str__(self) -> str:
         """Return the description as lines of text."""
         where = "AnnData in memory" if self.path is None else self.path
+        if self.sources is not None:
+            where = f"{len(self.sources)} sources"
         lines = [f"{where}: {self.n_cells:,} cells x {self.n_genes:,} genes"]
         if self.tables is not None:
             lines[0] += f", counted in {_groups(self.tables)}"
@@ -158,8 +167,8 @@ def info(data: Data) -> Info:
     Parameters
     ----------
     data
-        AnnData object, cells x genes, the path of an ``.h5ad`` file, the path or URL of a ``.zarr``
-        store, a ``zarr.Group`` or store, or count tables or their folder.
+        A screen, as in :func:`pdex.de`: an AnnData object, the path of an ``.h5ad`` file, a Zarr
+        store, count tables or their folder, or many sources.
 
     Returns
     -------
@@ -191,12 +200,29 @@ def info(data: Data) -> Info:
     A target has 92 to 116 cells (median 92).
     pdex.de(adata, 'target', reference='non-targeting')
     """
+    members = members_of(data)
+    if len(members) > 1:
+        screens = [_screen(one) for one in members]
+        pattern = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
+        found, notes = together(screens, pattern)
+        paths = [one.path for one in screens if one.path is not None]
+        about = _about(found, paths if len(paths) == len(screens) else None)
+        return replace(about, notes=notes + about.notes, sources=[one.path for one in screens])
+    one = members[0]
+    if isinstance(one, (str, os.PathLike)) and not stores.is_path(one) and is_table(path_of(one)):
+        return _of_tables(Table(Path(path_of(one))), os.fspath(one))
+    return _about(_screen(one))
+
+
+def _screen(data: Any) -> Screen:
+    """Return what is described of one source."""
     if stores.is_group(data) or stores.is_path(data):
         return _of_store(data)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
-            return _of_tables(Table(Path(path)), os.fspath(data))
+            msg = f"{path} holds count tables, which are no part of a list of screens"
+            raise TypeError(msg)
         with error_context(path):
             file = h5ad.open_file(path)
             try:
@@ -207,16 +233,17 @@ def info(data: Data) -> Info:
             finally:
                 file.close()
         obs, names = PandasFrame(obs), [str(name) for name in var.index]
-        return _about(obs, names, matrices, os.fspath(data), os.path.getsize(path))
+        return Screen(obs, names, matrices, os.fspath(data), os.path.getsize(path), base)
     check_data(data)
     arrays = [("X", data.X), *((f"layer {name}", x) for name, x in data.layers.items())]
     arrays += [] if data.raw is None else [("raw", data.raw.X)]
     base = log_base_of(data.uns)
     matrices = [_matrix(name, _of_array(x), base) for name, x in arrays if x is not None]
-    return _about(PandasFrame(data.obs), list(data.var_names), matrices, None, None)
+    names = [str(name) for name in data.var_names]
+    return Screen(frame_of(data.obs), names, matrices, None, None, base)
 
 
-def _of_store(data: Any) -> Info:
+def _of_store(data: Any) -> Screen:
     """Return the description of a Zarr store."""
     root = stores.open_root(data)
     try:
@@ -230,23 +257,18 @@ def _of_store(data: Any) -> Info:
             ]
             stamp = stamp_of(root.path, whole=True)
             path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else root.path
-            return _about(obs, names, matrices, path, None if stamp is None else stamp[0])
+            return Screen(obs, names, matrices, path, None if stamp is None else stamp[0], base)
     finally:
         root.close()
 
 
-def _about(
-    obs: Frame,
-    genes: list[str],
-    matrices: list[Facts],
-    path: str | None,
-    n_bytes: int | None,
-) -> Info:
-    """Return the description of a screen whose rows are cells."""
+def _about(screen: Screen, paths: list[str] | None = None) -> Info:
+    """Return the description of a screen whose rows are cells, of one path or of many."""
+    obs, genes, matrices, path, n_bytes, _ = screen
     columns = [_column(obs, name) for name in obs.columns]
     targets = _targets(obs, columns)
     options, notes = _choose(matrices)
-    advice = _advice(path, len(genes), targets, options)
+    advice = _advice(path or paths, len(genes), targets, options)
     repeated = len(genes) - len(set(genes))
     about = (path, n_bytes, obs.height, len(genes), repeated)
     return Info(*about, matrices, columns, targets, *advice, notes=notes)
@@ -331,7 +353,7 @@ def _groups(tables: Facts) -> str:
 
 
 def _advice(
-    path: str | None, n_genes: int, targets: Facts | None, options: list[str]
+    path: str | list[str] | None, n_genes: int, targets: Facts | None, options: list[str]
 ) -> tuple[Facts | None, str | None, str | None]:
     """Return the size of the result, the command and the call; None without targets."""
     if targets is None:
@@ -380,6 +402,8 @@ def _of_array(x: Any) -> Facts:
     node = getattr(x, "group", x)
     if type(node).__module__.split(".")[0] == "zarr":
         return zarr_facts.of_node(node)
+    if is_dask(x):
+        return {"layout": "dask", "shape": x.shape, "parts": [], "dask": x}
     if hasattr(x, "group"):
         return _of_node(x.group)
     layout = getattr(x, "format", None)
@@ -393,6 +417,8 @@ def _of_array(x: Any) -> Facts:
 def _matrix(name: str, found: Facts, log_base: float | None) -> Facts:
     """Return the facts about a matrix that :class:`Info` lists."""
     layout, shape, parts = found["layout"], found["shape"], found["parts"]
+    if "dask" in found:
+        return _dask(name, found["dask"], log_base)
     if not parts:
         return {"name": name, "layout": layout, "values": None}
     data, cells = parts[0], int(np.prod([int(n) for n in shape], dtype=object))
@@ -408,6 +434,23 @@ def _matrix(name: str, found: Facts, log_base: float | None) -> Facts:
         "bytes": found.get("bytes", n_bytes),
         "memory": sum(int(part.size) * int(part.dtype.itemsize) for part in parts),
         "values": _values(data, name, log_base, zeros=int(data.size) < cells),
+    }
+
+
+def _dask(name: str, array: Any, log_base: float | None) -> Facts:
+    """Return the facts about a Dask array, of which some chunks are computed."""
+    x, how = DaskMatrix(array, name), (n_threads(None), None)
+    cells, stored = x.shape[0] * x.shape[1], x.n_stored(how)
+    return {
+        "name": name,
+        "shape": list(x.shape),
+        "layout": x.layout,
+        "dtype": str(x.dtype),
+        "stored": stored,
+        "filters": [],
+        "bytes": None,
+        "memory": x.n_bytes(how),
+        "values": _values(x.head(how[0]).values, name, log_base, zeros=stored < cells),
     }
 
 
@@ -610,17 +653,19 @@ def _too_large(matrix: Facts) -> tuple[list[str], list[str]]:
     return ["--counts"], [note]
 
 
-def _command(path: str, targets: Facts, options: list[str]) -> str:
+def _command(path: str | list[str], targets: Facts, options: list[str]) -> str:
     """Return the suggested command, quoted for a shell."""
+    paths = [path] if isinstance(path, str) else path
     reference = targets["reference"]
-    words = ["pdex", "de", path, "--groupby", targets["column"]]
+    words = ["pdex", "de", *paths, "--groupby", targets["column"]]
     for label in [reference] if isinstance(reference, str) else reference:
         words += ["--reference", label]
-    stem = Path(path).stem
+    many = len(paths) > 1 or (glob.has_magic(paths[0]) and not os.path.lexists(paths[0]))
+    stem = "screen" if many else Path(paths[0]).stem
     return shlex.join([*words, *options, "-o", f"{stem}.de.parquet"])
 
 
-def _call(targets: Facts, options: list[str], path: str | None) -> str:
+def _call(targets: Facts, options: list[str], path: str | list[str] | None) -> str:
     """Return the suggested Python call."""
     words = ["adata" if path is None else repr(path), repr(targets["column"])]
     words.append(f"reference={targets['reference']!r}")

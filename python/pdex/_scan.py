@@ -14,10 +14,10 @@ from pdex._io.groups import SKIP
 from pdex._io.h5ad import error_context
 from pdex._io.normalize import Normalization, normalization_of
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
-from pdex._io.source import open_source, stamp_of
+from pdex._io.source import open_source
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
-from pdex._validate import Fold, Normalize, check_choice
+from pdex._validate import Fold, Join, Normalize, check_choice
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def scan_anndata(
     gene_names: str | None = None,
     normalize: Normalize | None = None,
     log1p: bool = True,
+    join: Join | None = None,
     genes: Iterable[str] | None = None,
     groups: Iterable[str] | None = None,
     strata: str | None = None,
@@ -58,9 +59,8 @@ def scan_anndata(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; the path
-        or URL of a ``.zarr`` store, a ``zarr.Group`` or a store of zarr-python; or count
-        tables (:class:`pdex.Tables` or the path of their folder).
+        A screen, as in :func:`pdex.de`: an AnnData object, the path of an ``.h5ad`` file, a Zarr
+        store, count tables (:class:`pdex.Tables` or the path of their folder), or many sources.
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
         left out.
@@ -75,6 +75,9 @@ def scan_anndata(
         Scale the counts of each cell to this total over all genes, or to the ``"median"`` of the
         totals, and (unless ``log1p=False``) take log(1 + x): see :func:`pdex.de`. ``value`` is
         then Float64.
+    join
+        Of many sources: ``"inner"`` uses the genes that all have, in the order of the first. None:
+        all sources must have the same genes in the same order.
     genes, groups
         Genes and groups to read. None: all.
     strata
@@ -137,7 +140,7 @@ def scan_anndata(
         check_choice("fold", fold, get_args(Fold))
     resources = resources_of(threads, memory_limit)
     normalization = normalization_of(normalize, log1p)
-    with open_source(data, layer, use_raw) as source:
+    with open_source(data, layer, use_raw, join) as source:
         with error_context(source.path):
             source.choose(where)
             source.name_genes(gene_names)
@@ -168,11 +171,11 @@ def scan_anndata(
             stratum = pl.Series("stratum", within.labels, dtype=pl.Enum(within.labels))
             labels["stratum"], schema["stratum"] = stratum.gather(numbers % n_strata), stratum.dtype
         # A file that was opened here is opened again each time the frame is collected.
-        path = None if source.file is None else source.path
+        version = source.version()
         blocks = _Blocks(
-            data if path is None else path,
-            source if path is None else None,
-            (layer, use_raw),
+            data if version is None else source.again(),
+            source if version is None else None,
+            (layer, use_raw, join),
             (where, normalization),
             codes,
             gene,
@@ -181,7 +184,7 @@ def scan_anndata(
             selected,
             fold or "cells",
             resources,
-            None if path is None else stamp_of(path),
+            version,
         )
     scan = register_io_source(blocks, schema=schema, validate_schema=False, is_pure=True)
     return scan.set_sorted("gene")
@@ -194,7 +197,7 @@ class _Blocks:
     data: Data
     #: The open matrix, for data in memory or data that the caller opened.
     source: Source | None
-    which: tuple[str | None, bool]
+    which: tuple[str | None, bool, Join | None]
     #: The chosen cells, on which a median depends, and how their counts are scaled.
     values: tuple[pl.Expr | str | None, Normalization | None]
     #: The number of each cell's group, or pair of group and stratum.
@@ -207,8 +210,8 @@ class _Blocks:
     selected: npt.NDArray[np.uint32]
     fold: str
     resources: Resources
-    #: Size and modification time of the file when it was scanned; None: these are not known.
-    version: tuple[int, int] | None
+    #: Size and modification time of the file, or of each, when it was scanned.
+    version: Any
 
     def __call__(
         self,
@@ -232,10 +235,11 @@ class _Blocks:
             yield self.source
             return
         with open_source(self.data, *self.which) as source:
-            if source.file is None:
+            if self.version is None:
                 self.source = source
-            elif stamp_of(str(source.path)) != self.version:
-                msg = f"{source.path} has changed since it was scanned: scan it again"
+            elif (now := source.version()) != self.version:
+                changed = source.path or _changed(source.parts, now, self.version)
+                msg = f"{changed} has changed since it was scanned: scan it again"
                 raise ValueError(msg)
             where, normalization = self.values
             source.choose(where)
@@ -256,6 +260,11 @@ class _Blocks:
             ]
             columns[2:2] = [value.alias("value"), count]
             yield pl.DataFrame(columns)
+
+
+def _changed(paths: list[str | None], now: Any, before: Any) -> str | None:
+    """Return the path of the first file that has another version than before."""
+    return next(path for path, a, b in zip(paths, now, before, strict=True) if a != b)
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._stages import stage
-from pdex._validate import Normalize, as_names, flag, suggesting
+from pdex._validate import Join, Normalize, as_names, flag, suggesting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -185,6 +185,7 @@ def tabulate(
     gene_names: str | None = None,
     normalize: Normalize | None = None,
     log1p: bool = True,
+    join: Join | None = None,
     genes: Iterable[str] | None = None,
     where: pl.Expr | str | None = None,
     single_cells: str | Iterable[str] | None = None,
@@ -202,9 +203,9 @@ def tabulate(
     Parameters
     ----------
     data
-        AnnData object, cells x genes, in memory or backed; the path of an ``.h5ad`` file; the path
-        or URL of a ``.zarr`` store, a ``zarr.Group`` or a store of zarr-python; or count tables,
-        which are merged to fewer columns or genes. A file or store is read once.
+        A screen, as in :func:`pdex.de`: an AnnData object, the path of an ``.h5ad`` file, a Zarr
+        store, or many sources, which are read once; or count tables, which are merged to fewer
+        columns or genes.
     groupby
         One or more columns of ``obs``. Cells without a label in a column (missing or empty) are
         counted as such; cells without any label are left out.
@@ -222,6 +223,9 @@ def tabulate(
         Scale the counts of each cell to this total over all genes, or to the ``"median"`` of the
         totals: see :func:`pdex.de`. The tables then hold the scaled counts, most of which differ
         from cell to cell, and remember whether log(1 + x) is to be tested.
+    join
+        Of many sources: ``"inner"`` uses the genes that all have, in the order of the first. None:
+        all sources must have the same genes in the same order.
     genes
         Genes to read. None: all.
     where
@@ -280,7 +284,7 @@ def tabulate(
     resources = resources_of(threads, memory_limit)
     normalization = normalization_of(normalize, log1p)
     progress = None if progress is None else flag("progress", progress)
-    with open_source(data, layer, use_raw) as source:
+    with open_source(data, layer, use_raw, join) as source:
         with error_context(source.path), stage("labels"):
             source.choose(where)
             source.name_genes(gene_names)
@@ -389,11 +393,15 @@ def _sources(source: Source) -> list[dict[str, Any]]:
     if isinstance(source, TableSource):
         known: list[dict[str, Any]] = source.x.manifest.sources
         return known
-    if source.path is None:
-        return [{"path": None}]
-    if (found := stamp_of(source.path, whole=True)) is None:
-        return [{"path": source.path}]
-    return [{"path": source.path, "bytes": found[0], "modified_ns": found[1]}]
+    return [_version(path) for path in source.parts]
+
+
+def _version(path: str | None) -> dict[str, Any]:
+    """Return path, size and time of modification of a file; of AnnData in memory, no path."""
+    found = None if path is None else stamp_of(path, whole=True)
+    if found is None:
+        return {"path": path}
+    return {"path": path, "bytes": found[0], "modified_ns": found[1]}
 
 
 def _frames(

@@ -26,6 +26,7 @@ Mean = Literal["arithmetic", "geometric"]
 Normalize = float | Literal["median"]
 Scope = Literal["target", "all"]
 Fold = Literal["values", "zeros"]
+Join = Literal["inner"]
 
 #: The options of each test, with their defaults.
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -320,6 +320,7 @@ def test_of_tables(run, screen, tables, tmp_path):
         "-o 'x y.de.parquet'",
         "call": "pdex.de('x y.tables', 'target', reference='non-targeting')",
         "notes": [],
+        "sources": None,
         "tables": {
             "groupby": ["target", "rep"],
             "n_groups": tables.labels.height,

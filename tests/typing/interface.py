@@ -108,6 +108,7 @@ def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
     frame = pdex.scan_anndata(
         screen,
         groupby="target",
+        join="inner",
         genes=screen.var_names,
         groups=np.array(["T000"]),
         strata="guide",
@@ -131,6 +132,7 @@ def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
         output=folder / "screen.tables",
         layer="log",
         use_raw=False,
+        join="inner",
         genes=np.array(["g0", "g1"]),
         where=pl.col("target") != "T003",
         gene_names=None,
@@ -170,6 +172,7 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
         gene_names=None,
         normalize=None,
         log1p=True,
+        join="inner",
         is_log1p=True,
         mean="arithmetic",
         pseudocount=1e-6,
@@ -183,7 +186,8 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
     assert_type(result, pl.DataFrame)
     assert_type(pdex.sink_de(path, "target", output), pl.LazyFrame)
     pdex.de(screen, "target", method="asymptotic", continuity=False, tie_correct=False)
-    pdex.de(screen, "target", method="auto", alternative="less")
+    pdex.de([screen, screen.copy()], "target")
+    pdex.de((path,), "target", method="auto", alternative="less")
     pdex.de(screen, "target", method="conditional", alternative="greater", groups=["T000"])
     pdex.de(screen, "target", test="anderson", midrank=False, method="asymptotic", fdr="all")
     pdex.de(screen, "target", test="anderson", method="scipy", mean="geometric")
@@ -205,6 +209,7 @@ def told(screen: AnnData, path: Path) -> None:
     assert_type((facts.targets, facts.result)[0], dict[str, Any] | None)
     assert_type(facts.tables, dict[str, Any] | None)
     assert_type(facts.notes, list[str])
+    assert_type(facts.sources, list[str | None] | None)
     assert_type(facts.sentences(), list[str])
     assert_type(facts.to_dict(), dict[str, Any])
     made = pdex.describe(result=pdex.de(screen, "target"))
@@ -242,6 +247,7 @@ def written(screen: AnnData, folder: Path) -> None:
         gene_names=None,
         normalize=None,
         log1p=True,
+        join="inner",
         is_log1p=True,
         mean="geometric",
         pseudocount=1e-6,
@@ -310,6 +316,7 @@ def calibrated(screen: AnnData) -> pdex.Calibration:
         gene_names=None,
         normalize=None,
         log1p=True,
+        join="inner",
         is_log1p=False,
         alternative="two-sided",
         threads=1,

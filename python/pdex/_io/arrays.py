@@ -135,6 +135,12 @@ class DenseMatrix(StoredMatrix):
             values = array.read((first, last), (0, n_genes))
             yield first, memory.dense(values.reshape(last - first, n_genes), self.where)
 
+    def of_genes(self, how: How, span: tuple[int, int]) -> Matrix:
+        """Return a range of columns."""
+        n_cells = self.shape[0]
+        values = self._values.reader(how).read((0, n_cells), span)
+        return memory.dense(values.reshape(n_cells, span[1] - span[0]), self.where)
+
     def cuts(self, how: How, entries: int) -> list[int]:  # noqa: ARG002 - all genes are as long
         """Return the bounds of ranges of genes, each with at most about `entries` stored values."""
         n_cells, n_genes = self.shape
@@ -225,16 +231,23 @@ class SparseMatrix(StoredMatrix):
             yield from self._passes(arrays, indptr, entries)
 
     def by_cells(self, how: How, budget: int) -> Iterator[Range]:
-        """Yield ranges of cells; a CSC matrix is one."""
+        """Yield ranges of cells; of a CSC matrix, each takes a pass."""
         arrays, indptr = self._open(how)
-        n_cells, n_genes = self.shape
-        if self.layout == "csc":
-            for _, _, matrix in self._outer(arrays, indptr, max(1, int(indptr[-1])), (0, n_genes)):
-                yield 0, matrix
-            return
         entries = max(1, budget // (arrays[0].itemsize + arrays[1].itemsize))
-        for first, _, matrix in self._outer(arrays, indptr, entries, (0, n_cells)):
+        if self.layout == "csc":
+            ranges = self._passes(arrays, indptr, entries)
+        else:
+            ranges = self._outer(arrays, indptr, entries, (0, self.shape[0]))
+        for first, _, matrix in ranges:
             yield first, matrix
+
+    def of_genes(self, how: How, span: tuple[int, int]) -> Matrix:
+        """Return a range of genes; of a CSR matrix, from one pass."""
+        arrays, indptr = self._open(how)
+        if self.layout == "csr":
+            return self._picked(arrays, indptr, span)
+        found = self._outer(arrays, indptr, int(indptr[-1]), span)
+        return next(matrix for _, _, matrix in found)
 
     def cuts(self, how: How, entries: int) -> list[int]:
         """Return the bounds of ranges of genes, each with at most about `entries` stored values."""
@@ -314,17 +327,33 @@ class SparseMatrix(StoredMatrix):
 
     def _passes(
         self, arrays: tuple[Reader, Reader], indptr: npt.NDArray[np.int64], entries: int
-    ) -> Iterator[Piece]:
-        """Yield the genes of a CSR matrix in as many passes as fit `entries` entries each."""
-        n_cells, n_genes = self.shape
-        length, threads = int(indptr[-1]), arrays[0].threads
-        if length <= entries:
-            values, indices = (array.read((0, length)) for array in arrays)
-            yield 0, n_genes, self._matrix(self.shape, values, indices, indptr, threads)
-            return
-        for start, stop in pairwise(_cuts(arrays[1], length, n_genes, entries)):
-            found = _csr_range(arrays, indptr, (start, stop), n_genes, self.where)
-            yield start, stop, self._matrix((n_cells, stop - start), *found, threads)
+    ) -> Iterator[tuple[int, int, Matrix]]:
+        """Yield ranges of the genes of a CSR matrix, or of the cells of a CSC matrix.
+
+        There are as many passes as fit `entries` entries each.
+        """
+        inner = self.shape[self.layout == "csr"]
+        spans = [(0, inner)]
+        if (length := int(indptr[-1])) > entries:
+            spans = list(pairwise(_cuts(arrays[1], length, inner, entries)))
+        for span in spans:
+            yield *span, self._picked(arrays, indptr, span)
+
+    def _picked(
+        self,
+        arrays: tuple[Reader, Reader],
+        indptr: npt.NDArray[np.int64],
+        span: tuple[int, int],
+    ) -> Matrix:
+        """Return a range of the genes of a CSR matrix, or of the cells of a CSC matrix."""
+        outer, inner = self.shape if self.layout == "csr" else self.shape[::-1]
+        if span == (0, inner):
+            values, indices = (array.read((0, int(indptr[-1]))) for array in arrays)
+        else:
+            values, indices, indptr = _pick(arrays, indptr, span, inner, self.where)
+        size = (outer, span[1] - span[0])
+        size = size if self.layout == "csr" else size[::-1]
+        return self._matrix(size, values, indices, indptr, arrays[0].threads)
 
 
 def _length(array: StoredArray) -> int:
@@ -349,17 +378,27 @@ def _share(budget: int, whole: int) -> int:
     return budget if whole <= budget else budget // 2
 
 
-def _cuts(indices: Reader, length: int, n_genes: int, entries: int) -> list[int]:
+def _cuts(indices: Reader, length: int, inner: int, entries: int) -> list[int]:
     """Return the bounds of ranges of genes, each with at most about `entries` entries.
 
-    The number of entries of each gene is estimated from samples spread over the file.
+    The number of entries of each gene (of a CSC matrix: of each cell; there are `inner` of them) is
+    estimated from samples spread over the file.
     """
-    seen = np.ones(n_genes)
+    seen = np.ones(inner)
     looks = [a * (length // _LOOKS) for a in range(_LOOKS)] if length > _LOOKS * _LOOK else [0]
     for a in looks:
         index = indices.read((a, min(a + _LOOK, length)))
-        valid = index[(index >= 0) & (index < n_genes)]
-        seen += np.bincount(valid, minlength=n_genes)
+        valid = index[(index >= 0) & (index < inner)]
+        seen += np.bincount(valid, minlength=inner)
+    return bounds(seen, length, entries)
+
+
+def bounds(seen: npt.NDArray[np.float64], length: int, entries: int) -> list[int]:
+    """Return the bounds of ranges of genes, each with at most about `entries` entries.
+
+    `seen` are the entries of each gene in a sample of all `length` entries.
+    """
+    n_genes = len(seen)
     share = np.cumsum(seen) / seen.sum()
     # The estimate is off by a few per cent, so a tenth is added.
     passes = -(-length * 11 // (10 * entries))
@@ -367,14 +406,17 @@ def _cuts(indices: Reader, length: int, n_genes: int, entries: int) -> list[int]
     return [0, *sorted({int(cut) for cut in inner if 0 < cut < n_genes}), n_genes]
 
 
-def _csr_range(
+def _pick(
     arrays: tuple[Reader, Reader],
     indptr: npt.NDArray[np.int64],
-    genes: tuple[int, int],
-    n_genes: int,
+    span: tuple[int, int],
+    inner: int,
     where: str,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return the CSR arrays of a range of genes, from one pass over the file."""
+    """Return the CSR arrays of a range of genes, from one pass over the file.
+
+    Of a CSC matrix, the range is one of cells. There are `inner` genes, or cells.
+    """
     # Number of entries kept before each row: indptr of the range.
     before = np.zeros_like(indptr)
     total, length = 0, int(indptr[-1])
@@ -389,7 +431,7 @@ def _csr_range(
         kept = np.zeros(rows.stop - rows.start, np.int64)
         try:
             n = _pdex.pick(
-                stored.view(unsigned), index, genes, n_genes, indptr[rows] - a, kept,
+                stored.view(unsigned), index, span, inner, indptr[rows] - a, kept,
                 values[total:].view(unsigned), indices[total:], arrays[0].threads,
             )  # fmt: skip
         except ValueError as error:

@@ -108,6 +108,36 @@ class PandasFrame:
         return column_of(self._frame[name])
 
 
+class LazyFrame:
+    """A table that anndata's ``read_lazy`` opened: a column is read when it is asked for."""
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return [str(column) for column in self._frame.columns]
+
+    @property
+    def height(self) -> int:
+        """The number of rows."""
+        return int(self._frame.shape[0])
+
+    def names(self) -> list[str]:
+        """Return the names of the rows."""
+        return [str(name) for name in self._frame.index]
+
+    def column(self, name: str) -> Column:
+        """Read a column."""
+        return column_of(self._frame[[name]].to_memory()[name])
+
+
+def frame_of(frame: Any) -> Frame:
+    """Return obs of an AnnData object."""
+    return LazyFrame(frame) if hasattr(frame, "to_memory") else PandasFrame(frame)
+
+
 def column_of(series: pd.Series[Any]) -> Column:
     """Return a column of pandas."""
     import pandas as pd

@@ -151,11 +151,10 @@ class Scaler:
             return _pdex.totals(matrix, threads)
         except _pdex.NotCountsError as error:
             _, cell, gene, value = error.args
+            where, at = source.locate(first + cell, gene)
             msg = (
-                f"{source.where} contains {value:g} (cell {source.obs.names()[first + cell]!r}, row "
-                f"{first + cell}; gene {source.var_names[gene]!r}, column {gene}), which is no "
-                "count, and normalize= takes counts: choose them with layer or use_raw, or leave "
-                "out normalize"
+                f"{where} contains {value:g} ({at}), which is no count, and normalize= takes "
+                "counts: choose them with layer or use_raw, or leave out normalize"
             )
             raise ValueError(msg) from None
         except _pdex.NotANumberError as error:

@@ -7,16 +7,18 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from pdex import _pdex
 from pdex._io import h5, h5ad, memory
+from pdex._io.dask import DaskMatrix, is_dask
 from pdex._io.groups import Groups, read_groups
 from pdex._io.h5ad import error_context
-from pdex._io.labels import PandasFrame, require_column, texts
+from pdex._io.labels import PandasFrame, frame_of, require_column, texts
 from pdex._io.normalize import Normalization, Scaler, normalization_of
+from pdex._io.paths import members_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Table, is_table
 from pdex._io.where import cells_where
@@ -24,11 +26,11 @@ from pdex._io.zarr import arrays as zarr_arrays
 from pdex._io.zarr import stores
 from pdex._stages import stage
 from pdex._text import listed
-from pdex._validate import as_names, did_you_mean, flag
+from pdex._validate import Join, as_names, check_choice, did_you_mean, flag
 from pdex.exceptions import NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import TypeAlias
 
     import numpy.typing as npt
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
     from pdex._io.stored import Counted
     from pdex._resources import Resources
 
-    Data: TypeAlias = AnnData | str | os.PathLike[str] | zarr.Group | Store
+    One: TypeAlias = AnnData | str | os.PathLike[str] | zarr.Group | Store
+    Data: TypeAlias = One | Sequence[One]
     Piece: TypeAlias = tuple[int, memory.Matrix, npt.NDArray[np.uint32]]
 
 
@@ -89,6 +92,24 @@ class Source:
     def matrix_name(self) -> str:
         """Name of the matrix, without its file."""
         return self.where if self.path is None else self.where.removeprefix(f"{self.path}: ")
+
+    @property
+    def titles(self) -> list[str]:
+        """The path, or a name for AnnData in memory, of each source."""
+        return [self.path or "AnnData in memory"]
+
+    @property
+    def parts(self) -> list[str | None]:
+        """The path of each source; None for AnnData in memory."""
+        return [self.path]
+
+    def version(self) -> Any:
+        """Return size and modification time of the file that was opened here; None if none was."""
+        return None if self.file is None else stamp_of(str(self.path))
+
+    def again(self) -> Any:
+        """Return what opens the same source, if a file was opened here."""
+        return self.path
 
     @property
     def is_backed(self) -> bool:
@@ -167,15 +188,19 @@ class Source:
         groups.weights = self.cells
         return groups
 
+    def locate(self, cell: int, gene: int) -> tuple[str, str]:
+        """Return the name of the matrix that holds a value, and the cell and gene, for an error."""
+        at = (
+            f"cell {self.obs.names()[cell]!r}, row {cell}; gene {self.var_names[gene]!r}, column "
+            f"{gene}"
+        )
+        return self.where, at
+
     def not_a_number(self, error: _pdex.NotANumberError, first: int) -> ValueError:
         """Return the error for a NaN of a piece whose first gene is number `first`."""
         _, cell, gene = error.args
-        msg = (
-            f"{self.where} contains NaN (cell {self.obs.names()[cell]!r}, row {cell}; "
-            f"gene {self.var_names[first + gene]!r}, column {first + gene}). "
-            "Fill or drop missing values first"
-        )
-        return ValueError(msg)
+        where, at = self.locate(cell, first + gene)
+        return ValueError(f"{where} contains NaN ({at}). Fill or drop missing values first")
 
     def pieces(
         self,
@@ -251,8 +276,13 @@ class Source:
         return np.array(places, dtype=np.uint32)
 
 
-def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
-    """Return the requested matrix; use it in a ``with`` block, which closes the opened file.
+def open_source(
+    data: Data, layer: str | None, use_raw: bool = False, join: str | None = None
+) -> Source:
+    """Return the requested matrix; use it in a ``with`` block, which closes the opened files.
+
+    Of many sources, `join` says which genes are used: those that all have (``"inner"``), or, which
+    must be the same everywhere, all (None).
 
     Raises
     ------
@@ -267,6 +297,13 @@ def open_source(data: Data, layer: str | None, use_raw: bool = False) -> Source:
     if flag("use_raw", use_raw) and layer is not None:
         msg = f"layer={layer!r} and use_raw=True name two matrices; choose one"
         raise ValueError(msg)
+    if join is not None:
+        check_choice("join", join, get_args(Join))
+    data, *others = members_of(data)
+    if others:
+        from pdex._io.many import open_many
+
+        return open_many([data, *others], layer, use_raw, join)
     if stores.is_group(data) or stores.is_path(data):
         return _of_store(data, layer, use_raw)
     if isinstance(data, (str, os.PathLike)):
@@ -411,9 +448,11 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
         where = f"{path}: {where}"
         with error_context(path):
             x = h5.open_matrix(x.group if hasattr(x, "group") else x, where)
+    elif is_dask(x):
+        x = DaskMatrix(x, where)
     names, base = [str(name) for name in names], log_base_of(data.uns)
-    var = PandasFrame(data.raw.var if use_raw else data.var)
-    return Source(PandasFrame(data.obs), x, where, names, path, kind, log_base=base, var=var)
+    var = frame_of(data.raw.var if use_raw else data.var)
+    return Source(frame_of(data.obs), x, where, names, path, kind, log_base=base, var=var)
 
 
 def _is_backed(x: Any) -> bool:

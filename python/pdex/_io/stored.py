@@ -77,6 +77,10 @@ class StoredMatrix(ABC):
         """Yield all cells in ascending ranges, each of about `budget` bytes; each is read once."""
 
     @abstractmethod
+    def of_genes(self, how: How, span: tuple[int, int]) -> Matrix:
+        """Return the matrix of a range of genes, of which there is at least one."""
+
+    @abstractmethod
     def cuts(self, how: How, entries: int) -> list[int]:
         """Return the bounds of ranges of genes, each with at most about `entries` stored values."""
 

@@ -11,7 +11,6 @@ from pdex._output import save
 from pdex.cli import completion
 from pdex.cli.base import (
     FILE,
-    SCREEN,
     Command,
     Number,
     check_result,
@@ -25,10 +24,13 @@ from pdex.cli.options import (
     options_of_data,
     options_of_tests,
     options_of_work,
+    screen_argument,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pdex.cli.options import Screen
 
 EXAMPLES = """
 pdex calibrate screen.h5ad --groupby target
@@ -42,7 +44,7 @@ _RESULT = "The result"
 @click.command(
     "calibrate", cls=Command, examples=EXAMPLES, short_help="Test controls against controls."
 )
-@click.argument("path", metavar="DATA", type=SCREEN)
+@screen_argument
 @option(
     "-g",
     "--groupby",
@@ -116,11 +118,11 @@ _RESULT = "The result"
     help="Write the judged p-values, for 'pdex report --calibration'.",
 )
 @options_of_work
-def calibrate(path: Path | str, output: Path | None, **options: Any) -> None:
+def calibrate(path: Screen, output: Path | None, **options: Any) -> None:
     """Test control guides, or random splits of the control cells, against the other controls.
 
-    DATA is a screen: an .h5ad file, a .zarr store (a folder or a URL), or count tables that 'pdex
-    tabulate --single-cells' wrote.
+    DATA is a screen: an .h5ad file, a .zarr store (a folder or a URL), many of these as one, or
+    count tables that 'pdex tabulate --single-cells' wrote.
 
     Prints the fractions of small p-values, the limits of these fractions, and a verdict.
     """

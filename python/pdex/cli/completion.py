@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from pdex._io.groups import read_groups
 from pdex._io.h5ad import open_file
+from pdex._io.paths import members_of
 from pdex._io.tables import Table, is_table
 from pdex._io.zarr import stores
 
@@ -220,8 +221,9 @@ def _of_screen(
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
         # Click stops at an option that has no value yet; words before it are in context.args.
-        path = context.params.get("path") or next(iter(context.args), None)
+        data = context.params.get("path") or next(iter(context.args), None)
         try:
+            path = members_of(data)[0]
             with _opened(os.path.abspath(os.path.expanduser(str(path)))) as screen:
                 return _items(list(read(screen, context.params)), begun, listed)
         # An error is of no use to a shell that waits for completions.

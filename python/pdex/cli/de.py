@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import rich_click as click
@@ -12,7 +11,6 @@ import pdex
 from pdex.cli import completion
 from pdex.cli.base import (
     FILE,
-    SCREEN,
     Command,
     Names,
     Number,
@@ -27,8 +25,14 @@ from pdex.cli.options import (
     options_of_data,
     options_of_tests,
     options_of_work,
+    screen_argument,
 )
 from pdex.cli.show import FORMATS, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pdex.cli.options import Screen
 
 EXAMPLES = """
 pdex de screen.h5ad --groupby target --reference non-targeting -o de.parquet
@@ -39,6 +43,7 @@ pdex de screen.h5ad -g cluster --reference rest --genes @genes.txt --head 50
 pdex de screen.h5ad -g target --strata bio_rep -o de.parquet   # within replicates
 pdex de screen.h5ad -g target --where "cell_line = 'K562'" -o k562.parquet
 pdex de screen.tables -g target -o de.parquet     # count tables: see pdex tabulate --help
+pdex de 'plates/*.h5ad' -g target -o de.parquet    # many files as one screen
 pdex de large.h5ad -g target --memory-limit 2GB --threads 8 -o de.parquet
 """
 
@@ -46,7 +51,7 @@ _RESULT = "The result"
 
 
 @click.command("de", cls=Command, examples=EXAMPLES, short_help="Test every gene of every target.")
-@click.argument("path", metavar="DATA", type=SCREEN)
+@screen_argument
 @option(
     "-g",
     "--groupby",
@@ -150,12 +155,13 @@ _RESULT = "The result"
 )
 @options_of_work
 def de(
-    path: Path | str, output: Path | None, head: int | None, form: str | None, **options: Any
+    path: Screen, output: Path | None, head: int | None, form: str | None, **options: Any
 ) -> None:
     """Test every gene of every target against the reference.
 
     DATA is a screen: an .h5ad file, a .zarr store (a folder or a URL), or the folder of count
-    tables that 'pdex tabulate' wrote.
+    tables that 'pdex tabulate' wrote; or many files that are one screen, or a quoted pattern such
+    as 'plates/*.h5ad'.
 
     Without --output, a terminal shows a table of the smallest p-values. If stdout is a pipe or a
     file, all rows are written as CSV.

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
 
 import pdex
-from pdex.cli.base import SCREEN, Command, option, size
+from pdex.cli.base import Command, option, size
+from pdex.cli.options import screen_argument
 from pdex.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
-    from pdex._info import Facts, Info
+    from pdex._info import Info
+    from pdex._together import Facts
+    from pdex.cli.options import Screen
 
 EXAMPLES = """
 pdex info screen.h5ad
 pdex info screen.h5ad --json | jq -r .command
 pdex info s3://bucket/screen.zarr
 pdex info screen.tables
+pdex info plates/*.h5ad
 """
 
 #: Width of tables if stdout is not a terminal.
@@ -43,15 +46,16 @@ _KINDS = {
 @click.command(
     "info", cls=Command, examples=EXAMPLES, short_help="Describe a file and suggest a command."
 )
-@click.argument("path", metavar="DATA", type=SCREEN)
+@screen_argument
 @option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def info(path: Path | str, as_json: bool) -> None:
+def info(path: Screen, as_json: bool) -> None:
     """Describe a screen, and suggest the 'pdex de' command that tests it.
 
-    DATA is an .h5ad file, a .zarr store (a folder or a URL) or a folder of count tables. Prints the
-    matrices with their layout, storage and kind of values; the columns of obs, and which of them
-    look like targets and controls; and the size of the result. No matrix is read in full: only the
-    first four million stored values of each are examined.
+    DATA is an .h5ad file, a .zarr store (a folder or a URL) or a folder of count tables; or many
+    files, or a quoted pattern such as 'plates/*.h5ad', which are described as one screen. Prints
+    the matrices with their layout, storage and kind of values; the columns of obs, and which of
+    them look like targets and controls; and the size of the result. No matrix is read in full:
+    only the first four million stored values of each are examined.
     """
     found = pdex.info(path)
     if as_json:
@@ -62,8 +66,9 @@ def info(path: Path | str, as_json: bool) -> None:
 
 def _tell(found: Info) -> None:
     each = "" if found.tables is None else f", {size(found.tables['bytes_per_cell'])} per cell"
+    where = str(found.path) if found.sources is None else f"{len(found.sources)} sources"
     n_bytes = "" if found.bytes is None else f": {size(found.bytes)}{each}"
-    click.echo(f"{printable(str(found.path))}{n_bytes}")
+    click.echo(f"{printable(where)}{n_bytes}")
     more = f" ({found.repeated_genes:,} repeated names)" if found.repeated_genes else ""
     click.echo(f"{found.n_cells:,} cells x {found.n_genes:,} genes{more}")
     if found.tables is not None:

@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import rich_click as click
 
-from pdex._validate import DEFAULTS, OPTIONS, Alternative, AnyMethod, check_stratified, options_of
+from pdex._validate import (
+    DEFAULTS,
+    OPTIONS,
+    Alternative,
+    AnyMethod,
+    Join,
+    check_stratified,
+    options_of,
+)
 from pdex.cli import completion
-from pdex.cli.base import Condition, Memory, Names, Total, option
+from pdex.cli.base import SCREEN, Condition, Memory, Names, Total, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import TypeAlias
 
+    Screen: TypeAlias = Path | list[Path]
     Options: TypeAlias = tuple[Callable[[Any], Any], ...]
 
 #: The headings of the options that choose what is compared, or counted.
@@ -70,6 +80,13 @@ def _of_screen(panel: str) -> Options:
         ),
         option(
             "--use-raw", is_flag=True, panel=panel, help="Read raw/X, with its genes, instead of X."
+        ),
+        option(
+            "--join",
+            type=click.Choice(get_args(Join)),
+            panel=panel,
+            help="Many files: 'inner' uses the genes that all have (default: all must have the "
+            "same genes).",
         ),
     )
 
@@ -170,6 +187,17 @@ _OF_TESTS = (
         panel=_PANEL,
         help="ttest --no-equal-var: scanpy's overestimated variance.",
     ),
+)
+
+
+def _one_or_many(_: click.Context, __: click.Parameter, paths: tuple[Path, ...]) -> Screen:
+    """Return one path as it is, which may be a pattern, and several as a list."""
+    return paths[0] if len(paths) == 1 else list(paths)
+
+
+#: The file, or the files, of a screen.
+screen_argument: Callable[[Any], Any] = click.argument(
+    "path", metavar="DATA...", type=SCREEN, nargs=-1, required=True, callback=_one_or_many
 )
 
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 import pdex
 from pdex.cli import completion
-from pdex.cli.base import FILE, SCREEN, Command, note, option, size
-from pdex.cli.options import COUNTED, given_of, options_of_tables, options_of_work
+from pdex.cli.base import FILE, Command, note, option, size
+from pdex.cli.options import (
+    COUNTED,
+    given_of,
+    options_of_tables,
+    options_of_work,
+    screen_argument,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pdex.cli.options import Screen
 
 EXAMPLES = """
 pdex tabulate screen.h5ad --groupby target -o screen.tables
 pdex tabulate screen.h5ad -g target -g guide -g batch -o screen.tables
+pdex tabulate 'plates/*.h5ad' -g target -o screen.tables
 pdex tabulate screen.h5ad -g target --where "cell_line = 'K562'" -o k562.tables
 pdex tabulate screen.h5ad -g target -g guide --single-cells non-targeting -o screen.tables
 pdex tabulate screen.tables -g target -o targets.tables   # merges the groups of other columns
@@ -25,7 +36,7 @@ pdex de screen.tables --groupby target --strata batch -o de.parquet
 @click.command(
     "tabulate", cls=Command, examples=EXAMPLES, short_help="Count a screen once, to test it often."
 )
-@click.argument("path", metavar="DATA", type=SCREEN)
+@screen_argument
 @option(
     "-g",
     "--groupby",
@@ -57,12 +68,13 @@ pdex de screen.tables --groupby target --strata batch -o de.parquet
     help="Folder to write; it appears when it is complete. Older tables there are replaced.",
 )
 @options_of_work
-def tabulate(path: Path | str, output: Path, **options: Any) -> None:
+def tabulate(path: Screen, output: Path, **options: Any) -> None:
     """Count how many cells of each group have each value of a gene.
 
-    DATA is an .h5ad file or a .zarr store (a folder or a URL), which is read once, or count tables.
-    All tests can be computed from the tables, with the same numbers: 'pdex de', 'pdex info' and,
-    with --single-cells, 'pdex calibrate' accept them in place of the screen.
+    DATA is an .h5ad file, a .zarr store (a folder or a URL), or many files, or a quoted pattern
+    such as 'plates/*.h5ad', as one screen, which is read once; or count tables. All tests can be
+    computed from the tables, with the same numbers: 'pdex de', 'pdex info' and, with
+    --single-cells, 'pdex calibrate' accept them in place of the screen.
     """
     given = given_of(options)
     groupby, single = list(given.pop("groupby")), list(given.pop("single_cells"))
