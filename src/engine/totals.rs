@@ -74,7 +74,7 @@ pub fn median(totals: &[f64]) -> Option<f64> {
         return Some(upper);
     }
     let lower = below.iter().copied().fold(0.0, f64::max);
-    Some((lower + upper) / 2.0)
+    Some(f64::midpoint(lower, upper))
 }
 
 /// The sum of small counts; `None` if one of them is none.
@@ -216,7 +216,7 @@ fn range_of_genes<V: Value>(
     let mut failed: Option<(u32, Error)> = None;
     for gene in 0..genes.shape().1 {
         genes.visit_gene(gene, &mut |stretch| {
-            for (&cell, value) in within(stretch, &range) {
+            for (&cell, value) in within(&stretch, &range) {
                 let Some(sum) = sums.get_mut(place(cell - range.start)) else { continue };
                 let added = add(sum, value.to_f64(), place(cell), gene);
                 if let Err(error) = added
@@ -237,9 +237,9 @@ fn range_of_genes<V: Value>(
 /// The entries whose places lie in a range.
 #[inline]
 fn within<'a, V>(
-    stretch: Stretch<'a, V>,
+    stretch: &Stretch<'a, V>,
     range: &Range<u32>,
-) -> impl Iterator<Item = (&'a u32, &'a V)> {
+) -> impl Iterator<Item = (&'a u32, &'a V)> + use<'a, V> {
     let below = |limit: u32| match stretch.places {
         [first, ..] if *first >= limit => 0,
         [.., last] if *last < limit => stretch.places.len(),
@@ -328,7 +328,9 @@ mod tests {
             let wide: Vec<f64> = counts.iter().enumerate().map(|(i, c)| c * real * 10f64.powi(i as i32 % 7 * 9 - 30)).collect();
             let defined = |row: &[f64]| {
                 let mut sum = DoubleDouble::default();
-                row.iter().for_each(|&v| sum.add(v));
+                for &v in row {
+                    sum.add(v);
+                }
                 rounded(sum)
             };
             agree(&wide, &wide.chunks(N_GENES).map(defined).collect::<Vec<_>>())?;
@@ -360,7 +362,7 @@ mod tests {
             sorted.sort_by(f64::total_cmp);
             let want = match sorted.len() {
                 0 => None,
-                n => Some((sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0),
+                n => Some(0.5 * (sorted[(n - 1) / 2] + sorted[n / 2])),
             };
             prop_assert_eq!(median(&totals), want);
         }

@@ -319,7 +319,7 @@ impl<V: Value, M: GatherShares<V>> CellMajor<f64> for Normalised<'_, M, V> {
     ) -> Result<()> {
         let mut buffer = [0.0; BUFFER];
         self.matrix.visit_cell(cell, genes, &mut |stretch| {
-            for (places, values) in buffers(stretch) {
+            for (places, values) in buffers(&stretch) {
                 visit(Stretch { places, values: self.shares.of_cell(cell, values, &mut buffer) });
             }
         })
@@ -352,7 +352,7 @@ impl<V: Value, M: GeneMajor<V>> GeneMajor<f64> for Normalised<'_, M, V> {
     fn visit_gene(&self, gene: usize, visit: &mut dyn FnMut(Stretch<'_, f64>)) -> Result<()> {
         let mut buffer = [0.0; BUFFER];
         self.matrix.visit_gene(gene, &mut |stretch| {
-            for (places, values) in buffers(stretch) {
+            for (places, values) in buffers(&stretch) {
                 visit(Stretch {
                     places,
                     values: self.shares.of_cells(places, values, &mut buffer),
@@ -383,7 +383,9 @@ impl<V: Value, M: GeneMajor<V>> GeneMajor<f64> for Normalised<'_, M, V> {
 
 /// The places and values of a stretch, at most [`BUFFER`] at a time.
 #[inline]
-fn buffers<'a, V>(stretch: Stretch<'a, V>) -> impl Iterator<Item = (&'a [u32], &'a [V])> {
+fn buffers<'a, V>(
+    stretch: &Stretch<'a, V>,
+) -> impl Iterator<Item = (&'a [u32], &'a [V])> + use<'a, V> {
     stretch.places.chunks(BUFFER).zip(stretch.values.chunks(BUFFER))
 }
 

@@ -135,8 +135,8 @@ def test_the_median_is_that_of_scanpy(x):
     assert target == np.median(totals[totals > 0])
     assert _pdex.median_total(totals[:-1]) == np.median(totals[:-1][totals[:-1] > 0])
     assert _pdex.median_total(np.zeros(3)) is None
-    # scanpy leaves out cells without counts, as its documentation says, if the matrix is dense; of
-    # CSR (1.11) it takes all cells. Both are one where all cells have counts.
+    # scanpy (1.11) leaves out cells without counts if the matrix is dense; of CSR it takes
+    # all. Both are one where all cells have counts.
     for cells, make in ((x, np.asarray), (x[totals > 0], sp.csr_matrix)):
         adata = ad.AnnData(make(cells.astype(np.float32)))
         with warnings.catch_warnings():

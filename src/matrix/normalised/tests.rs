@@ -11,25 +11,26 @@ trait Under: Stored<Value: Debug> + Debug {
     /// What a share is to be.
     fn share(raw: i16) -> f64;
     /// `factor` times as much.
-    fn stored(raw: i16, factor: u16) -> Self;
+    fn stored(raw: i16, factor: u8) -> Self;
 }
 
 macro_rules! under {
     ($($t:ty: |$raw:ident| $of:expr;)*) => {$(
         impl Under for $t {
             fn share($raw: i16) -> f64 {
-                $of as f64
+                Stored::value($of).to_f64()
             }
 
-            fn stored($raw: i16, factor: u16) -> Self {
-                $of * factor as Self
+            fn stored($raw: i16, factor: u8) -> Self {
+                let value: Self = $of;
+                value * Self::from(factor)
             }
         }
     )*};
 }
 
 under! {
-    u16: |raw| (raw as u16 & 0x3ff);
+    u16: |raw| raw as u16 & 0x3ff;
     f32: |raw| f32::of(raw);
     f64: |raw| f64::of(raw);
     i64: |raw| i64::from(raw);
@@ -61,7 +62,7 @@ impl<T: Under, const LOG: bool> Sample for Share<T, LOG> {
 }
 
 /// Powers of two, so that counts and shares are exact; another for each cell.
-fn factor(cell: usize) -> u16 {
+fn factor(cell: usize) -> u8 {
     4 << (cell % 5)
 }
 

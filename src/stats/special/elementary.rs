@@ -331,6 +331,7 @@ mod tests {
 
     #[test]
     fn ln_1p_of_numbers_that_are_no_shares() {
+        use std::f64::consts::SQRT_2;
         for x in [f64::NAN, f64::INFINITY, -0.5, -1.0, -2.0, f64::NEG_INFINITY] {
             let (got, want) = (ln_1p(x), x.ln_1p());
             assert!(got == want || (got.is_nan() && want.is_nan()), "{x}: {got}");
@@ -340,7 +341,6 @@ mod tests {
         assert_eq!((values[0], values[2], values[3]), (ln_1p(1.0), f64::NEG_INFINITY, 0.0));
         assert!(values[1].is_nan());
         // Where k changes, and where 1 + x is rounded.
-        use std::f64::consts::SQRT_2;
         let seams = [SQRT_2 - 1.0, 2.0 * SQRT_2 - 1.0, 1.0, 3.0, 2f64.powi(52), 2f64.powi(53)];
         for x in seams.into_iter().flat_map(|x| [x.next_down(), x, x.next_up()]) {
             assert!(units(ln_1p(x), x.ln_1p()) <= 2, "{x}");
