@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,9 +230,14 @@ def _of_store(data: Any) -> Info:
             ]
             stamp = stamp_of(root.path, whole=True)
             path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else root.path
-            return _about(obs, names, matrices, path, None if stamp is None else stamp[0])
+            found = _about(obs, names, matrices, path, None if stamp is None else stamp[0])
     finally:
         root.close()
+    if stamp is not None or isinstance(data, str):
+        return found
+    # What the caller holds has no path for a command; the call takes it as it is.
+    call = None if found.targets is None else _call(found.targets, _choose(matrices)[0], None)
+    return replace(found, command=None, call=call and call.replace("adata", "store", 1))
 
 
 def _about(
