@@ -209,6 +209,7 @@ def test_small_pieces(tmp_path, write_zarr, monkeypatch, kind, layout, budget):
     monkeypatch.setattr(arrays, "_BLOCK", 200)
     for test in ("wilcoxon", "ttest", "anderson", "ks"):
         same(de(path, test=test), de(data, test=test))
+    same(scan(path).sort("gene", "target", "value"), scan(data).sort("gene", "target", "value"))
     options = {"layer": "counts", "genes": ["g7", "g2"], "groups": ["b"]}
     same(de(path, **options), de(data, **options))
 
