@@ -224,6 +224,21 @@ def test_memory_limit_of_a_matrix_that_is_larger(tmp_path, write_zarr, monkeypat
     same(scan(path).sort("gene", "target", "value"), scan(data).sort("gene", "target", "value"))
 
 
+@pytest.mark.parametrize(
+    ("span", "step", "chunk", "expected"),
+    [
+        ((0, 20), 7, 4, [0, 4, 8, 12, 16, 20]),
+        ((1, 19), 7, 4, [1, 8, 12, 16, 19]),
+        ((3, 9), 4, 4, [3, 4, 8, 9]),
+        ((0, 9), 3, 4, [0, 3, 6, 9]),
+        ((2, 5), 9, 1, [2, 5]),
+        ((2, 2), 9, 4, [2]),
+    ],
+)
+def test_pieces_end_where_chunks_do(span, step, chunk, expected):
+    assert pdex._io.arrays._bounds(span, step, chunk) == expected
+
+
 def test_windows_of_an_array(tmp_path):
     values = np.random.default_rng(0).integers(0, 300, 1_000)
     array = zarr.create_array(tmp_path / "x.zarr", data=values, chunks=(64,))
