@@ -10,7 +10,7 @@ EXTRAS := dev,pandas,plots,docs
 INSTALL ?= sources
 
 .PHONY: demo test check lint build wheel wheel-test rust-test python-test peers accuracy bench \
-  bench-k562 bench-kernels docs clean
+  bench-k562 bench-kernels s3-server docs clean
 
 demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
 	$(BIN)/python -m pdex demo demo.parquet
@@ -35,6 +35,12 @@ rust-test:  ## the suite, and each kernel's bench once: its answer against the d
 
 python-test: build
 	$(BIN)/python -m pytest
+
+# A server of the tests: objects in a folder, over HTTP. Built once, for about 170 seconds of one core.
+.tools/bin/s3s-fs:
+	cargo install --quiet --locked --debug --root .tools --features binary --version 0.14.1 s3s-fs
+
+s3-server: .tools/bin/s3s-fs  ## an S3 server, without which the tests of object storage skip
 
 docs: build  ## the site of docs/, which works offline: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

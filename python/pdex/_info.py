@@ -211,7 +211,14 @@ def info(data: Data) -> Info:
     one = members[0]
     if isinstance(one, (str, os.PathLike)) and not stores.is_path(one) and is_table(path_of(one)):
         return _of_tables(Table(Path(path_of(one))), os.fspath(one))
-    return _about(_screen(one))
+    about = _about(_screen(one))
+    if not stores.is_group(one) or about.bytes is not None:
+        return about
+    # What the caller holds has no path for a command; the call takes it as it is.
+    call = None
+    if about.targets is not None:
+        call = _call(about.targets, _choose(about.matrices)[0], None)
+    return replace(about, command=None, call=call and call.replace("adata", "store", 1))
 
 
 def _screen(data: Any) -> Screen:

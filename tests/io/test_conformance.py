@@ -1,4 +1,4 @@
-"""Every matrix and every column of groups that users have, in memory, backed and by path.
+"""Every matrix and every column of groups that users have: in memory, in files and Zarr stores.
 
 Each is held, bit for bit, to the same screen with a dense float64 matrix in memory and groups of
 plain text, whose numbers test_de.py holds to SciPy.
@@ -21,7 +21,16 @@ N_CELLS, N_GENES, N_RAW = 120, 9, 14
 DTYPES = [f"{order}{kind}{size}" for order in "<>" for kind in "iu" for size in (2, 4, 8)]
 DTYPES += ["i1", "u1", "?", "<f2", "<f4", "<f8", ">f2", ">f4", ">f8"]
 LAYOUTS = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.asarray}
-SOURCES = ["memory", "backed", "path"]
+FILES = ["memory", "backed", "path"]
+#: Kinds of Zarr stores, and how each is given.
+STORES = {
+    "zarr 2, path": ("2", "path"),
+    "zarr 2 loose, group": ("2 loose", "group"),
+    "zarr 3 loose, path": ("3 loose", "path"),
+    "zarr 3 sharded, group": ("3 sharded", "group"),
+    "zarr 3 sharded loose, store": ("3 sharded loose", "store"),
+}
+SOURCES = [*FILES, *STORES]
 PLACES = {"X": {}, "layers/counts": {"layer": "counts"}, "raw/X": {"use_raw": True}}
 
 
@@ -76,6 +85,10 @@ def rewrite(path, name, dtype):
 
 
 def opened(source, path):
+    if source in STORES:
+        zarr = pytest.importorskip("zarr")
+        makers = {"path": str, "group": zarr.open_group, "store": zarr.storage.LocalStore}
+        return makers[STORES[source][1]](path)
     return ad.read_h5ad(path, backed="r") if source == "backed" else path
 
 
@@ -104,13 +117,36 @@ def conforms(data, expected, **options):
 # SciPy has no sparse half floats.
 EVERY = [
     case
-    for case in itertools.product(SOURCES, LAYOUTS, DTYPES)
+    for case in itertools.product(FILES, LAYOUTS, DTYPES)
     if not (case[0] == "memory" and case[1] != "dense" and case[2].endswith("f2"))
+]
+# zarr-python decodes every type; each kind of store has some of them, and one has all.
+EVERY += itertools.product(["zarr 3 loose, path"], LAYOUTS, DTYPES)
+EVERY += [
+    case
+    for case in itertools.product(STORES, LAYOUTS, ["<f4", ">i4", "u1", "?"])
+    if case not in EVERY
 ]
 
 
+@pytest.fixture
+def stored(tmp_path, write_zarr):
+    """Writes a screen where a source of a file or store finds it, and opens it."""
+
+    def write(data, source, dtypes=None, **options):
+        if source in STORES:
+            path = write_zarr(data, tmp_path / "screen.zarr", STORES[source][0], dtypes, **options)
+        else:
+            data.write_h5ad(path := tmp_path / "screen.h5ad", **options)
+            for name, dtype in (dtypes or {}).items():
+                rewrite(path, name, dtype)
+        return opened(source, path)
+
+    return write
+
+
 @pytest.mark.parametrize(("source", "layout", "dtype"), EVERY)
-def test_every_number_type_layout_and_place(tmp_path, source, layout, dtype):
+def test_every_number_type_layout_and_place(stored, source, layout, dtype):
     expected = plain(dtype)
     arrays = expected.X, expected.raw.X, expected.layers["counts"]
     if source == "memory":
@@ -120,12 +156,13 @@ def test_every_number_type_layout_and_place(tmp_path, source, layout, dtype):
         # AnnData neither writes half floats and foreign orders of sparse values, nor reads them
         # into memory, where it has the layers of a backed object.
         data = screen(*(LAYOUTS[layout](x) for x in arrays))
-        data.write_h5ad(path := tmp_path / "screen.h5ad")
         native = np.dtype(dtype).isnative and not dtype.endswith("f2")
-        for place in PLACES:
-            if source == "path" or layout == "dense" or native or "layers" not in place:
-                rewrite(path, place if layout == "dense" else f"{place}/data", dtype)
-        data = opened(source, path)
+        dtypes = {
+            place if layout == "dense" else f"{place}/data": dtype
+            for place in PLACES
+            if source != "backed" or layout == "dense" or native or "layers" not in place
+        }
+        data = stored(data, source, dtypes)
     for options in PLACES.values():
         conforms(data, expected, **options)
     assert pdex.de(data, "target", reference="ctrl", use_raw=True).height == 3 * N_RAW
@@ -137,9 +174,9 @@ PAIRS = [pair for width in WIDTHS for pair in ((width, "<i4"), ("<i4", width), (
 
 
 @pytest.mark.parametrize("layout", ["csr", "csc"])
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", [*FILES, "zarr 2, path"])
 @pytest.mark.parametrize(("indices", "indptr"), PAIRS)
-def test_indices_and_indptr_of_every_width(tmp_path, source, layout, indices, indptr):
+def test_indices_and_indptr_of_every_width(stored, source, layout, indices, indptr):
     # 120 cells and at most 127 entries: every type holds them.
     x = np.zeros((N_CELLS, N_GENES))
     x.flat[np.random.default_rng(2).choice(x.size, 120, replace=False)] = np.arange(120) % 4 + 1
@@ -148,10 +185,7 @@ def test_indices_and_indptr_of_every_width(tmp_path, source, layout, indices, in
         data.X.indices = data.X.indices.astype(indices)
         data.X.indptr = data.X.indptr.astype(indptr)
     else:
-        data.write_h5ad(path := tmp_path / "screen.h5ad")
-        rewrite(path, "X/indices", indices)
-        rewrite(path, "X/indptr", indptr)
-        data = opened(source, path)
+        data = stored(data, source, {"X/indices": indices, "X/indptr": indptr})
     options = {"reference": "ctrl", "is_log1p": False}
     same(pdex.de(data, "target", **options), pdex.de(expected, "target", **options))
     same(scanned(data), scanned(expected))
@@ -169,11 +203,10 @@ def test_views_of_every_place(place):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_genes_of_raw_are_those_of_raw(tmp_path, source):
+def test_genes_of_raw_are_those_of_raw(stored, source):
     data = expected = plain()
     if source != "memory":
-        expected.write_h5ad(path := tmp_path / "screen.h5ad")
-        data = opened(source, path)
+        data = stored(expected, source)
     options = {"reference": "ctrl", "is_log1p": False, "use_raw": True}
     got = pdex.de(data, "target", genes=["r12", "r3"], **options)
     assert got["feature"].to_list() == ["r3", "r12"] * 3
@@ -191,12 +224,11 @@ def test_genes_of_raw_are_those_of_raw(tmp_path, source):
 
 @pytest.mark.parametrize("call", [pdex.de, pdex.scan_anndata])
 @pytest.mark.parametrize("source", SOURCES)
-def test_raw_that_is_not_there_or_not_alone(tmp_path, source, call):
+def test_raw_that_is_not_there_or_not_alone(stored, source, call):
     data = ad.AnnData(plain().X, plain().obs)
     data.layers["raw"] = data.X
     if source != "memory":
-        data.write_h5ad(path := tmp_path / "screen.h5ad")
-        data = opened(source, path)
+        data = stored(data, source)
     with pytest.raises(ValueError, match=r"has no raw: leave out use_raw"):
         call(data, "target", use_raw=True)
     with pytest.raises(ValueError, match=r"layer='raw' and use_raw=True.*choose one"):
@@ -289,7 +321,7 @@ def nullable_strings():
 @pytest.mark.parametrize("source", [*SOURCES, "read"])
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.usefixtures("nullable_strings")
-def test_every_column_of_groups(tmp_path, source, column):
+def test_every_column_of_groups(tmp_path, stored, source, column):
     values, order, reference = COLUMNS[column]()
     x = counts()
     data = screen(sp.csr_matrix(x), x, target=values)
@@ -297,8 +329,8 @@ def test_every_column_of_groups(tmp_path, source, column):
     if source != "memory":
         # AnnData has no form for text of which some is None but a categorical.
         convert = column == "text, missing"
-        data.write_h5ad(path := tmp_path / "screen.h5ad", convert_strings_to_categoricals=convert)
-        data = ad.read_h5ad(path) if source == "read" else opened(source, path)
+        data = stored(data, source, convert_strings_to_categoricals=convert)
+        data = ad.read_h5ad(tmp_path / "screen.h5ad") if source == "read" else data
     for one in (reference, "rest"):
         got = pdex.de(data, "target", reference=one)
         same(got, pdex.de(expected, "target", reference=str(one)))
@@ -313,7 +345,7 @@ def test_every_column_of_groups(tmp_path, source, column):
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("kind", ["object", "string", "category"])
 @pytest.mark.usefixtures("nullable_strings")
-def test_every_index_of_names(tmp_path, source, kind):
+def test_every_index_of_names(stored, source, kind):
     data, expected = plain(), plain()
     data.obs_names, data.var_names = (
         pd.Index(names.astype(kind)) for names in (data.obs_names, data.var_names)
@@ -323,15 +355,14 @@ def test_every_index_of_names(tmp_path, source, kind):
             data.obs_names, data.var_names = (
                 names.astype(object) for names in (data.obs_names, data.var_names)
             )
-        data.write_h5ad(path := tmp_path / "screen.h5ad")
-        data = opened(source, path)
+        data = stored(data, source)
     conforms(data, expected)
     conforms(data, expected, use_raw=True)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("place", PLACES)
-def test_gene_names_that_occur_twice(tmp_path, source, place):
+def test_gene_names_that_occur_twice(stored, source, place):
     names = ["x", "y", "x", "x", "z", "y", "u", "v", "w"]
     unique = ["x", "y", "x-1", "x-2", "z", "y-1", "u", "v", "w"]
     made = []
@@ -342,8 +373,7 @@ def test_gene_names_that_occur_twice(tmp_path, source, place):
         made.append(one)
     data, expected = made
     if source != "memory":
-        data.write_h5ad(path := tmp_path / "screen.h5ad")
-        data = opened(source, path)
+        data = stored(data, source)
     options = PLACES[place]
     got = pdex.de(data, "target", reference="ctrl", **options)
     want = pdex.de(expected, "target", reference="ctrl", **options)

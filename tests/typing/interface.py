@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 import pdex
 import polars as pl
+import zarr
 from anndata import AnnData
 from typing_extensions import assert_type
+from zarr.storage import MemoryStore
 
 
 def simulated() -> AnnData:
@@ -105,6 +107,11 @@ def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
     assert_type(pdex.scan_anndata(path, "target", layer="log", fold=None), pl.LazyFrame)
     assert_type(pdex.scan_anndata(str(path), "target", use_raw=True), pl.LazyFrame)
     assert_type(pdex.scan_anndata(path, "target", fold="values"), pl.LazyFrame)
+    store = MemoryStore()
+    screen.write_zarr(store)  # pyright: ignore[reportUnknownMemberType]
+    assert_type(pdex.scan_anndata(store, "target"), pl.LazyFrame)
+    group = zarr.open_group(store)  # pyright: ignore[reportUnknownMemberType]
+    assert_type(pdex.de(group, "target"), pl.DataFrame)
     frame = pdex.scan_anndata(
         screen,
         groupby="target",

@@ -10,7 +10,8 @@ import pytest
 
 ANNDATA = tuple(
     f'Type of parameter "{name}" is partially unknown\n'
-    '\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}Parameter type is "Unknown | str | PathLike[str]'
+    "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}"
+    'Parameter type is "Unknown | str | PathLike[str] | Group | Store"'
     for name in ("data", "adata")
 )
 ALIASES = (

@@ -367,8 +367,9 @@ def _bounds(span: tuple[int, int], step: int, chunk: int) -> list[int]:
     bounds = [start]
     while start < end:
         stop = start + step
-        whole = stop - stop % chunk
-        start = min(whole if whole > start else stop, end)
+        if step >= chunk:
+            stop -= stop % chunk
+        start = min(stop, end)
         bounds.append(start)
     return bounds
 

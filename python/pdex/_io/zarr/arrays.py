@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 import numpy as np
 
 from pdex._io.arrays import DenseMatrix, SparseMatrix
+from pdex._io.zarr.codecs import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,8 @@ class ZarrArray:
     """
 
     def __init__(self, array: Any, store: str, role: Role = None) -> None:
-        self.array, self.store, self.role = array, store, role
+        self.array = checked(array) if hasattr(array, "chunks") else array
+        self.store, self.role = store, role
         #: The types that may hold the values, narrowest first, once they were looked for.
         self._kinds: list[str] | None = None
 
@@ -111,7 +113,9 @@ class ZarrReader:
         self._kept: tuple[int, npt.NDArray[Any]] | None = None
         #: Of the indices of a sparse matrix: where each of its rows starts.
         self.offsets: npt.NDArray[np.int64] | None = None
-        #: Whether a chunk of indptr that was read held a number other than 0.
+        #: The first number of a chunk of indptr that is not in the store, and whether others hold
+        #: more than zeros.
+        self._absent: int | None = None
         self._risen = False
 
     @property
@@ -180,7 +184,7 @@ class ZarrReader:
         Of an array of one dimension they hold whole chunks, also outside the window.
         """
         chunk, end = self._source.chunks[0], last
-        if self._array.ndim == 1:
+        if self._array.ndim == 1 and first < last:
             first -= first % chunk
             end = min(-(-last // chunk) * chunk, self._array.shape[0])
         row = max(1, width * self._source.dtype.itemsize)
@@ -210,27 +214,36 @@ class ZarrReader:
 
         Only chunks that hold nothing but the fill value are looked up in the store, of which no
         array has many. Such a chunk need not have been written where it can hold nothing else:
-        indptr before the first entry, and indices of rows with one entry each.
+        all of indptr, and indices of rows with one entry each.
         """
         chunk, role = self._source.chunks[0], self._source.role
         for start in range(0, len(block), chunk):
             part = block[start : start + chunk]
+            a, b = first + start, first + start + len(part)
             if not _is_fill(part, self._array.fill_value):
                 self._risen = True
-                continue
-            a, b = first + start, first + start + len(part)
-            if role == "indptr" and not self._risen:
+                if self._absent is not None:
+                    raise self._missing(self._absent)
                 continue
             lone = role == "indices" and _are_lone(self.offsets, a, b)
             if not lone and not self._is_stored(a):
-                key = self._key(a)
-                msg = f"its chunk {key!r} is missing, and its numbers {a:,} to {b - 1:,} with it"
-                if role == "data":
-                    msg += "; if these were zeros, write the matrix after eliminate_zeros()"
-                raise FileNotFoundError(msg)
+                if role != "indptr" or self._risen:
+                    raise self._missing(a)
+                self._absent = a if self._absent is None else self._absent
             if role == "indices" and not lone and self._array.shards is not None:
                 msg = f"its numbers {a:,} to {b - 1:,} were never written to {self._key(a)!r}"
                 raise OSError(msg)
+
+    def _missing(self, number: int) -> FileNotFoundError:
+        """Return the error for the chunk or shard that holds a number."""
+        (size,) = self._array.shards or self._array.chunks
+        first = number - number % size
+        last = min(first + size, self._array.shape[0]) - 1
+        key = self._key(number)
+        msg = f"its chunk {key!r} is missing, and its numbers {first:,} to {last:,} with it"
+        if self._source.role == "data":
+            msg += "; if these were zeros, write the matrix after eliminate_zeros()"
+        return FileNotFoundError(msg)
 
     def _key(self, number: int) -> str:
         """Return the name, within the array, of the chunk or shard that holds a number."""

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from pdex._io.labels import Column
+from pdex._io.zarr.codecs import checked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -158,7 +159,7 @@ def _length(node: Any, where: str) -> int:
 def _read(array: Any) -> npt.NDArray[Any]:
     """Read an array of one dimension; OSError if its chunks cannot be decoded."""
     try:
-        return np.asarray(array[...])
+        return np.asarray(checked(array)[...])
     # Codecs and clients of object storage have errors of every class.
     except Exception as error:
         msg = f"array {array.path!r} cannot be read: {error or type(error).__name__}"

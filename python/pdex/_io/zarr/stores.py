@@ -79,7 +79,7 @@ class Root:
             found = self.members("mod")
             has = f" with {', '.join(map(repr, found))}" if found else ""
             msg = (
-                f"this is a MuData store{has}: give one modality, "
+                f"{self.path}: this is a MuData store{has}: give one modality, "
                 f"{self.path.rstrip('/')}/mod/{found[0] if found else '...'}"
             )
             raise ValueError(msg)
