@@ -140,25 +140,29 @@ def test_any_split_gives_the_whole(tmp_path, monkeypatch, ends, layouts, kind, b
         same(pdex.de(paths, "target", **question), pdex.de(data, "target", **question))
 
 
+def handles(folder):
+    """The files of a folder that this process has open."""
+    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+    return [link for link in links if os.path.realpath(link).startswith(str(folder))]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="Linux lists open files there")
 def test_a_few_files_are_open_at_a_time(rng, tmp_path, memory, monkeypatch):
     monkeypatch.setattr(many, "_OPEN", 2)
     data = screen(rng)
     paths = written(parts_of(data, range(10, 240, 10), ["csr", "csc"]), tmp_path / "plates")
-    opened, most = set(), []
-    start, stop = many.Member.open, many.Source.close
+    opened, most, start = set(), [], many.Member.open
 
     def open_one(member):
         opened.add(member.number)
-        most.append(len(os.listdir("/proc/self/fd")))
+        most.append(len(handles(tmp_path)))
         return start(member)
 
-    before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(many.Member, "open", open_one)
     same(pdex.de(paths, "target", reference="ctrl"), pdex.de(data, "target", reference="ctrl"))
     assert opened == set(range(24))
-    assert max(most) <= before + 6
-    assert len(os.listdir("/proc/self/fd")) == before
-    assert stop is many.Source.close
+    assert max(most) == 2
+    assert not handles(tmp_path)
 
 
 def test_a_pattern_names_files_in_order(rng, tmp_path, monkeypatch):
@@ -224,7 +228,7 @@ def test_a_scan_is_pickled_and_sees_that_a_file_changed(rng, tmp_path):
         same(scan.collect(), pdex.scan_anndata(data, "target").collect())
     scan = pdex.scan_anndata(paths, "target")
     os.utime(paths[1], (0, 0))
-    with pytest.raises(pl.exceptions.ComputeError, match=r"part001\.h5ad has changed since it was"):
+    with pytest.raises(ValueError, match=r"part001\.h5ad has changed since it was scanned"):
         scan.collect()
 
 
@@ -262,9 +266,9 @@ def test_sources_that_do_not_fit_are_named(rng, tmp_path):
     turned = parts[1].copy()
     turned.var_names = [*turned.var_names[:3], "XIST", *turned.var_names[4:]]
     text = r"data\[1\] does not have the genes of .*part000\.h5ad in the same order: "
-    refused([paths[0], turned], text + "gene 4 is 'g3' there and 'XIST' here. join='inner'")
-    refused([paths[0], turned[:, :9].copy()], text + "gene 4")
-    refused([paths[0], parts[1][:, :9].copy()], text + "9 and 13 genes")
+    refused([paths[0], turned], text + "its gene 4 is 'XIST', not 'g3'. join='inner'")
+    refused([paths[0], turned[:, :9].copy()], text + "its gene 4 is 'XIST'")
+    refused([paths[0], parts[1][:, :9].copy()], text + "it has 9, not 13")
     refused([paths[0], turned], "join must be one of 'inner'; got 'outer'", join="outer")
     other = parts[1].copy()
     other.var_names = [f"h{i}" for i in range(13)]
