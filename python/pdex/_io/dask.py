@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 _HEAD = 1 << 22
 #: Number of chunks from which the size of the others is estimated.
 _LOOKS = 4
+#: The class of Dask arrays.
+_DASK = "dask.array.core.Array"
 
 
 def is_dask(x: Any) -> bool:
-    """Return whether `x` is a Dask array; Dask is not imported."""
-    return type(x).__module__.split(".")[0] == "dask" and hasattr(x, "to_delayed")
+    """Return whether `x` is a Dask array, or AnnData's view of one; Dask is not imported."""
+    return any(f"{kind.__module__}.{kind.__name__}" == _DASK for kind in type(x).__mro__)
 
 
 class _Look(NamedTuple):
@@ -73,7 +75,9 @@ class DaskMatrix(StoredMatrix):
         layout = _layout(array, where)
         self.where, self.layout = where, layout
         self.shape, self.dtype = (int(array.shape[0]), int(array.shape[1])), array.dtype
-        self._array = array
+        # A view of AnnData is a class of its own.
+        kind = next(kind for kind in type(array).__mro__ if kind.__module__.startswith("dask."))
+        self._array: Any = kind(array.dask, array.name, array.chunks, meta=array._meta)
         #: Bounds of the chunks.
         self._rows, self._columns = (
             np.cumsum([0, *lengths]).astype(int).tolist() for lengths in array.chunks
@@ -95,14 +99,8 @@ class DaskMatrix(StoredMatrix):
 
         blocks = self._array.blocks[slice(*rows), slice(*columns)].to_delayed()
         (found,) = dask.compute(blocks.tolist())
-        return [[self._matrix(chunk, threads) for chunk in row] for row in found]
-
-    def _matrix(self, chunk: Any, threads: int) -> Matrix:
-        """Return a computed chunk; its arrays may be unaligned, or read-only."""
-        if self.layout == "csr" and isinstance(chunk, np.ndarray):
-            # Functions over sparse chunks may leave a dense one.
-            return memory.dense(np.require(chunk, requirements=["A"]), self.where)
-        return memory.matrix_of(chunk, self.where, threads)
+        # Chunks may be of another kind than the array says; any that can be read will do.
+        return [[memory.matrix_of(chunk, self.where, threads) for chunk in row] for row in found]
 
     def _joined(self, chunks: list[list[Matrix]], threads: int) -> Matrix:
         """Return rows of chunks as one matrix; the list is emptied."""

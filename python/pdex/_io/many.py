@@ -422,10 +422,10 @@ def _same_genes(members: list[Member]) -> list[str]:
         pairs = zip(first.var_names, other.var_names, strict=False)
         place = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
         if place is None:
-            differ = f"{len(other.var_names)} and {len(first.var_names)} genes"
+            differ = f"it has {len(other.var_names)}, not {len(first.var_names)}"
         else:
             a, b = other.var_names[place], first.var_names[place]
-            differ = f"gene {place + 1} is {a!r} there and {b!r} here"
+            differ = f"its gene {place + 1} is {a!r}, not {b!r}"
         msg = (
             f"{other.name} does not have the genes of {first.name} in the same order: {differ}. "
             "join='inner' takes the genes that all have"

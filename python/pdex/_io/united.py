@@ -120,8 +120,9 @@ def _alike(each: list[pl.Series]) -> list[pl.Series]:
         return [series.cast(next(iter(kinds))).alias("") for series in each]
     if all(kind.is_numeric() for kind in kinds) or all(kind.is_temporal() for kind in kinds):
         try:
-            shape = pl.concat([pl.Series(dtype=kind) for kind in kinds], how="vertical_relaxed")
-            return [series.cast(shape.dtype).alias("") for series in each]
+            frames = [pl.DataFrame({"": pl.Series(dtype=kind)}) for kind in kinds]
+            (dtype,) = pl.concat(frames, how="vertical_relaxed").dtypes
+            return [series.cast(dtype).alias("") for series in each]
         except (pl.exceptions.PolarsError, ValueError):
             pass
     return [_as_text(series) for series in each]
