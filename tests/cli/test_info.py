@@ -12,7 +12,7 @@ import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from pdex import _info as overview
+from pdex import _matrices as overview
 
 
 @pytest.fixture
