@@ -12,7 +12,8 @@ import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from pdex import _matrices as overview
+from pdex import _info as overview
+from pdex import _matrices
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_for_people(run, screen, path):
 
 
 def test_no_matrix_is_read(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(overview, "_SAMPLE", 10)
+    monkeypatch.setattr(_matrices, "_SAMPLE", 10)
     x = sp.random(100, 20, 0.5, "csr", rng=1)
     layers = {"log": x, "dense": np.ones((100, 20))}
     adata = ad.AnnData(
