@@ -439,15 +439,12 @@ impl Matrix {
         let indices = Integers::new(indices.bind(py), "indices")?;
         let indptr = Integers::new(indptr.bind(py), "indptr")?;
         let (indices, indptr) = (indices.indices()?, indptr.indptr()?);
-        match self.layout {
-            Layout::Csc => {
-                let matrix = Csc::from_checked(checked, values, indices, indptr)?;
-                visit_genes(matrix, shares, visitor)
-            }
-            _ => {
-                let matrix = Csr::from_checked(checked, values, indices, indptr)?;
-                visit_cells(matrix, shares, visitor)
-            }
+        if self.layout == Layout::Csc {
+            let matrix = Csc::from_checked(checked, values, indices, indptr)?;
+            visit_genes(matrix, shares, visitor)
+        } else {
+            let matrix = Csr::from_checked(checked, values, indices, indptr)?;
+            visit_cells(matrix, shares, visitor)
         }
     }
 }
