@@ -350,28 +350,6 @@ mod tests {
         }
     }
 
-    /// How far ln(1 + x) is from the library's; the header states it.
-    #[test]
-    #[ignore = "a measurement"]
-    fn measure_ln_1p() {
-        let (mut worst, mut most) = (0.0f64, 0);
-        let mut state = 1u64;
-        for i in 0..8_000_000u32 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let u = real(state >> 11) / 2f64.powi(53);
-            let x = match i % 4 {
-                0 => u,
-                1 => u * 10.0,
-                2 => (u * 12.0).exp(),
-                _ => ((u - 0.5) * 1380.0).exp(),
-            };
-            let (got, want) = (ln_1p(x), x.ln_1p());
-            worst = worst.max(((got - want) / want).abs());
-            most = most.max(units(got, want));
-        }
-        panic!("{worst:e} relative, {most} units");
-    }
-
     proptest! {
         /// Measured 1 unit in the last place; allow 2.
         #[test]
