@@ -324,7 +324,9 @@ def sink_de(
         The file to write: ``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or ``.tsv``.
     data, groupby, reference, test, groups, exclude, min_cells, strata, where, genes, layer
         As in :func:`pdex.de`.
-    use_raw, join, is_log1p, mean, pseudocount, fdr, auroc, threads, memory_limit, progress
+    use_raw, gene_names, normalize, log1p, join, is_log1p, mean, pseudocount, fdr, auroc
+        As in :func:`pdex.de`.
+    threads, memory_limit, progress
         As in :func:`pdex.de`.
     alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
         The test's options, as in :func:`pdex.de`.

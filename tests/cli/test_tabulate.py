@@ -257,8 +257,8 @@ def test_other_folders_are_no_screens(run, tmp_path):
         status, out, err = run(*words)
         assert (status, out) == (1, "")
         assert err == (
-            f"pdex: error: {str(tmp_path / 'folder')!r} is a folder; expected an .h5ad file, or "
-            "count tables, which pdex tabulate writes\n"
+            f"pdex: error: {str(tmp_path / 'folder')!r} is a folder; expected an .h5ad file, a "
+            ".zarr store, or count tables, which pdex tabulate writes\n"
         )
 
 

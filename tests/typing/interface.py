@@ -121,7 +121,7 @@ def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
         strata="guide",
         fold="zeros",
         where="guide IS NOT NULL",
-        gene_names="symbol",
+        gene_names=None,
         normalize="median",
         log1p=False,
         threads=1,
@@ -230,6 +230,7 @@ def told(screen: AnnData, path: Path) -> None:
     assert_type((made.n_cells, made.n_targets, made.n_genes), tuple[int, int, int])
     assert_type((made.strata, made.exclude), tuple[str | None, list[str]])
     assert_type(made.where, str | None)
+    assert_type(made.normalize, float | str | None)
     assert_type(made.min_cells, int | None)
     assert_type(made.metadata(), dict[str, str])
     assert_type(made.lines(), list[tuple[str, str]])

@@ -11,7 +11,7 @@ import pytest
 ANNDATA = tuple(
     f'Type of parameter "{name}" is partially unknown\n'
     "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}"
-    'Parameter type is "Unknown | str | PathLike[str] | Group | Store"'
+    'Parameter type is "Unknown | str | PathLike[str] | Group | Store'
     for name in ("data", "adata")
 )
 ALIASES = (
