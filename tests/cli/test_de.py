@@ -281,7 +281,10 @@ def test_files_that_are_no_screens(run, tmp_path):
             assert message in err
             assert err.count("\n") == 1
     expected = f"pdex: error: {str(tmp_path / 'folder')!r} is a folder; expected an .h5ad file, a "
-    assert run("info", "folder")[2] == f"{expected}.zarr store, or count tables, which pdex tabulate writes\n"
+    assert (
+        run("info", "folder")[2]
+        == f"{expected}.zarr store, or count tables, which pdex tabulate writes\n"
+    )
 
 
 def test_long_results_are_one_table(run, path, monkeypatch):
