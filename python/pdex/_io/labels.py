@@ -97,7 +97,7 @@ class PandasFrame:
     @property
     def height(self) -> int:
         """The number of rows."""
-        return len(self._frame)
+        return int(self._frame.shape[0])
 
     def names(self) -> list[str]:
         """Return the names of the rows."""
@@ -108,25 +108,10 @@ class PandasFrame:
         return column_of(self._frame[name])
 
 
-class LazyFrame:
+class LazyFrame(PandasFrame):
     """A table that anndata's ``read_lazy`` opened: a column is read when it is asked for."""
 
-    def __init__(self, frame: Any) -> None:
-        self._frame = frame
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of the columns."""
-        return [str(column) for column in self._frame.columns]
-
-    @property
-    def height(self) -> int:
-        """The number of rows."""
-        return int(self._frame.shape[0])
-
-    def names(self) -> list[str]:
-        """Return the names of the rows."""
-        return [str(name) for name in self._frame.index]
+    _frame: Any
 
     def column(self, name: str) -> Column:
         """Read a column."""

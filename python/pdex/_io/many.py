@@ -276,7 +276,7 @@ class Stacked(StoredMatrix):
         total = np.zeros(self.shape[1])
         for member in self.members:
             n_bytes = member.n_bytes(how)
-            # Entries are of no known size: so many that there are about 256 steps.
+            # How many bytes an entry takes is not known: about 256 steps will do.
             each = member.entries(how, max(1, n_bytes >> 10))
             total += n_bytes * each / max(1.0, each.sum())
         return total
