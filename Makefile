@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# CMake, with which HDF5 is built, is one of the tools in the environment.
+export PATH := $(PATH):$(CURDIR)/$(BIN)
+
 EXTRAS := dev,pandas,plots,docs
 # `make build` puts the module beside its sources; with INSTALL=wheel, the very wheel of `make wheel`
 # is what is installed and tested.
@@ -21,7 +24,7 @@ check: lint test  ## all that the gate runs
 
 lint: build  ## formatters, linters, type checkers and the stub test
 	cargo fmt --check
-	cargo clippy --quiet --all-targets --features testing -- -D warnings
+	cargo clippy --quiet --all-targets --features testing,h5ad -- -D warnings
 	cargo clippy --quiet --features python -- -D warnings
 	$(BIN)/ruff format --check python tests docs benches
 	$(BIN)/ruff check python tests docs benches
@@ -30,8 +33,8 @@ lint: build  ## formatters, linters, type checkers and the stub test
 	cd python && ../$(BIN)/lint-imports --no-cache ../pyproject.toml
 	$(BIN)/python -m mypy.stubtest pdex._pdex --ignore-disjoint-bases
 
-rust-test:  ## the suite, and each kernel's bench once: its answer against the definition
-	cargo test --quiet --features testing
+rust-test: $(VENV)/tools  ## the suite, and each kernel's bench once: its answer against the definition
+	cargo test --quiet --features testing,h5ad
 
 python-test: build
 	$(BIN)/python -m pytest
@@ -89,7 +92,8 @@ $(VENV)/installed: $(VENV)/tools
 $(VENV)/tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "maturin[zig]>=1.9,<2" "ziglang==0.17.*" "auditwheel==6.*"
+	$(BIN)/python -m pip install --quiet "maturin[zig]>=1.9,<2" "ziglang==0.17.*" "auditwheel==6.*" \
+	  "cmake>=3.26,<5"
 	touch $@
 
 clean:

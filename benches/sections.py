@@ -20,6 +20,7 @@ from disk import disk
 from report import header, row
 from screens import Shape, of_non_zeros
 from sides import Side, alternate, environment, once
+from sources import sources
 
 from tables import larger, lazy, sizes
 
@@ -378,6 +379,7 @@ SECTIONS = {
     "linear": Section(linear),
     "start": Section(start),
     "disk": Section(disk),
+    "sources": Section(sources),
     "lazy": Section(lazy),
     "tables": Section(sizes),
     "larger": Section(larger),

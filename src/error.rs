@@ -160,6 +160,12 @@ pub enum ErrorKind {
     Spill { what: &'static str },
     /// The operating system could not read a chunk of a dataset; its error is the source.
     Unreadable { chunk: usize },
+    /// A file that cannot be opened as HDF5.
+    NoHdf5 { problem: String },
+    /// Something in an HDF5 file contradicts itself, or what AnnData writes.
+    BrokenNode { node: String, problem: String },
+    /// Something in an HDF5 file cannot be read.
+    UnreadableNode { what: String, name: String, problem: String },
     /// The work was cancelled.
     Interrupted,
 }
@@ -205,6 +211,9 @@ impl fmt::Display for ErrorKind {
             | Self::Unreadable { .. }
             | Self::Spill { .. }
             | Self::Interrupted => self.fmt_data(f),
+            Self::NoHdf5 { .. } | Self::BrokenNode { .. } | Self::UnreadableNode { .. } => {
+                self.fmt_file(f)
+            }
         }
     }
 }
@@ -308,6 +317,17 @@ impl ErrorKind {
                 got.as_deref().unwrap_or("null")
             ),
             _ => write!(f, "{self:?}"),
+        }
+    }
+
+    fn fmt_file(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHdf5 { problem } => write!(f, "{problem}"),
+            Self::BrokenNode { node, problem } => write!(f, "'{node}' is broken: {problem}"),
+            Self::UnreadableNode { what, name, problem } => {
+                write!(f, "{what} '{name}' cannot be read: {problem}")
+            }
+            _ => Ok(()),
         }
     }
 

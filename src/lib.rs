@@ -12,6 +12,7 @@
 //! stats    statistics: slices in, numbers out          imports cast, error
 //! matrix   borrowed views of dense, CSR and CSC data   imports cast, error
 //! readers  parallel reading of HDF5 datasets           imports matrix
+//! h5ad     files of HDF5 (feature `h5ad`)               imports readers
 //! engine   sources, tests, workers, the result table   imports stats, matrix
 //! tables   count tables of what is read once           imports engine, matrix, readers
 //! expr     Polars expressions (feature `python`)       imports stats, engine, matrix
@@ -49,6 +50,10 @@ mod engine;
 pub mod error;
 #[cfg(not(feature = "testing"))]
 mod error;
+#[cfg(all(feature = "h5ad", feature = "testing"))]
+pub mod h5ad;
+#[cfg(all(feature = "h5ad", not(feature = "testing")))]
+mod h5ad;
 #[cfg(feature = "testing")]
 pub mod matrix;
 #[cfg(not(feature = "testing"))]

@@ -9,21 +9,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may import; `cast`, `error` and `suggest` are open to all.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("cast", &[]),
     ("error", &[]),
     ("suggest", &[]),
     ("stats", &[]),
     ("matrix", &["stats"]),
     ("readers", &["matrix"]),
+    ("h5ad", &["readers"]),
     ("engine", &["stats", "matrix"]),
     ("expr", &["stats", "engine", "matrix"]),
     ("tables", &["engine", "matrix", "readers"]),
-    ("python", &["stats", "engine", "matrix", "readers", "tables"]),
+    ("python", &["stats", "engine", "matrix", "readers", "h5ad", "tables"]),
 ];
 const OPEN: [&str; 3] = ["cast", "error", "suggest"];
 /// Crates that only some rooms may name.
-const FENCED: [(&str, &[&str]); 4] = [
+const FENCED: [(&str, &[&str]); 5] = [
+    ("hdf5_metno_sys", &["h5ad"]),
     ("polars", &["expr", "python"]),
     ("pyo3", &["expr", "python"]),
     ("numpy", &["python"]),

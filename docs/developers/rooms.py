@@ -9,8 +9,9 @@ from pathlib import Path
 ROOMS = [
     ("python", "the module pdex._pdex", 40, 40, 230),
     ("expr", "Polars expressions", 330, 40, 230),
-    ("tables", "count tables, spilled rows", 40, 150, 230),
-    ("engine", "sources, tests, workers, table", 185, 270, 330),
+    ("tables", "count tables, spilled rows", 150, 150, 200),
+    ("h5ad", "files of HDF5", 10, 270, 115),
+    ("engine", "sources, tests, workers, table", 215, 270, 300),
     ("readers", "chunks of HDF5 files", 40, 390, 180),
     ("matrix", "views of a matrix", 260, 390, 180),
     ("stats", "the numbers", 480, 390, 180),
@@ -18,6 +19,7 @@ ROOMS = [
 ]
 ARROWS = [
     ("python", "tables"), ("expr", "engine"), ("tables", "engine"), ("tables", "readers"),
+    ("python", "h5ad"), ("h5ad", "readers"),
     ("engine", "matrix"), ("engine", "stats"), ("readers", "matrix"),
     ("matrix", "error, cast"), ("stats", "error, cast"),
 ]  # fmt: skip

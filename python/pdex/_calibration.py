@@ -41,7 +41,7 @@ import polars as pl
 from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
 from pdex._de import is_rest
 from pdex._engine import Comparison, Finish, Question, Work
-from pdex._io.h5ad import error_context
+from pdex._io.errors import error_context
 from pdex._io.normalize import normalization_of
 from pdex._io.source import open_source
 from pdex._progress import Progress

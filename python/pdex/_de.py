@@ -11,8 +11,8 @@ import numpy as np
 
 from pdex._description import Description, remember
 from pdex._engine import FEW_NON_ZERO, Comparison, Finish, Question, Work
+from pdex._io.errors import error_context
 from pdex._io.groups import SKIP
-from pdex._io.h5ad import error_context
 from pdex._io.normalize import normalization_of
 from pdex._io.source import open_source
 from pdex._output import check_output, scan

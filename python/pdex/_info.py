@@ -22,13 +22,12 @@ import polars as pl
 
 from pdex import _pdex
 from pdex._io import h5ad
+from pdex._io.errors import error_context
 from pdex._io.groups import read_groups
-from pdex._io.h5ad import error_context
-from pdex._io.labels import PandasFrame, frame_of, texts
+from pdex._io.labels import HeldFrame, frame_of, texts
 from pdex._io.paths import members_of
 from pdex._io.source import check_data, log_base_of, path_of, stamp_of
 from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
-from pdex._io.zarr import facts as zarr_facts
 from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places
 from pdex._scale import Values
@@ -37,7 +36,6 @@ from pdex._together import Facts, Screen, together
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import pandas as pd
 
     from pdex._io.labels import Frame
     from pdex._io.source import Data
@@ -221,23 +219,15 @@ def info(data: Data) -> Info:
 def _screen(data: Any) -> Screen:
     """Return what is described of one source."""
     if stores.is_group(data) or stores.is_path(data):
-        return _of_store(data)
+        return _of_root(stores.open_root(data), data)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
             msg = f"{path} holds count tables, which are no part of a list of screens"
             raise TypeError(msg)
         with error_context(path):
-            file = h5ad.open_file(path)
-            try:
-                obs, var = _frames(file)
-                base = log_base_of(h5ad.noted_log1p(file))
-                found = [(name, file[place]) for name, place in places(file) if place in file]
-                matrices = [facts_of(name, of_node(node), base) for name, node in found]
-            finally:
-                file.close()
-        obs, names = PandasFrame(obs), [str(name) for name in var.index]
-        return Screen(obs, names, matrices, os.fspath(data), os.path.getsize(path), base)
+            root = h5ad.Root(path)
+        return _of_root(root, data)
     check_data(data)
     arrays = [("X", data.X), *((f"layer {name}", x) for name, x in data.layers.items())]
     arrays += [] if data.raw is None else [("raw", data.raw.X)]
@@ -247,17 +237,16 @@ def _screen(data: Any) -> Screen:
     return Screen(frame_of(data.obs), names, matrices, None, None, base)
 
 
-def _of_store(data: Any) -> Screen:
-    """Return the description of a Zarr store."""
-    root = stores.open_root(data)
+def _of_root(root: h5ad.Root | stores.Root, data: Any) -> Screen:
+    """Return the description of a file or Zarr store."""
     try:
         with error_context(root.path):
             root.check_kind()
-            obs, names = root.frame("obs"), root.frame("var").names()
-            base = log_base_of(root.noted_log1p())
+            obs, names = HeldFrame(root.frame("obs")), root.frame("var").names()
+            base = log_base_of({"log1p": {"base": root.log1p_base()}})
             matrices = [
-                facts_of(name, zarr_facts.of_node(root.member(place)), base)
-                for name, place in zarr_facts.places(root)
+                facts_of(name, of_node(root.member(place), root.path), base)
+                for name, place in places(root)
             ]
             stamp = stamp_of(root.path, whole=True)
             path = os.fspath(data) if isinstance(data, (str, os.PathLike)) else root.path
@@ -365,20 +354,6 @@ def _advice(
     rows = targets["n_targets"] * n_genes
     command = None if path is None else _command(path, targets, options)
     return {"rows": rows, "bytes": rows * _ROW}, command, _call(targets, options, path)
-
-
-def _frames(file: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return obs and var of the file, which may be one that anndata before 0.7 wrote."""
-    import anndata as ad
-
-    if not h5ad.is_legacy(file):
-        return h5ad.read_frame(file, "obs"), h5ad.read_frame(file, "var")
-    h5ad.check_legacy(file)
-    old = ad.read_h5ad(file.filename, backed="r")
-    try:
-        return old.obs, old.var
-    finally:
-        old.file.close()
 
 
 def _column(obs: Frame, name: str, cells: Cells = None) -> Facts:

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from pdex._io.errors import error_context
 from pdex._io.groups import SKIP
-from pdex._io.h5ad import error_context
 from pdex._io.normalize import Normalization, normalization_of
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
 from pdex._io.source import open_source

@@ -1,78 +1,38 @@
-//! Windows of HDF5 datasets as NumPy arrays. Python asks the HDF5 library for the addresses of the
-//! chunks; [`readers`] reads them.
+//! Windows of HDF5 datasets as NumPy arrays. [`h5ad`](super::h5ad) finds the chunks; [`readers`] reads
+//! them.
 //!
 //! [`readers`]: crate::readers
 
 use super::borrowed;
 use super::watch::watched;
-use crate::cast::{length, low_half};
 use crate::engine::pool::Monitor;
 use crate::error::{Error, ErrorKind};
-use crate::readers::chunks::{Chunk, Dataset, Watch, Window};
-use crate::readers::decode::{Dtype, Target};
-use crate::readers::filters::Filter;
+use crate::h5ad::Handle;
+use crate::readers::chunks::{Dataset, Watch, Window};
+use crate::readers::decode::Target;
 use crate::readers::pick::{Picked, Stretch};
 use crate::stats::unknown;
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
-use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use std::fs::File;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The layout of an HDF5 dataset in its file.
 #[derive(Debug)]
 #[pyclass(frozen)]
 pub struct Chunks {
-    path: PathBuf,
+    file: Arc<Handle>,
     dataset: Dataset,
+}
+
+impl Chunks {
+    /// A dataset in an open file.
+    pub fn new(file: Arc<Handle>, dataset: Dataset) -> Self {
+        Self { file, dataset }
+    }
 }
 
 #[pymethods]
 impl Chunks {
-    /// chunks: first row, first column, address, size and filter mask of each chunk, as five
-    /// arrays.
-    #[new]
-    #[allow(clippy::type_complexity)] // five arrays of one length
-    fn new(
-        path: PathBuf,
-        dtype: &str,
-        shape: (usize, usize),
-        chunk: (usize, usize),
-        filters: Vec<u32>,
-        chunks: (
-            PyReadonlyArray1<u64>,
-            PyReadonlyArray1<u64>,
-            PyReadonlyArray1<u64>,
-            PyReadonlyArray1<u64>,
-            PyReadonlyArray1<u64>,
-        ),
-    ) -> PyResult<Self> {
-        let dtype = Dtype::parse(dtype).ok_or_else(|| {
-            let (column, dtype) = ("array".into(), dtype.into());
-            Error::from(ErrorKind::UnsupportedDtype { column, dtype, expected: "a number type" })
-        })?;
-        let number = |&number: &u32| {
-            Filter::of_number(number).ok_or_else(|| {
-                let valid = &["1 (deflate)", "2 (shuffle)", "3 (fletcher32)", "32000 (LZF)"];
-                Error::from(ErrorKind::UnknownFilter { number, valid })
-            })
-        };
-        let filters = filters.iter().map(number).collect::<Result<_, _>>()?;
-        let (rows, columns) = (borrowed(&chunks.0, "rows")?, borrowed(&chunks.1, "columns")?);
-        let (addresses, sizes) = (borrowed(&chunks.2, "addresses")?, borrowed(&chunks.3, "sizes")?);
-        let masks = borrowed(&chunks.4, "masks")?;
-        let places = rows.iter().zip(columns).zip(addresses.iter().zip(sizes)).zip(masks);
-        let chunks = places.map(|(((&row, &column), (&address, &size)), &mask)| Chunk {
-            row: length(row),
-            column: length(column),
-            address,
-            size,
-            mask: low_half(mask),
-        });
-        let chunks = chunks.collect();
-        Ok(Self { path, dataset: Dataset { dtype, shape, chunk, filters, chunks } })
-    }
-
     /// The size in bytes of all chunks in the file.
     #[getter]
     fn stored_bytes(&self) -> u64 {
@@ -119,12 +79,13 @@ impl Chunks {
         window: &Window,
         (threads, progress): (usize, Option<&Bound<'py, PyAny>>),
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let file = File::open(&self.path)
-            .map_err(|e| PyOSError::new_err(format!("{}: {e}", self.path.display())))?;
         let monitor = Monitor::default();
         let watch = Watch { bytes: &monitor.done, cancel: &monitor.cancel };
         let values = watched(py, threads, progress, &monitor, || {
-            self.dataset.read::<T>(&file, window, &watch)
+            let read = |file: &_| self.dataset.read::<T>(file, window, &watch);
+            self.file
+                .with(read)
+                .map_err(|cause| ErrorKind::Unreadable { chunk: 0 }.caused_by(cause))?
         })?;
         Ok(values.map(|values| PyArray1::from_vec(py, values).into_any()))
     }

@@ -5,6 +5,7 @@
 //! job      a comparison of many targets: matrices in, columns of the result out
 //! fold     the genes of a matrix folded to rows of a count table
 //! files    windows of HDF5 datasets as NumPy arrays
+//! h5ad     files of HDF5: groups, datasets and their attributes
 //! ipc      custom metadata of Arrow IPC files
 //! spill    rows of cells that are read one range after another, in a file
 //! watch    runs work on the thread pool, with progress and Ctrl-C
@@ -14,13 +15,14 @@
 //! Work runs on the process's thread pool with the GIL released, while the calling thread reports
 //! progress and checks for Ctrl-C.
 //!
-//! IMPORTS engine, matrix, stats, readers, tables, `crate::{cast, error, suggest}`, polars, pyo3, numpy.
+//! IMPORTS engine, matrix, stats, readers, h5ad, tables, `crate::{cast, error, suggest}`, polars, pyo3, numpy.
 
 // PyO3 passes borrowed arrays by value.
 #![allow(clippy::needless_pass_by_value)]
 
 mod files;
 mod fold;
+mod h5ad;
 mod ipc;
 mod job;
 mod matrix;
@@ -61,6 +63,8 @@ impl From<Error> for PyErr {
             }
             ErrorKind::BrokenChunk { .. }
             | ErrorKind::Unreadable { .. }
+            | ErrorKind::NoHdf5 { .. }
+            | ErrorKind::UnreadableNode { .. }
             | ErrorKind::Spill { .. } => PyOSError::new_err(format!("{error:#}")),
             ErrorKind::NormalisedTable => PyTypeError::new_err(error.to_string()),
             _ => PyValueError::new_err(format!("{error:#}")),
@@ -131,6 +135,9 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_class::<matrix::Matrix>()?;
     m.add_class::<job::Job>()?;
     m.add_class::<files::Chunks>()?;
+    m.add_class::<h5ad::H5File>()?;
+    m.add_class::<h5ad::H5Group>()?;
+    m.add_class::<h5ad::H5Dataset>()?;
     m.add_class::<fold::Fold>()?;
     m.add_class::<spill::Spill>()?;
     m.add_function(wrap_pyfunction!(files::pick, m)?)?;

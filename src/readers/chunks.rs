@@ -6,7 +6,7 @@
 //! value must be 0, too.
 
 use super::decode::{Dtype, Target};
-use super::filters::{Filter, MOST, Undo, possible};
+use super::filters::{Filter, Undo, most};
 use crate::cast;
 use crate::error::{Error, ErrorKind, Result};
 use rayon::prelude::*;
@@ -87,7 +87,7 @@ impl Dataset {
         let length = file.metadata().map_err(|e| unreadable(0, e))?.len();
         self.check(length)?;
         let bytes = (rows.saturating_mul(columns)).saturating_mul(size_of::<T>()) as u64;
-        if bytes > length.saturating_mul(MOST).max(PLAUSIBLE) {
+        if bytes > most(&self.filters, length).max(PLAUSIBLE) {
             return Err(broken(0, "the dataset claims more numbers than its file can hold"));
         }
         let mut out = vec![T::default(); rows * columns];
@@ -131,7 +131,7 @@ impl Dataset {
             let rows = self.shape.0.saturating_sub(chunk.row).min(self.chunk.0);
             let least = rows.saturating_mul(self.chunk.1).saturating_mul(self.dtype.size) as u64;
             let bare = self.filters.is_empty() && (least..=whole).contains(&chunk.size);
-            if !bare && (self.filters.is_empty() || !possible(chunk.size, whole)) {
+            if !bare && (self.filters.is_empty() || most(&self.filters, chunk.size) < whole) {
                 return Err(broken(place, "it is too short for its elements"));
             }
         }

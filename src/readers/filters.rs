@@ -5,6 +5,7 @@
 //! | deflate | 1 | zlib stream (decoded by libdeflate) |
 //! | shuffle | 2 | first bytes of all elements, then second bytes, ... |
 //! | fletcher32 | 3 | the data, followed by a checksum of four bytes |
+//! | Zstandard | 32015 | one frame (with the feature `h5ad`) |
 //! | LZF | 32000 | literal runs and back references (Marc Lehmann's liblzf; h5py's filter) |
 //!
 //! A chunk may have skipped some filters: in its mask, bit i is set if it skipped filter i.
@@ -21,10 +22,9 @@ pub enum Filter {
     Shuffle,
     Fletcher32,
     Lzf,
+    #[cfg(feature = "h5ad")]
+    Zstd,
 }
-
-/// The largest compression ratio of deflate: one byte decodes to at most 1,032.
-pub const MOST: u64 = 1032;
 
 impl Filter {
     /// The filter with this HDF5 number; `None` if it is not supported.
@@ -35,15 +35,31 @@ impl Filter {
             2 => Some(Self::Shuffle),
             3 => Some(Self::Fletcher32),
             32000 => Some(Self::Lzf),
+            #[cfg(feature = "h5ad")]
+            32015 => Some(Self::Zstd),
             _ => None,
+        }
+    }
+
+    /// The most bytes to which one byte decodes.
+    #[must_use]
+    pub fn growth(self) -> u64 {
+        match self {
+            Self::Shuffle | Self::Fletcher32 => 1,
+            // A back reference of three bytes stands for 264.
+            Self::Lzf => 88,
+            Self::Deflate => 1032,
+            // A block of four bytes stands for 128 KiB of one byte.
+            #[cfg(feature = "h5ad")]
+            Self::Zstd => 1 << 15,
         }
     }
 }
 
-/// True if some filter can decode `size` bytes to `length` bytes. Checked before allocation.
+/// The most bytes to which `size` bytes decode. Checked before memory is allocated.
 #[must_use]
-pub fn possible(size: u64, length: u64) -> bool {
-    length <= size.saturating_mul(MOST)
+pub fn most(filters: &[Filter], size: u64) -> u64 {
+    filters.iter().fold(size, |bytes, filter| bytes.saturating_mul(filter.growth()))
 }
 
 /// Decodes chunks, with buffers that one thread reuses.
@@ -82,6 +98,8 @@ impl Undo {
                 Filter::Fletcher32 => self.check_sum()?,
                 Filter::Deflate => self.inflate(before)?,
                 Filter::Lzf => self.expand(before)?,
+                #[cfg(feature = "h5ad")]
+                Filter::Zstd => self.unpack(before)?,
             }
         }
         if self.bytes.len() != length {
@@ -111,6 +129,20 @@ impl Undo {
             return broken("it is no LZF stream of its elements");
         }
         mem::swap(&mut self.bytes, &mut self.spare);
+        Ok(())
+    }
+
+    #[cfg(feature = "h5ad")]
+    fn unpack(&mut self, length: usize) -> Result<()> {
+        self.spare.resize(length, 0);
+        match zstd::bulk::decompress_to_buffer(&self.bytes, &mut self.spare) {
+            Ok(got) if got == length => mem::swap(&mut self.bytes, &mut self.spare),
+            Ok(_) => return broken("unpacked, it has another length than its elements"),
+            Err(cause) => {
+                let (chunk, reason) = (0, "the Zstandard frame cannot be decoded");
+                return Err(ErrorKind::BrokenChunk { chunk, reason }.caused_by(cause));
+            }
+        }
         Ok(())
     }
 
@@ -273,11 +305,18 @@ mod tests {
             undo.bytes = lzf(&data);
             undo.undo(&[Filter::Lzf], 0, size, data.len()).unwrap();
             prop_assert_eq!(&undo.bytes, &data);
+            #[cfg(feature = "h5ad")]
+            {
+                undo.bytes = zstd::bulk::compress(&data, 3).unwrap();
+                undo.undo(&[Filter::Zstd], 0, size, data.len()).unwrap();
+                prop_assert_eq!(&undo.bytes, &data);
+            }
         }
 
         #[test]
         fn nonsense_is_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300), length in 0usize..500) {
-            for filter in [Filter::Deflate, Filter::Lzf, Filter::Fletcher32] {
+            let numbers = [1, 3, 32000, 32015];
+            for filter in numbers.into_iter().filter_map(Filter::of_number) {
                 let mut undo = Undo { bytes: bytes.clone(), ..Undo::default() };
                 let result = undo.undo(&[filter], 0, 4, length);
                 prop_assert!(result.is_err() || undo.bytes.len() == length);

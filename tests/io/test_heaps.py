@@ -11,20 +11,11 @@ import numpy as np
 import pandas as pd
 import pdex
 import pytest
-from pdex._io import heaps
+from pdex import _pdex
+from pdex._io.errors import error_context
 from polars.testing import assert_frame_equal
 
 MARK = b"GCOL\x01\x00\x00\x00"
-
-
-@pytest.fixture(params=[1 << 24, 5_000, 300], ids="window {}".format)
-def window(request, monkeypatch):
-    monkeypatch.setattr(heaps, "_WINDOW", request.param)
-
-
-@pytest.fixture(params=[1 << 22, 1], ids="large {}".format)
-def large(request, monkeypatch):
-    monkeypatch.setattr(heaps, "_LARGE", request.param)
 
 
 @pytest.fixture(name="path")
@@ -43,10 +34,17 @@ def places(content):
     return found
 
 
+def walk(node):
+    """Read all names, attributes and texts below a node."""
+    assert isinstance(node.attrs, dict)
+    if isinstance(node, _pdex.H5Dataset):
+        return [node.texts()] if node.kind == "text" else []
+    return [found for name in node.names() for found in walk(node.get(name))]
+
+
 def check(path):
-    # No attribute is read: what libhdf5 makes of it does not matter.
-    with h5py.File(path) as file:
-        heaps.check_heaps(file)
+    with error_context(str(path)):
+        return walk(_pdex.H5File(str(path)).root)
 
 
 DAMAGE = {
@@ -61,7 +59,6 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.usefixtures("window", "large")
 def test_each_broken_heap_is_named(path, damage):
     whole = path.read_bytes()
     check(path)
@@ -70,9 +67,9 @@ def test_each_broken_heap_is_named(path, damage):
         content = bytearray(whole)
         DAMAGE[damage](content, at)
         path.write_bytes(content)
-        with pytest.raises(OSError, match=rf"{path}: the heap of text at byte {at:,} is broken"):
+        with pytest.raises(OSError, match=rf"{path}: .*the heap of text at byte {at:,} is broken"):
             check(path)
-    with pytest.raises(OSError, match=rf"{path}: the heap of text"):
+    with pytest.raises(OSError, match=rf"{path}: .*the heap of text"):
         pdex.de(path, "target")
 
 
@@ -89,20 +86,15 @@ def test_what_nothing_refers_to_is_no_heap(path):
     assert_frame_equal(pdex.de(path, "target"), expected, check_exact=True)
 
 
-def test_large_datasets_are_not_looked_through(path, monkeypatch):
-    """Even bytes that read like a broken heap are numbers there."""
+def test_numbers_that_read_like_a_heap_are_numbers(path):
     expected = pdex.de(path, "target")
     n = 1 << 19
     with h5py.File(path, "r+") as file:
         dataset = file.create_dataset("layers/bytes", data=np.zeros((n, 16), np.uint8))
         file.flush()
-        at = dataset.id.get_offset()
         heap = MARK + (4096).to_bytes(8, "little") + bytes(16)
         dataset[:] = np.resize(np.frombuffer(heap, np.uint8), (n, 16))
     assert_frame_equal(pdex.de(path, "target"), expected, check_exact=True)
-    monkeypatch.setattr(heaps, "_LARGE", 1 << 40)
-    with pytest.raises(OSError, match=rf"the heap of text at byte {at:,}"):
-        check(path)
 
 
 def test_files_of_many_names_pass(tmp_path):
@@ -141,7 +133,7 @@ def test_whatever_opens_a_file_refuses_it(tmp_path, words):
     else:
         assert (done.returncode, done.stdout) == (1, "")
         assert re.match(
-            r"pdex: error: .*x\.h5ad: the heap of text at byte .* is broken", done.stderr
+            r"pdex: error: .*x\.h5ad: .*the heap of text at byte .* is broken", done.stderr
         )
     with pytest.raises(OSError, match="the heap of text at byte"):
         pdex.scan_anndata(tmp_path / "x.h5ad", "target")

@@ -263,7 +263,7 @@ def test_a_larger_file_is_read_once(rng, tmp_path, kind, small, monkeypatch):
     read, window = [], h5.Array.read
 
     def spy(array, rows, columns=(0, 1)):
-        read.append((array._dataset.name, *rows))
+        read.append((array._node.name, *rows))
         return window(array, rows, columns)
 
     monkeypatch.setattr(h5.Array, "read", spy)

@@ -1,30 +1,34 @@
-"""Read HDF5 datasets with all cores: h5py locates the chunks, and the compiled module reads them.
+"""Read HDF5 datasets with all cores: the compiled module finds their chunks, and reads them.
 
-h5py itself reads what the compiled module does not support: other filters, virtual and external
-datasets, and files that are not ordinary files on disk.
+What it cannot read, h5py reads: other filters, for which hdf5plugin is a remedy, and files that an
+AnnData object holds open but that are not on disk.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+import polars as pl
 
 from pdex import _pdex
 from pdex._io.arrays import DenseMatrix, SparseMatrix
-from pdex._io.h5ad import KNOWN_FILTERS, check_types, encoding_of, file_bytes, most_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     import numpy.typing as npt
 
     from pdex._io.prefetch import How
     from pdex._io.stored import StoredMatrix
 
-#: Bytes per block of a dataset without chunks.
-_BLOCK = 1 << 20
+    #: A dataset of numbers.
+    Node: TypeAlias = "_pdex.H5Dataset | Borrowed"
+
 #: Number of values examined to guess the narrowest type that holds them all.
 _SAMPLE = 50_000
 
@@ -37,85 +41,59 @@ def native_kind(dtype: np.dtype[Any]) -> str:
     return "f4" if kind == "f2" else kind
 
 
-def _is_plain(dataset: Any) -> bool:
-    """Return whether the stored bytes are those of NumPy's type, so that none are converted."""
-    import h5py
+def check(node: Any) -> None:
+    """Raise ValueError if a dataset claims more than its stored bytes hold, or has a list type.
 
-    stored = dataset.id.get_type()
-    if isinstance(stored, h5py.h5t.TypeEnumID):
-        stored = stored.get_super()
-    kind = np.dtype(dataset.dtype.str)
-    kinds = ("i1", "u1") if kind.kind == "b" else (kind,)
-    return any(stored == h5py.h5t.py_create(np.dtype(kind)) for kind in kinds)
-
-
-def _is_the_file(file: Any) -> bool:
-    """Return whether the path still leads to the open file, and it is an ordinary file on disk."""
-    if file.driver != "sec2" or file.userblock_size:
-        return False
-    try:
-        return os.path.samestat(os.stat(file.filename), os.fstat(file.id.get_vfd_handle()))
-    except OSError:
-        return False
+    anndata never writes list types, and libhdf5 crashes on text whose type was damaged into one.
+    """
+    if getattr(node, "kind", "") == "lists":
+        msg = f"{node.name!r} is broken: its content has a list type"
+        raise ValueError(msg)
+    problem = node.excess() if hasattr(node, "excess") else None
+    if problem is not None:
+        msg = f"{node.name!r} is broken: {problem}"
+        raise ValueError(msg)
 
 
-def _layout(dataset: Any) -> _pdex.Chunks | None:
-    """Return the positions of the chunks, or None if the compiled module cannot read them."""
-    identifier, plist = dataset.id, dataset.id.get_create_plist()
-    file = dataset.file
-    if dataset.ndim not in (1, 2) or not _is_the_file(file) or not _is_plain(dataset):
-        return None
-    if dataset.is_virtual or dataset.external or np.any(dataset.fillvalue):
-        return None
-    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-    if not KNOWN_FILTERS.issuperset(filters):
-        return None
-    if file.mode != "r":
-        file.flush()
-    rows, columns = (*dataset.shape, 1)[:2]
-    if dataset.chunks is not None:
-        chunk_rows, chunk_columns = (*dataset.chunks, 1)[:2]
-        found: list[Any] = []
-        identifier.chunk_iter(found.append)
-        places = np.array([info.chunk_offset for info in found], dtype=np.uint64)
-        places = places.reshape(len(found), dataset.ndim)
-        first_rows = np.ascontiguousarray(places[:, 0])
-        first_columns = np.ascontiguousarray(places[:, 1]) if dataset.ndim == 2 else 0 * first_rows
-        addresses, sizes, masks = (
-            np.array([getattr(info, name) for info in found], dtype=np.uint64)
-            for name in ("byte_offset", "size", "filter_mask")
-        )
+def numbers(node: _pdex.H5Dataset, path: str) -> npt.NDArray[Any]:
+    """Return all numbers of a dataset of one dimension, or truth values."""
+    length = int(np.prod(node.shape or (0,)))
+    chunks = node.located() if node.shape else None
+    if chunks is not None:
+        values = chunks.read((0, length), (0, 1), native_kind(node.dtype), 1)
     else:
-        offset = identifier.get_offset()
-        if offset is None:
-            return None
-        width = columns * dataset.dtype.itemsize
-        chunk_rows, chunk_columns = max(1, _BLOCK // max(1, width)), columns
-        first_rows = np.arange(0, rows, chunk_rows, dtype=np.uint64)
-        first_columns = masks = np.zeros_like(first_rows)
-        addresses = np.uint64(offset) + first_rows * np.uint64(width)
-        lengths = np.minimum(np.uint64(rows) - first_rows, np.uint64(chunk_rows))
-        sizes = lengths * np.uint64(width)
-    return _pdex.Chunks(
-        file.filename,
-        dataset.dtype.str,
-        (rows, columns),
-        (chunk_rows, chunk_columns),
-        filters,
-        (first_rows, first_columns, addresses, sizes, masks),
-    )
+        values = _readable(node, path).read((0, length), (0, 1))
+    found: npt.NDArray[Any] = np.asarray(values)
+    return found != 0 if node.dtype.kind == "b" else found
 
 
-class Dataset:
-    """An h5py dataset of numbers, as :class:`pdex._io.arrays.StoredArray` has it."""
+def texts(node: _pdex.H5Dataset, path: str) -> pl.Series:
+    """Return all texts of a dataset of one dimension."""
+    if node.foreign() is None:
+        return node.texts()
+    values = _by_h5py(node, path)[...].tolist()
+    return pl.Series([v.decode() if isinstance(v, bytes) else v for v in values], dtype=pl.String)
+
+
+class Borrowed:
+    """A dataset of numbers of an open ``h5py.File``, which h5py reads."""
+
+    kind = "number"
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
+        # If the file shrinks later, h5py reads zeros past its end.
+        self._bytes = _file_bytes(dataset.file)
+
+    @property
+    def name(self) -> str:
+        """Its full name in the file."""
+        return str(self._dataset.name)
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """The numbers of rows and columns; None if it has no dimensions at all."""
-        shape: tuple[int, ...] | None = getattr(self._dataset, "shape", None)
+        """Its lengths; None if it has no value."""
+        shape: tuple[int, ...] | None = self._dataset.shape
         return shape
 
     @property
@@ -124,9 +102,125 @@ class Dataset:
         dtype: np.dtype[Any] = self._dataset.dtype
         return dtype
 
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """The lengths of its chunks; None without chunks."""
+        chunks: tuple[int, ...] | None = self._dataset.chunks
+        return chunks
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it lies in other files, too."""
+        return bool(self._dataset.is_virtual or self._dataset.external)
+
+    @property
+    def stored(self) -> int:
+        """The bytes that are stored in the file."""
+        return int(self._dataset.id.get_storage_size())
+
+    @property
+    def filters(self) -> list[tuple[int, str]]:
+        """The numbers and names of its filters."""
+        plist = self._dataset.id.get_create_plist()
+        found = (plist.get_filter(i) for i in range(plist.get_nfilters()))
+        return [(number, name.decode()) for number, _, _, name in found]
+
+    def n_written(self) -> int:
+        """Return how many of its first values, at most, were ever written."""
+        dataset = self._dataset
+        if dataset.chunks is None:
+            return int(dataset.size) if dataset.id.get_storage_size() else 0
+        return int(dataset.id.get_num_chunks() * dataset.chunks[0])
+
+    def excess(self, n: int | None = None) -> None:
+        """Return None: a file that is open already is trusted."""
+
+    def located(self) -> None:
+        """Return None: h5py reads it."""
+
+    def foreign(self) -> None:
+        """Return None: h5py undoes its filters."""
+
+    def read(self, rows: tuple[int, int], columns: tuple[int, int]) -> npt.NDArray[Any]:
+        """Return the numbers of a window as a flat array, row by row."""
+        dataset = self._dataset
+        window = (slice(*rows), slice(*columns))[: dataset.ndim]
+        values: npt.NDArray[Any] = np.asarray(dataset[window]).reshape(-1)
+        if _file_bytes(dataset.file) < self._bytes:
+            msg = "the file was truncated while it was being read"
+            raise OSError(msg)
+        return values
+
+
+class BorrowedGroup:
+    """A sparse matrix in an open ``h5py.File``."""
+
+    def __init__(self, group: Any) -> None:
+        self._group, self.name = group, str(group.name)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Its attributes."""
+        return dict(self._group.attrs)
+
+    def get(self, name: str) -> Any:
+        """Return a dataset; None if there is none."""
+        found = self._group.get(name)
+        return None if found is None else Borrowed(found)
+
+
+def _file_bytes(file: Any) -> int:
+    """Return the current size of an open h5py.File, even if its path now leads elsewhere."""
+    if file.driver == "sec2":
+        return os.fstat(file.id.get_vfd_handle()).st_size
+    return int(file.id.get_filesize())
+
+
+def _readable(node: Node, path: str) -> Node:
+    """Return what reads the numbers of a dataset: itself, or h5py."""
+    return node if node.foreign() is None else Borrowed(_by_h5py(node, path))
+
+
+def _by_h5py(node: Any, path: str) -> Any:
+    """Return a dataset of h5py, which may know more filters; OSError that names them if not."""
+    number, name = node.foreign()
+    # Its filters are registered when it is imported.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hdf5plugin")
+    with contextlib.suppress(ImportError):
+        import h5py
+
+        if h5py.h5z.filter_avail(number):
+            return h5py.File(path, "r")[node.name]
+    called = f"{number} ({name})" if name else str(number)
+    msg = (
+        f"dataset {node.name!r} cannot be read: its chunks went through filter {called}, which "
+        "pdex does not undo; install hdf5plugin, with which h5py may"
+    )
+    raise OSError(msg)
+
+
+class Dataset:
+    """A dataset of numbers, as :class:`pdex._io.arrays.StoredArray` has it."""
+
+    def __init__(self, node: Any, path: str) -> None:
+        self.node, self._path = node, path
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The numbers of rows and columns; None if it has no dimensions at all."""
+        shape: tuple[int, ...] | None = getattr(self.node, "shape", None)
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The stored type."""
+        dtype: np.dtype[Any] = self.node.dtype
+        return dtype
+
     def reader(self, how: How, *, index_below: int | None = None) -> Array:
         """Prepare to read it."""
-        return Array(self._dataset, *how, index_below=index_below)
+        return Array(self.node, self._path, *how, index_below=index_below)
 
 
 class Array:
@@ -134,7 +228,8 @@ class Array:
 
     def __init__(
         self,
-        dataset: Any,
+        node: Node,
+        path: str,
         threads: int,
         progress: Callable[[int], object] | None = None,
         *,
@@ -144,8 +239,10 @@ class Array:
 
         Parameters
         ----------
-        dataset
-            An h5py dataset of numbers.
+        node
+            A dataset of numbers.
+        path
+            The file that it is in.
         threads
             Number of threads that read.
         progress
@@ -154,17 +251,16 @@ class Array:
             Upper bound of the numbers if they are indices. None: they are values, and non-negative
             integers are read as unsigned integers of 8 or 16 bits if they fit.
         """
-        self._dataset, self._progress = dataset, progress
+        self._node, self._progress = node, progress
         self.threads: int = threads
-        self._check_chunk()
-        self._chunks = _layout(dataset)
-        # Size of the file: if it shrinks later, HDF5 reads zeros past its end.
-        self._size = file_bytes(dataset.file)
+        self._check_claim(0)
+        self._chunks = node.located()
+        self._source = node if self._chunks is not None else _readable(node, path)
         if index_below is not None:
             self._kinds = ["u2"] if index_below <= 1 << 16 else ["i4"]
             self._kinds.append("i8")
         else:
-            self._kinds = [*self._narrow(), native_kind(dataset.dtype)]
+            self._kinds = [*self._narrow(), native_kind(node.dtype)]
         if self._chunks is None and index_below is None:
             self._kinds = self._kinds[-1:]
 
@@ -176,43 +272,36 @@ class Array:
     @property
     def holds_counts(self) -> bool:
         """Whether all numbers seen so far are whole and not negative."""
-        return self._dataset.dtype.kind in "bu" or self._kinds[0] in ("u1", "u2")
-
-    def _check_chunk(self) -> None:
-        """Raise OSError if the dataset claims chunks that its stored bytes cannot fill."""
-        dataset = self._dataset
-        if dataset.chunks is not None:
-            numbers = int(np.prod([int(n) for n in dataset.chunks], dtype=object))
-            if numbers * dataset.dtype.itemsize > most_bytes(dataset):
-                self._fail(f"it claims {numbers:,} elements in a chunk, more than its bytes hold")
+        return self._node.dtype.kind in "bu" or self._kinds[0] in ("u1", "u2")
 
     def _fail(self, problem: object) -> NoReturn:
-        dataset = self._dataset
-        msg = f"{dataset.file.filename}: dataset {dataset.name!r} cannot be read: {problem}"
+        msg = f"dataset {self._node.name!r} cannot be read: {problem}"
         raise OSError(msg)
+
+    def _check_claim(self, n: int) -> None:
+        """Raise OSError if chunks, or the first `n` numbers, claim more than the stored bytes."""
+        problem = self._node.excess(n)
+        if problem is not None:
+            self._fail(problem)
 
     def check_written(self, n: int) -> None:
         """Raise OSError unless the first `n` numbers were written; HDF5 reads others as zeros."""
-        dataset = self._dataset
-        if n == 0 or dataset.is_virtual or dataset.external:
+        if n == 0 or self._node.elsewhere:
             return
-        if n * dataset.dtype.itemsize > most_bytes(dataset):
-            self._fail(f"it claims {n:,} elements, more than its stored bytes can hold")
-        if dataset.chunks is None:
-            written = dataset.size if dataset.id.get_storage_size() else 0
-        else:
-            written = dataset.id.get_num_chunks() * dataset.chunks[0]
+        self._check_claim(n)
+        written = self._node.n_written()
         if written < n:
             self._fail(f"{written:,} of its first {n:,} elements were ever written")
 
     def _narrow(self) -> list[str]:
         """Return the unsigned integer types that hold the first numbers, narrowest first."""
-        dataset = self._dataset
-        if self._chunks is None or dataset.dtype.itemsize == 1 or not dataset.size:
+        node = self._node
+        shape = node.shape or (0,)
+        if self._chunks is None or node.dtype.itemsize == 1 or 0 in shape:
             return []
-        columns = (*dataset.shape, 1)[1]
-        rows = min(dataset.shape[0], -(-_SAMPLE // columns))
-        sample = self._read((0, rows), (0, columns), native_kind(dataset.dtype))
+        columns = (*shape, 1)[1]
+        rows = min(shape[0], -(-_SAMPLE // columns))
+        sample = self._read((0, rows), (0, columns), native_kind(node.dtype))
         if sample is None or not np.all((sample >= 0) & (sample == np.trunc(sample))):
             return []
         most = sample.max()
@@ -224,7 +313,7 @@ class Array:
         Raises
         ------
         OSError
-            The bytes of the file contradict its metadata. The error names the file and the dataset.
+            The bytes of the file contradict its metadata. The error names the dataset.
         """
         while True:
             kind = self._kinds[0]
@@ -238,28 +327,38 @@ class Array:
     def _read(
         self, rows: tuple[int, int], columns: tuple[int, int], kind: str
     ) -> npt.NDArray[Any] | None:
-        dataset = self._dataset
         try:
             if self._chunks is not None:
                 return self._chunks.read(rows, columns, kind, self.threads, self._progress)
-            window = (slice(*rows), slice(*columns))[: dataset.ndim]
-            values: npt.NDArray[Any] = dataset[window].reshape(-1)
+            values = self._source.read(rows, columns)
+        except InterruptedError:
+            raise
         except OSError as error:
+            if "cannot be read" in str(error):
+                raise
             self._fail(error)
-        if file_bytes(dataset.file) < self._size:
-            self._fail("the file was truncated while it was being read")
         narrow = values.astype(kind)
         # The last type holds all values.
         return narrow if len(self._kinds) == 1 or np.array_equal(narrow, values) else None
 
 
-def open_matrix(node: Any, where: str) -> StoredMatrix:
-    """Return the matrix of an h5py dataset or group; no values are read."""
-    import h5py
+def open_matrix(node: Any, where: str, path: str) -> StoredMatrix:
+    """Return the matrix of a dataset or group; no values are read.
 
-    check_types(node)
-    if isinstance(node, h5py.Dataset):
-        return DenseMatrix(Dataset(node), where)
+    Parameters
+    ----------
+    node
+        A dataset of two dimensions, or a group as AnnData writes a sparse matrix.
+    where
+        Name of the matrix in errors.
+    path
+        The file that it is in.
+    """
+    if not hasattr(node, "get"):
+        if getattr(node, "kind", "") == "lists":
+            check(node)
+        return DenseMatrix(Dataset(node, path), where)
+    attributes = node.attrs
     encoding = encoding_of(node)
     if encoding not in ("csr_matrix", "csc_matrix", "csr", "csc"):
         msg = (
@@ -270,7 +369,38 @@ def open_matrix(node: Any, where: str) -> StoredMatrix:
 
     def member(name: str) -> Dataset | None:
         part = node.get(name)
-        return None if part is None else Dataset(part)
+        return None if part is None else Dataset(part, path)
 
-    shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
+    shape = attributes.get("shape", attributes.get("h5sparse_shape"))
     return SparseMatrix("csr" if encoding.startswith("csr") else "csc", shape, member, where)
+
+
+def encoding_of(group: _pdex.H5Group | BorrowedGroup) -> Any:
+    """Return how a group stores its matrix, such as "csr_matrix", or None if it does not say."""
+    attributes = group.attrs
+    return attributes.get("encoding-type", attributes.get("h5sparse_format"))
+
+
+def of_h5py(node: Any) -> Any:
+    """Return what an ``h5py.Group`` or ``h5py.Dataset`` of an open file is to this module.
+
+    The file is opened once more, by its path, if that still leads to it.
+    """
+    file = node.file
+    if file.mode != "r":
+        file.flush()
+    if _is_on_disk(file):
+        found = _pdex.H5File(file.filename).root.get(node.name)
+        if found is not None:
+            return found
+    return Borrowed(node) if hasattr(node, "dtype") else BorrowedGroup(node)
+
+
+def _is_on_disk(file: Any) -> bool:
+    """Return whether the path still leads to the open file, and it is an ordinary file on disk."""
+    if file.driver != "sec2":
+        return False
+    try:
+        return os.path.samestat(os.stat(file.filename), os.fstat(file.id.get_vfd_handle()))
+    except OSError:
+        return False

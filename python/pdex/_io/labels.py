@@ -83,6 +83,22 @@ def require_column(frame: Frame, name: object, what: str = "obs") -> Column:
     return frame.column(name)
 
 
+class HeldFrame:
+    """A table whose columns have been read, so that its file can be closed."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.columns, self.height = frame.columns, frame.height
+        self._held = {name: frame.column(name) for name in self.columns}
+
+    def names(self) -> list[str]:
+        """Return the numbers of the rows: their names are not held."""
+        return [str(row) for row in range(self.height)]
+
+    def column(self, name: str) -> Column:
+        """Return a column."""
+        return self._held[name]
+
+
 class PandasFrame:
     """A table in memory, such as obs of an AnnData object."""
 

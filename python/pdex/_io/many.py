@@ -18,7 +18,7 @@ import numpy as np
 
 from pdex import _pdex
 from pdex._io import memory
-from pdex._io.h5ad import error_context
+from pdex._io.errors import error_context
 from pdex._io.held import held
 from pdex._io.labels import Column
 from pdex._io.source import Source, TableSource, open_source

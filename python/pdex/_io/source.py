@@ -14,9 +14,9 @@ import numpy as np
 from pdex import _pdex
 from pdex._io import h5, h5ad, memory
 from pdex._io.dask import DaskMatrix, is_dask
+from pdex._io.errors import error_context
 from pdex._io.groups import Groups, read_groups
-from pdex._io.h5ad import error_context
-from pdex._io.labels import PandasFrame, frame_of, require_column, texts
+from pdex._io.labels import frame_of, require_column, texts
 from pdex._io.normalize import Normalization, Scaler, normalization_of
 from pdex._io.paths import members_of
 from pdex._io.stored import StoredMatrix
@@ -305,43 +305,36 @@ def open_source(
 
         return open_many([data, *others], layer, use_raw, join)
     if stores.is_group(data) or stores.is_path(data):
-        return _of_store(data, layer, use_raw)
+        return _of_root(stores.open_root(data), layer, use_raw)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
             return _of_tables(path, layer, use_raw)
         with error_context(path):
-            file = h5ad.open_file(path)
-            try:
-                source = _of_file(file, path, layer, use_raw)
-                _check_shape(source)
-            except BaseException:
-                # Close the file even if the exception is kept, as notebooks do.
-                file.close()
-                raise
-        return source
+            root = h5ad.Root(path)
+        return _of_root(root, layer, use_raw)
     check_data(data)
     source = _of_adata(data, layer, use_raw)
     _check_shape(source)
     return source
 
 
-def _of_store(data: Any, layer: str | None, use_raw: bool) -> Source:
-    """Return the requested matrix of a Zarr store."""
-    root = stores.open_root(data)
+def _of_root(root: stores.Root | h5ad.Root, layer: str | None, use_raw: bool) -> Source:
+    """Return the requested matrix of a file or store, which is closed with it."""
     try:
         with error_context(root.path):
             root.check_kind()
-            place, where, var = _place_of(root.members, "store", layer, use_raw)
+            place, where, var = _place_of(root, layer, use_raw)
             obs, table = root.frame("obs"), root.frame(var)
             where = f"{root.path}: {where}"
-            x = zarr_arrays.open_matrix(root.member(place), where, root.path)
+            x = root.matrix(place, where)
             kind = "raw.var_names" if use_raw else "var_names"
-            base = log_base_of(root.noted_log1p())
+            base = log_base_of({"log1p": {"base": root.log1p_base()}})
             source = Source(obs, x, where, [], root.path, kind, log_base=base, var=table)
             _check_shape(source, table.height)
             source.var_names = table.names()
     except BaseException:
+        # Close the file even if the exception is kept, as notebooks do.
         root.close()
         raise
     source.file = root if root.opened is not None else None
@@ -349,18 +342,19 @@ def _of_store(data: Any, layer: str | None, use_raw: bool) -> Source:
 
 
 def _place_of(
-    members: Callable[[str], list[str]], what: str, layer: str | None, use_raw: bool
+    root: stores.Root | h5ad.Root, layer: str | None, use_raw: bool
 ) -> tuple[str, str, str]:
     """Return where the matrix is stored, its name, and where the table of its genes is stored."""
     if use_raw:
-        if "X" not in members("raw"):
-            msg = f"this {what} has no raw: leave out use_raw, or choose a layer"
+        places = root.raw()
+        if places is None:
+            msg = f"this {root.what} has no raw: leave out use_raw, or choose a layer"
             raise ValueError(msg)
-        return "raw/X", "raw.X", "raw/var"
-    layers = members("layers")
+        return places[0], "raw.X", places[1]
+    layers = root.members("layers")
     if layer is None:
-        if "X" not in members(""):
-            raise _without_x(what, layers)
+        if "X" not in root.members(""):
+            raise _without_x(root.what, layers)
         return "X", "X", "var"
     _check_layer(layer, layers)
     return f"layers/{layer}", f"layer {layer!r}", "var"
@@ -447,7 +441,8 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
         path = str(data.filename)
         where = f"{path}: {where}"
         with error_context(path):
-            x = h5.open_matrix(x.group if hasattr(x, "group") else x, where)
+            node = h5.of_h5py(x.group if hasattr(x, "group") else x)
+            x = h5.open_matrix(node, where, path)
     elif is_dask(x):
         x = DaskMatrix(x, where)
     names, base = [str(name) for name in names], log_base_of(data.uns)
@@ -463,47 +458,6 @@ def _is_backed(x: Any) -> bool:
 def _is_in_zarr(x: Any) -> bool:
     """Return whether `x` is a Zarr array or AnnData's wrapper of a sparse matrix in a store."""
     return type(getattr(x, "group", x)).__module__.split(".")[0] == "zarr"
-
-
-def _of_file(file: Any, path: str, layer: str | None, use_raw: bool) -> Source:
-    """Return the requested matrix of an open file; `path` is absolute."""
-    if h5ad.is_legacy(file):
-        import anndata as ad
-
-        h5ad.check_legacy(file)
-        file.close()
-        adata = ad.read_h5ad(path, backed="r")
-        try:
-            source = _of_adata(adata, layer, use_raw)
-        except BaseException:
-            adata.file.close()
-            raise
-        source.file, source.path = adata.file, path
-        return source
-    obs, var = h5ad.read_frame(file, "obs"), h5ad.read_frame(file, "var")
-    base = log_base_of(h5ad.noted_log1p(file))
-    layers = h5ad.members(file, "layers")
-    names, kind = var.index, "var_names"
-    if use_raw:
-        if "X" not in h5ad.members(file, "raw"):
-            msg = "this file has no raw: leave out use_raw, or choose a layer"
-            raise ValueError(msg)
-        place, where = "raw/X", "raw.X"
-        var = h5ad.read_frame(file, "raw/var")
-        names, kind = var.index, "raw.var_names"
-    elif layer is None:
-        if "X" not in file:
-            raise _without_x("file", layers)
-        place, where = "X", "X"
-    else:
-        _check_layer(layer, layers)
-        place, where = f"layers/{layer}", f"layer {layer!r}"
-    where = f"{path}: {where}"
-    x = h5.open_matrix(h5ad.member(file, place), where)
-    labels = [str(name) for name in names]
-    source = Source(PandasFrame(obs), x, where, labels, path, kind, file, log_base=base)
-    source.var = PandasFrame(var)
-    return source
 
 
 @dataclass

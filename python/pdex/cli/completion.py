@@ -12,7 +12,7 @@ import rich_click as click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from pdex._io.groups import read_groups
-from pdex._io.h5ad import open_file
+from pdex._io.h5ad import Root
 from pdex._io.paths import members_of
 from pdex._io.tables import Table, is_table
 from pdex._io.zarr import stores
@@ -132,22 +132,15 @@ def _items(names: Iterable[str], begun: str, listed: bool) -> list[CompletionIte
 
 @contextmanager
 def _opened(path: str) -> Iterator[_Screen]:
-    """Open a file or count tables, and close it at the end."""
+    """Open a file, a Zarr store or count tables, and close it at the end."""
     if is_table(path):
         yield _Tables(path)
         return
-    if stores.is_path(path):
-        root = stores.open_root(path)
-        try:
-            yield _Store(root)
-        finally:
-            root.close()
-        return
-    file = open_file(path)
+    root = stores.open_root(path) if stores.is_path(path) else Root(path)
     try:
-        yield _File(file)
+        yield _Stored(root)
     finally:
-        file.close()
+        root.close()
 
 
 class _Screen(Protocol):
@@ -163,26 +156,10 @@ class _Screen(Protocol):
         """Return the names of the layers."""
 
 
-class _File:
-    """An open ``.h5ad`` file; only categorical columns have labels that are quick to read."""
+class _Stored:
+    """An open file or Zarr store; only categorical columns have labels that are quick to read."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def columns(self) -> Iterable[str]:
-        return [str(name) for name in self._file["obs"].attrs["column-order"]]
-
-    def labels(self, column: str) -> Iterable[str]:
-        return [str(name) for name in self._file["obs"][column]["categories"].asstr()]
-
-    def layers(self) -> Iterable[str]:
-        return list(self._file["layers"])
-
-
-class _Store:
-    """An open Zarr store in a folder."""
-
-    def __init__(self, root: stores.Root) -> None:
+    def __init__(self, root: Root | stores.Root) -> None:
         self._root = root
 
     def columns(self) -> Iterable[str]:

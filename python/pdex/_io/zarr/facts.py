@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pdex._io.zarr.stores import name_of, whole_stamp
-
-if TYPE_CHECKING:
-    from pdex._io.zarr.stores import Root
-
-
-def places(root: Root) -> list[tuple[str, str]]:
-    """Return the names of the matrices, as users know them, and their places in the store."""
-    found = [("X", "X")] if "X" in root.members("") else []
-    found += [(f"layer {name}", f"layers/{name}") for name in root.members("layers")]
-    return [*found, ("raw", "raw/X")] if "X" in root.members("raw") else found
 
 
 def of_node(node: Any) -> dict[str, Any]:

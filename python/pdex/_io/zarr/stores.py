@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from pdex._io.zarr.arrays import open_matrix
 from pdex._io.zarr.frames import ZarrFrame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pdex._io.stored import StoredMatrix
 
 #: The metadata of a store's root: of version 3, and of version 2.
 _ROOT = ("zarr.json", ".zmetadata", ".zgroup", ".zattrs")
@@ -35,6 +38,9 @@ class Stamp(NamedTuple):
 @dataclass
 class Root:
     """An open group that holds a screen."""
+
+    #: What it is called in errors.
+    what = "store"
 
     group: Any
     #: Path or URL, which names the store in errors.
@@ -64,14 +70,22 @@ class Root:
 
     def frame(self, name: str) -> ZarrFrame:
         """Return a table, of which no column is read yet."""
-        return ZarrFrame(self.member(name), name)
+        return ZarrFrame(self.member(name), name, self.path)
 
-    def noted_log1p(self) -> dict[str, Any]:
-        """Return the part of uns that holds the base of the logarithm, if scanpy recorded it."""
+    def raw(self) -> tuple[str, str] | None:
+        """Return where raw's matrix and the table of its genes are stored; None if it has none."""
+        return ("raw/X", "raw/var") if "X" in self.members("raw") else None
+
+    def matrix(self, place: str, where: str) -> StoredMatrix:
+        """Return a matrix, of which no values are read yet; `where` names it in errors."""
+        return open_matrix(self.member(place), where, self.path)
+
+    def log1p_base(self) -> float | None:
+        """Return the base of the logarithm that scanpy recorded; None if it recorded none."""
         node = self.group.get("uns/log1p/base")
         if node is None or getattr(node, "shape", None) != () or node.dtype.kind not in "iuf":
-            return {}
-        return {"log1p": {"base": float(node[()])}}
+            return None
+        return float(node[()])
 
     def check_kind(self) -> None:
         """Raise ValueError for a MuData store, which holds several AnnData."""
