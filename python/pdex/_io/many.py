@@ -94,9 +94,8 @@ class Member:
         self.version: tuple[int, int] | None = None
         with self._errors():
             source = self.files.get(self)
-            source.require_cells("a list of screens")
         if isinstance(source, TableSource):
-            msg = f"{source.path} holds count tables, which are no part of a list of screens"
+            msg = f"{source.path} holds count tables: name screens alone, or tables alone"
             raise TypeError(msg)
         self.path, self.version = source.path, source.version()
         self.name = source.path or self.name

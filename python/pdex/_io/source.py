@@ -16,11 +16,12 @@ from pdex._io import h5, h5ad, memory
 from pdex._io.dask import DaskMatrix, is_dask
 from pdex._io.errors import error_context
 from pdex._io.groups import Groups, read_groups
+from pdex._io.joined import JoinedTables
 from pdex._io.labels import frame_of, require_column, texts
 from pdex._io.normalize import Normalization, Scaler, normalization_of
 from pdex._io.paths import members_of
 from pdex._io.stored import StoredMatrix
-from pdex._io.tables import Table, is_table
+from pdex._io.tables import Manifest, Table, is_table
 from pdex._io.where import cells_where
 from pdex._io.zarr import arrays as zarr_arrays
 from pdex._io.zarr import stores
@@ -139,7 +140,9 @@ class Source:
     def require_cells(self, function: str) -> None:
         """Raise TypeError for count tables, which `function` does not take."""
         if self.cells is not None:
-            msg = f"{self.path} holds count tables, which {function} does not take; use pdex.de"
+            msg = (
+                f"{self.titles[0]} holds count tables, which {function} does not take; use pdex.de"
+            )
             raise TypeError(msg)
 
     @property
@@ -301,6 +304,9 @@ def open_source(
         check_choice("join", join, get_args(Join))
     data, *others = members_of(data)
     if others:
+        folders = [path_of(one) for one in (data, *others) if _is_path(one)]
+        if all(_is_path(one) for one in others) and all(map(is_table, folders)):
+            return _of_many_tables(folders, layer, use_raw)
         from pdex._io.many import open_many
 
         return open_many([data, *others], layer, use_raw, join)
@@ -480,7 +486,7 @@ class TableSource(Source):
         if normalization not in (None, own):
             held = "counts as they are" if own is None else f"counts scaled to {own.asked}"
             msg = (
-                f"{self.path} holds {held}, and the totals of single cells are not known: "
+                f"{self.titles[0]} holds {held}, and the totals of single cells are not known: "
                 "tabulate the screen with normalize="
             )
             raise ValueError(msg)
@@ -502,15 +508,58 @@ class TableSource(Source):
             yield from self.x.pieces(genes, resources, self.logged)
 
 
+@dataclass
+class JoinedSource(TableSource):
+    """Several folders of count tables as one."""
+
+    #: The absolute paths of the folders.
+    folders: list[str] = field(default_factory=list)
+
+    @property
+    def titles(self) -> list[str]:
+        """The path of each folder."""
+        return self.folders
+
+    @property
+    def parts(self) -> list[str | None]:
+        """The path of each folder."""
+        return list(self.folders)
+
+    def again(self) -> Any:
+        """Return what opens the same folders."""
+        return self.folders
+
+
+def _of_many_tables(paths: list[str], layer: str | None, use_raw: bool) -> Source:
+    """Return the count tables of several folders as one; paths are absolute."""
+    for path in paths:
+        _check_whole(path, layer, use_raw)
+    joined = JoinedTables([Table(Path(path)) for path in paths])
+    names = joined.genes["gene"].to_list()
+    where = f"{joined.manifest.matrix} of {len(paths)} count tables ({listed(paths, 3)})"
+    source = JoinedSource(joined.obs(), joined, where, names, None, "genes", cells=joined.cells)
+    source.folders = paths
+    source.log_base = log_base_of({"log1p": {"base": joined.manifest.log_base}})
+    return source
+
+
+def _is_path(data: object) -> bool:
+    """Return whether `data` is a path, of a file or a folder."""
+    return isinstance(data, (str, os.PathLike)) and "://" not in os.fspath(data)
+
+
+def _check_whole(path: str, layer: str | None, use_raw: bool) -> None:
+    """Raise ValueError if another matrix than that of the tables is asked for."""
+    if use_raw or layer is not None:
+        matrix = Manifest.read(Path(path)).matrix
+        msg = f"{path} holds count tables of {matrix} alone: leave out layer and use_raw"
+        raise ValueError(msg)
+
+
 def _of_tables(path: str, layer: str | None, use_raw: bool) -> Source:
     """Return the count tables of a folder; `path` is absolute."""
+    _check_whole(path, layer, use_raw)
     table = Table(Path(path))
-    if use_raw or layer is not None:
-        msg = (
-            f"{path} holds count tables of {table.manifest.matrix} alone: leave out layer and "
-            "use_raw"
-        )
-        raise ValueError(msg)
     manifest = table.manifest
     names = table.genes["gene"].to_list()
     where, cells = f"{path}: {manifest.matrix}", table.labels["cells"].to_numpy()
