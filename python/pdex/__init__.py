@@ -7,6 +7,7 @@ rank-sum, t-test, two-sample Anderson-Darling and two-sample Kolmogorov-Smirnov.
 - An AnnData object as a lazy frame for these expressions: :func:`scan_anndata`.
 - A screen counted once, to be tested often: :func:`tabulate`, :class:`Tables`.
 - The whole analysis in one call: :func:`de`, or :func:`sink_de` to write the result to a file.
+- The same from a job array: ``sink_de(..., part=(i, n))`` in each job, then :func:`collect`.
 - What a screen contains and how to test it: :func:`info`.
 - How a result was made: :func:`describe`.
 - Tests of controls against controls, which should find nothing: :func:`calibrate`.
@@ -26,6 +27,7 @@ from pdex._info import Info, info
 from pdex._pdex import __version__
 from pdex._plotting.report import report
 from pdex._scan import scan_anndata
+from pdex._shares import collect
 from pdex._tables import Tables, tabulate
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "__version__",
     "anderson",
     "calibrate",
+    "collect",
     "datasets",
     "de",
     "describe",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from pdex._description import Description, remember
-from pdex._engine import FEW_NON_ZERO, Comparison, Finish, Question, Work
+from pdex._engine import Comparison, Finish, Question, Work, warn_of_flat_targets
 from pdex._io.errors import error_context
 from pdex._io.groups import SKIP
 from pdex._io.normalize import normalization_of
@@ -19,6 +19,7 @@ from pdex._output import check_output, scan
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import scale_of
+from pdex._shares import check_shares, share_of, write_share
 from pdex._stages import stage
 from pdex._strata import place_cells, read_strata
 from pdex._validate import (
@@ -31,6 +32,7 @@ from pdex._validate import (
     Scope,
     Test,
     as_names,
+    as_part,
     at_least,
     check_choice,
     check_stratified,
@@ -38,7 +40,6 @@ from pdex._validate import (
     options_of,
     suggesting,
 )
-from pdex._warn import warn
 
 if TYPE_CHECKING:
     import os
@@ -95,10 +96,10 @@ def de(
         A screen, cells x genes: an AnnData object, in memory (also of Dask arrays, as anndata's
         ``read_lazy`` makes) or backed; the path of an ``.h5ad`` file; the path or URL of a
         ``.zarr`` store, a ``zarr.Group`` or a store of zarr-python; or count tables
-        (:class:`pdex.Tables` or the path of their folder). Or many of these, except count tables,
-        as one screen: a list, or a pattern such as ``"plates/*.h5ad"``, whose matches are sorted by
-        name. Their cells follow each other, categories are united in order of appearance, and
-        `join` says which genes are used. Data are never changed.
+        (:class:`pdex.Tables` or the path of their folder). Or many of these as one screen, of which
+        all or none are count tables: a list, or a pattern such as ``"plates/*.h5ad"``, whose
+        matches are sorted by name. Their cells follow each other, categories are united in order
+        of appearance, and `join` says which genes are used. Data are never changed.
     groupby
         Column of ``obs`` with the group of each cell. Cells without a label (missing or empty) are
         left out.
@@ -270,7 +271,7 @@ def de(
     )
     with _prepared(data, groupby, asked) as job:
         frame = job.work.frame(job.targets, job.bar)
-        _warn_of_flat_targets(job.work)
+        warn_of_flat_targets(job.work)
         return remember(frame, job.description)
 
 
@@ -306,6 +307,7 @@ def sink_de(
     midrank: bool = True,
     equal_var: bool = True,
     overestim_var: bool = False,
+    part: tuple[int, int] | None = None,
     threads: int | None = None,
     memory_limit: int | str | None = None,
     progress: bool | None = None,
@@ -326,20 +328,25 @@ def sink_de(
         As in :func:`pdex.de`.
     use_raw, gene_names, normalize, log1p, join, is_log1p, mean, pseudocount, fdr, auroc
         As in :func:`pdex.de`.
-    threads, memory_limit, progress
-        As in :func:`pdex.de`.
     alternative, method, continuity, tie_correct, midrank, equal_var, overestim_var
         The test's options, as in :func:`pdex.de`.
+    part
+        ``(i, n)``: test only the i-th of n shares of the genes, and write their numbers to a folder
+        `path` for :func:`pdex.collect`. For job arrays: each job writes a share, in any order, and
+        a share that is written again replaces the one before.
+    threads, memory_limit, progress
+        As in :func:`pdex.de`.
 
     Returns
     -------
     polars.LazyFrame
-        A scan of the file, with the rows and columns of :func:`pdex.de`.
+        A scan of the file, with the rows and columns of :func:`pdex.de`; of a share, its numbers.
 
     Raises
     ------
     ValueError
-        The file name has another extension. :func:`pdex.de` lists further errors.
+        The file name has another extension, or `part` is no share. :func:`pdex.de` lists further
+        errors.
     FileNotFoundError
         The folder does not exist.
     IsADirectoryError
@@ -350,6 +357,7 @@ def sink_de(
     See Also
     --------
     de : Return the result in memory.
+    collect : Put shares of a result together.
 
     Examples
     --------
@@ -391,11 +399,16 @@ def sink_de(
         memory_limit=memory_limit,
         progress=progress,
     )
+    if part is not None:
+        number, n = as_part(part)
+        place = (check_shares(path), number, n)
+        with _prepared(data, groupby, asked, (number, n)) as job:
+            return write_share(job.work, job.targets, job.bar, job.description, place)
     file = check_output(path)
     with _prepared(data, groupby, asked) as job:
         metadata = job.description.metadata()
         schema = job.work.to_file(file, job.targets, job.bar, metadata)
-        _warn_of_flat_targets(job.work)
+        warn_of_flat_targets(job.work)
         return remember(scan(file, schema), job.description)
 
 
@@ -461,8 +474,13 @@ class _Job:
 
 
 @contextmanager
-def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
-    """Open the data, prepare the requested work, and close everything at the end."""
+def _prepared(
+    data: Data, groupby: str, asked: _Asked, part: tuple[int, int] = (1, 1)
+) -> Iterator[_Job]:
+    """Open the data, prepare the requested work, and close everything at the end.
+
+    Progress is that of a share of the genes.
+    """
     options, resources = asked.options(), resources_of(asked.threads, asked.memory_limit)
     auroc, rest = flag("auroc", asked.auroc), is_rest(asked.reference)
     normalization = normalization_of(asked.normalize, asked.log1p)
@@ -491,7 +509,7 @@ def _prepared(data: Data, groupby: str, asked: _Asked) -> Iterator[_Job]:
             Finish(pseudocount, asked.fdr),
             resources,
         )
-        bar = Progress(len(selected), progress)
+        bar = Progress(len(share_of(selected, *part)), progress)
         try:
             yield _Job(work, targets, bar, _described(work, groupby, asked, scale))
         finally:
@@ -533,18 +551,6 @@ def _cells(comparison: Comparison) -> int:
     if comparison.cells is None:
         return int(np.count_nonzero(taking_part))
     return int(comparison.cells[taking_part].sum())
-
-
-def _warn_of_flat_targets(work: Work) -> None:
-    """Warn once if Welch's test met targets without variance where that means little."""
-    if work.flat:
-        total = work.comparison.n_targets * len(work.genes)
-        warn(
-            f"Welch's t-test (equal_var=False): in {work.flat:,} of {total:,} comparisons all "
-            "cells of the target have the same value, which means little where fewer than "
-            f"{FEW_NON_ZERO} non-zero cells are expected. The test takes their variance to be 0, "
-            "so that its p-values are far too small; use equal_var=True or test='wilcoxon'"
-        )
 
 
 def is_rest(reference: object) -> bool:

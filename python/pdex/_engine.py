@@ -16,6 +16,7 @@ from pdex._io.stored import Counted
 from pdex._output import ROWS, Spill, write
 from pdex._progress import Progress
 from pdex._stages import stage
+from pdex._warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -123,21 +124,39 @@ class Work:
         self, path: Path, targets: list[str], bar: Progress, metadata: Mapping[str, str]
     ) -> pl.Schema:
         """Write the table to `path`, with its metadata, and return its schema."""
+        with Spill(path.parent, self.comparison.n_targets) as spill, stage("test and write"):
+            for numbers in self.numbers(bar, str(path.parent)):
+                spill.add(numbers)
+            return self.written(spill, path, targets, metadata)
+
+    def measured(self) -> list[str]:
+        """Return the names of the columns that `numbers` yields."""
+        return self._job(0).measured()
+
+    def numbers(self, bar: Progress, folder: str) -> Iterator[list[npt.NDArray[np.float64]]]:
+        """Test some genes after others; yield the measured columns of all targets and of these.
+
+        Rows of a matrix that is read once are spilled to `folder`.
+        """
         n_targets = self.comparison.n_targets
-        cell = 8 * len(self._job(0).measured())
-        with Spill(path.parent, n_targets) as spill, stage("test and write"):
-            for first, matrix, local in self._pieces(bar, str(path.parent)):
-                step = max(1, self.resources.for_numbers // (cell * n_targets))
-                for start in range(0, len(local), step):
-                    part = local[start : start + step]
-                    job = self._job(len(part))
-                    feed(job, self.source, [(first, matrix, part)], bar)
-                    spill.add([numbers.to_numpy() for numbers in job.numbers()])
-            rows = max(1, ROWS // max(1, len(self.genes)))
-            schema = self._schema()
-            frames = self._frames(spill, targets, rows)
-            write(path, schema, frames, rows * len(self.genes), metadata)
-            return schema
+        cell = 8 * len(self.measured())
+        for first, matrix, local in self._pieces(bar, folder):
+            step = max(1, self.resources.for_numbers // (cell * n_targets))
+            for start in range(0, len(local), step):
+                part = local[start : start + step]
+                job = self._job(len(part))
+                feed(job, self.source, [(first, matrix, part)], bar)
+                yield [numbers.to_numpy() for numbers in job.numbers()]
+
+    def written(
+        self, spill: Spill, path: Path, targets: list[str], metadata: Mapping[str, str]
+    ) -> pl.Schema:
+        """Write the table of measured columns to `path`, and return its schema."""
+        rows = max(1, ROWS // max(1, len(self.genes)))
+        schema = self._schema()
+        frames = self._frames(spill, targets, rows)
+        write(path, schema, frames, rows * len(self.genes), metadata)
+        return schema
 
     def _frames(self, spill: Spill, targets: list[str], step: int) -> Iterator[pl.DataFrame]:
         """Yield the table, `step` targets at a time."""
@@ -214,6 +233,18 @@ class Work:
         return self.source.is_read_once(self.resources)
 
 
+def warn_of_flat_targets(work: Work) -> None:
+    """Warn once if Welch's test met targets without variance where that means little."""
+    if work.flat:
+        total = work.comparison.n_targets * len(work.genes)
+        warn(
+            f"Welch's t-test (equal_var=False): in {work.flat:,} of {total:,} comparisons all "
+            "cells of the target have the same value, which means little where fewer than "
+            f"{FEW_NON_ZERO} non-zero cells are expected. The test takes their variance to be 0, "
+            "so that its p-values are far too small; use equal_var=True or test='wilcoxon'"
+        )
+
+
 def numbers_of(comparison: Comparison) -> tuple[Codes, int]:
     """Return a number for each pair of code and stratum that a cell may have, and how many."""
     codes, n_codes = comparison.codes, comparison.n_targets + 1
@@ -229,12 +260,18 @@ def counted(comparison: Comparison) -> Comparison:
     """Return the same comparison of groups of cells, which :func:`numbers_of` numbers."""
     numbers, n = numbers_of(comparison)
     cells = np.bincount(numbers[numbers != SKIP], minlength=n).astype(np.uint64)
-    groups = np.arange(n, dtype=np.uint32)
-    n_codes = np.uint32(comparison.n_targets + 1)
-    strata = comparison.strata
-    if strata is not None:
-        strata = groups // n_codes, strata[1]
-    return comparison._replace(codes=groups % n_codes, strata=strata, cells=cells)
+    n_strata = None if comparison.strata is None else comparison.strata[1]
+    return regrouped(cells, comparison.n_targets, comparison.rest, n_strata)
+
+
+def regrouped(
+    cells: npt.NDArray[np.uint64], n_targets: int, rest: bool, n_strata: int | None
+) -> Comparison:
+    """Return the comparison of groups that :func:`numbers_of` numbers, with their cells."""
+    groups = np.arange(len(cells), dtype=np.uint32)
+    n_codes = np.uint32(n_targets + 1)
+    strata = None if n_strata is None else (groups // n_codes, n_strata)
+    return Comparison(groups % n_codes, n_targets, rest, strata, cells)
 
 
 def run(

@@ -232,6 +232,16 @@ def at_least(name: str, value: object, least: int) -> int:
     return int(cast("int", value))
 
 
+def as_part(value: object) -> tuple[int, int]:
+    """Return the number of a part, from 1, and how many parts there are."""
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        number, n = value
+        if all(isinstance(one, (int, np.integer)) for one in value) and 1 <= number <= n:
+            return int(number), int(n)
+    msg = f"part must be two whole numbers such as (3, 64), the third of 64; got {value!r}"
+    raise ValueError(msg)
+
+
 def as_names(what: str, names: object) -> list[str]:
     """Return one name or several as a list of strings; raise TypeError for anything else."""
     if isinstance(names, str):

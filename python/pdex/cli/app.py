@@ -21,6 +21,7 @@ from click.shell_completion import shell_complete
 import pdex
 from pdex.cli.base import Group, note
 from pdex.cli.calibrate import calibrate
+from pdex.cli.collect import collect
 from pdex.cli.completion import install_option, show_option
 from pdex.cli.de import de
 from pdex.cli.demo import demo
@@ -32,7 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: The commands, in the order of the help.
-COMMANDS: tuple[click.Command, ...] = (de, tabulate, info, report, calibrate, demo)
+COMMANDS: tuple[click.Command, ...] = (
+    de,
+    tabulate,
+    collect,
+    info,
+    report,
+    calibrate,
+    demo,
+)
 
 EXAMPLES = """
 pdex demo

@@ -195,6 +195,21 @@ class Condition(_Type):
         return str(value)
 
 
+class Part(_Type):
+    """One of several parts: ``3/64``."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Return the number of the part, and how many there are."""
+        if isinstance(value, tuple):
+            return value
+        number, slash, n = value.partition("/")
+        if not (slash and number.isdigit() and n.isdigit() and 1 <= int(number) <= int(n)):
+            self.fail(f"{value!r} is no part, such as 3/64, the third of 64", param, ctx)
+        return int(number), int(n)
+
+
 class Names(_Type):
     """Names separated by commas, or ``@FILE`` with one name per line."""
 

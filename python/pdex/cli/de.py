@@ -14,6 +14,7 @@ from pdex.cli.base import (
     Command,
     Names,
     Number,
+    Part,
     check_result,
     note,
     option,
@@ -45,6 +46,7 @@ pdex de screen.h5ad -g target --where "cell_line = 'K562'" -o k562.parquet
 pdex de screen.tables -g target -o de.parquet     # count tables: see pdex tabulate --help
 pdex de 'plates/*.h5ad' -g target -o de.parquet    # many files as one screen
 pdex de large.h5ad -g target --memory-limit 2GB --threads 8 -o de.parquet
+pdex de screen.tables -g target --part 3/64 -o shares   # one job of an array: see pdex collect
 """
 
 _RESULT = "The result"
@@ -140,6 +142,14 @@ _RESULT = "The result"
     "memory.",
 )
 @option(
+    "--part",
+    type=Part(),
+    metavar="I/N",
+    panel=_RESULT,
+    help="Test the I-th of N shares of the genes, for example 3/64 in the third job of an array; "
+    "--output names a folder for all shares, which 'pdex collect' puts together.",
+)
+@option(
     "--head",
     type=click.IntRange(min=1),
     metavar="N",
@@ -155,7 +165,12 @@ _RESULT = "The result"
 )
 @options_of_work
 def de(
-    path: Screen, output: Path | None, head: int | None, form: str | None, **options: Any
+    path: Screen,
+    output: Path | None,
+    part: tuple[int, int] | None,
+    head: int | None,
+    form: str | None,
+    **options: Any,
 ) -> None:
     """Test every gene of every target against the reference.
 
@@ -167,6 +182,9 @@ def de(
     file, all rows are written as CSV.
     """
     given = arguments_of(options)
+    if part is not None:
+        _share(path, output, part, head is not None or form is not None, given)
+        return
     if output is None:
         table = pdex.de(path, **given)
         show(table.lazy(), table.height, head, form)
@@ -180,3 +198,18 @@ def de(
         show(lazy, lazy.select(pl.len()).collect().item(), head, form)
     note(str(pdex.describe(lazy)))
     note(f"pdex: wrote {output}: {size(output.stat().st_size)}")
+
+
+def _share(
+    path: Screen, output: Path | None, part: tuple[int, int], shown: bool, given: dict[str, Any]
+) -> None:
+    """Write a share of the result."""
+    if output is None:
+        msg = "--part writes a share of the result: name a folder with --output"
+        raise click.UsageError(msg, click.get_current_context())
+    if shown:
+        msg = "--part writes a share of the result: --head and --format print rows of a whole one"
+        raise click.UsageError(msg, click.get_current_context())
+    pdex.sink_de(path, given.pop("groupby"), output, part=part, **given)
+    number, n = part
+    note(f"pdex: wrote share {number} of {n} to {output}")

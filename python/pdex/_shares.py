@@ -1,0 +1,268 @@
+"""Shares of a result: the numbers of some genes, which many jobs write and one puts together.
+
+A share is an Arrow IPC file called ``3-of-64.ipc``: the measured columns of all targets and of its
+genes, target after target. Its metadata hold what the others must agree with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import polars as pl
+
+from pdex import _pdex
+from pdex._description import Description, remember
+from pdex._engine import Finish, Question, Work, numbers_of, regrouped, warn_of_flat_targets
+from pdex._io.groups import SKIP, count_cells
+from pdex._io.source import Source
+from pdex._output import Spill, check_output, scan, write
+from pdex._progress import Progress
+from pdex._resources import resources_of
+from pdex._stages import stage
+from pdex._text import listed
+from pdex._validate import flag, suggesting
+
+if TYPE_CHECKING:
+    from pdex._engine import Codes
+
+#: The key of a share's metadata.
+_SHARE = "pdex.share"
+_NAME = re.compile(r"(\d+)-of-(\d+)\.ipc")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all shares of a result have in common."""
+
+    description: dict[str, Any]
+    question: dict[str, Any]
+    pseudocount: float | None
+    fdr: str
+    targets: list[str]
+    rest: bool
+    #: The cells of each code and stratum, as :func:`pdex._engine.regrouped` takes them.
+    cells: list[int]
+    n_strata: int | None
+    #: SHA-256 of the names of all genes, in order.
+    genes: str
+
+    def digest(self) -> str:
+        """Return the hash by which shares of different calls are told apart."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def write_share(
+    work: Work, targets: list[str], bar: Progress, about: Description, place: tuple[Path, int, int]
+) -> pl.LazyFrame:
+    """Test the genes of share `number` of `n`, write their numbers, and return a scan of them.
+
+    Parameters
+    ----------
+    work
+        The work of all genes; on return, that of the share.
+    targets, bar, about
+        Names of the targets, progress, and the description of the whole result.
+    place
+        The folder, which is made if it is not there, the number (from 1) and `n`.
+    """
+    folder, number, n = place
+    names = [work.source.var_names[i] for i in work.genes]
+    work.genes = share_of(work.genes, number, n)
+    features = [work.source.var_names[i] for i in work.genes]
+    compared = work.comparison
+    codes, n_codes = numbers_of(compared)
+    cells = count_cells(codes[codes != SKIP], compared.cells, codes != SKIP, n_codes)
+    plan = _Plan(
+        description=asdict(about),
+        question=work.question._asdict(),
+        pseudocount=work.finish.pseudocount,
+        fdr=work.finish.fdr,
+        targets=targets,
+        rest=compared.rest,
+        cells=[int(count) for count in cells],
+        n_strata=None if compared.strata is None else compared.strata[1],
+        genes=hashlib.sha256("\n".join(names).encode()).hexdigest(),
+    )
+    facts = {"number": number, "of": n, "plan": plan.digest(), "features": features}
+    if number == 1:
+        facts["common"] = asdict(plan)
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{number}-of-{n}.ipc"
+    measured = work.measured()
+    with Spill(folder, len(targets)) as spill, stage("test and write"):
+        for numbers in work.numbers(bar, str(folder)):
+            spill.add(numbers)
+        # One frame: a share fits memory, as it must when it is collected.
+        columns = spill.rows(0, len(targets)) if len(work.genes) else [np.empty(0)] * len(measured)
+        frame = pl.DataFrame(dict(zip(measured, columns, strict=True)))
+        metadata = {_SHARE: json.dumps(facts)}
+        write(path, frame.schema, iter([frame]), max(1, frame.height), metadata)
+    return pl.scan_ipc(path)
+
+
+def check_shares(folder: object) -> Path:
+    """Return the path of a folder for shares; raise an error if there can be none."""
+    if not isinstance(folder, (str, os.PathLike)):
+        msg = f"path must be the path of a folder; got {folder!r}"
+        raise TypeError(msg)
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        msg = f"{str(path)!r} is a file; expected a folder for shares of a result"
+        raise FileExistsError(msg)
+    if not path.parent.is_dir():
+        msg = f"{str(path)!r}: there is no folder {str(path.parent)!r}"
+        raise FileNotFoundError(msg)
+    return path
+
+
+def share_of(genes: Codes, number: int, n: int) -> Codes:
+    """Return the genes of a share."""
+    return genes[len(genes) * (number - 1) // n : len(genes) * number // n]
+
+
+@suggesting
+def collect(
+    folder: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    memory_limit: int | str | None = None,
+    progress: bool | None = None,
+) -> pl.LazyFrame:
+    """Put the shares of a result together that ``sink_de(..., part=(i, n))`` wrote.
+
+    The result is that of one call of :func:`pdex.sink_de`, bit for bit: p-values are adjusted here,
+    over all genes. The shares stay where they are.
+
+    Parameters
+    ----------
+    folder
+        The folder of the shares, all of which must be there.
+    path
+        The file to write: ``.parquet``, ``.ipc``, ``.arrow``, ``.feather``, ``.csv`` or ``.tsv``.
+    threads, memory_limit, progress
+        As in :func:`pdex.de`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        A scan of the file, with the rows and columns of :func:`pdex.de`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There are no shares, or some are missing, which the error lists.
+    ValueError
+        Shares of different calls, a damaged share, or another extension of the file's name.
+
+    See Also
+    --------
+    sink_de : Write a result, or a share of one.
+
+    Examples
+    --------
+    >>> import pdex, tempfile
+    >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for i in (3, 1, 2):
+    ...         _ = pdex.sink_de(screen, "target", f"{folder}/shares", part=(i, 3))
+    ...     whole = pdex.collect(f"{folder}/shares", f"{folder}/de.parquet").collect()
+    >>> whole.equals(pdex.de(screen, "target"))
+    True
+    """
+    file, resources = check_output(path), resources_of(threads, memory_limit)
+    shown = None if progress is None else flag("progress", progress)
+    shares = _found(Path(folder))
+    heads = [_head(share) for share in shares]
+    common = heads[0]["common"]
+    for share, head in zip(shares, heads, strict=True):
+        if head["plan"] != heads[0]["plan"]:
+            msg = (
+                f"{share} is the share of another result than {shares[0]}: the data, the options "
+                "or the version of pdex differ; write all shares again"
+            )
+            raise ValueError(msg)
+    names = [name for head in heads for name in head["features"]]
+    plan = _Plan(**common)
+    compared = regrouped(
+        np.array(plan.cells, dtype=np.uint64), len(plan.targets), plan.rest, plan.n_strata
+    )
+    work = Work(
+        # Of the source, the names are all that is left to know.
+        Source(cast("Any", None), None, str(folder), names),
+        np.arange(len(names), dtype=np.uint32),
+        compared,
+        Question(**plan.question),
+        Finish(plan.pseudocount, plan.fdr),
+        resources,
+    )
+    about = Description(**plan.description)
+    bar = Progress(len(names), shown)
+    try:
+        with Spill(file.parent, len(plan.targets)) as spill, stage("collect"):
+            for share, head in zip(shares, heads, strict=True):
+                n_genes = len(head["features"])
+                numbers = _numbers(share, work.measured(), n_genes * len(plan.targets))
+                if n_genes:
+                    spill.add(numbers)
+                bar.advance(n_genes)
+            schema = work.written(spill, file, plan.targets, about.metadata())
+            warn_of_flat_targets(work)
+    finally:
+        bar.close()
+    return remember(scan(file, schema), about)
+
+
+def _found(folder: Path) -> list[Path]:
+    """Return the shares in a folder, in order; FileNotFoundError unless all are there."""
+    if not folder.is_dir():
+        msg = f"{str(folder)!r}: there is no such folder"
+        raise FileNotFoundError(msg)
+    found = {
+        (int(match[2]), int(match[1])): path
+        for path in folder.iterdir()
+        if (match := _NAME.fullmatch(path.name))
+    }
+    sizes = sorted({n for n, _ in found})
+    if not sizes:
+        msg = f"{str(folder)!r} has no shares, such as 1-of-4.ipc, which part=(1, 4) writes"
+        raise FileNotFoundError(msg)
+    if len(sizes) > 1:
+        msg = f"{str(folder)!r} has shares of {listed([str(n) for n in sizes])}: keep those of one"
+        raise ValueError(msg)
+    (n,) = sizes
+    missing = [str(i) for i in range(1, n + 1) if (n, i) not in found]
+    if missing:
+        msg = f"{str(folder)!r} lacks {len(missing)} of {n} shares: {listed(missing)}"
+        raise FileNotFoundError(msg)
+    return [found[n, i] for i in range(1, n + 1)]
+
+
+def _head(path: Path) -> dict[str, Any]:
+    """Return what a share's metadata say."""
+    try:
+        facts = json.loads(dict(_pdex.ipc_metadata(str(path)))[_SHARE])
+        return cast("dict[str, Any]", facts)
+    except (KeyError, ValueError, OSError) as error:
+        msg = f"{path} is damaged, or no share: {error}"
+        raise ValueError(msg) from error
+
+
+def _numbers(path: Path, measured: list[str], length: int) -> list[Any]:
+    """Return the columns of a share; ValueError if it is damaged."""
+    try:
+        frame = pl.read_ipc(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise ValueError(msg) from error
+    if frame.columns != measured or frame.height != length:
+        msg = f"{path} is damaged: it has {frame.height} rows of {listed(frame.columns)}"
+        raise ValueError(msg)
+    return [column.to_numpy() for column in frame.get_columns()]

@@ -1,0 +1,43 @@
+"""``pdex collect``: shares of a result, written by the jobs of an array, to one file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+import pdex
+from pdex.cli.base import FILE, Command, check_result, note, option, size
+from pdex.cli.options import options_of_work
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXAMPLES = """
+pdex collect shares -o de.parquet     # after pdex de ... --part 1/64 -o shares, and so on
+"""
+
+
+@click.command(
+    "collect", cls=Command, examples=EXAMPLES, short_help="Put shares of a result together."
+)
+@click.argument("shares", type=FILE, metavar="FOLDER")
+@option(
+    "-o",
+    "--output",
+    type=FILE,
+    required=True,
+    panel="The result",
+    help="File to write: .parquet, .ipc, .arrow, .feather, .csv or .tsv.",
+)
+@options_of_work
+def collect(shares: Path, output: Path, **options: Any) -> None:
+    """Put the shares of a result together that 'pdex de --part' wrote to a folder.
+
+    The result is that of one run of 'pdex de', bit for bit. All shares must be there, of the same
+    data and options.
+    """
+    check_result(output)
+    lazy = pdex.collect(shares, output, **options)
+    note(str(pdex.describe(lazy)))
+    note(f"pdex: wrote {output}: {size(output.stat().st_size)}")
