@@ -30,8 +30,9 @@ def checked(array: Any) -> Any:
         if all(a is b for a, b in zip(codecs, metadata.codecs, strict=True)):
             return array
         object.__setattr__(metadata, "codecs", codecs)
-    inner = array.async_array
-    return type(array)(type(inner)(metadata, inner.store_path, inner.config))
+    # Until zarr-python 3.1.4, neither it nor its settings have a public name.
+    inner = array._async_array
+    return type(array)(type(inner)(metadata, inner.store_path, inner._config))
 
 
 def _of_version_3(codec: Any) -> Any:
