@@ -21,6 +21,7 @@ from polars.io.plugins import register_io_source
 
 from pdex import _pdex
 from pdex._files import replacing
+from pdex._io.prefetch import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -197,7 +198,7 @@ def write(
     with replacing(path) as partial, ThreadPoolExecutor(1) as pool:
         written = pool.submit(sink, frame, partial, rows, dict(metadata))
         try:
-            written.result()
+            result_of(written)
         except BaseException:
             stopped.set()
             raise

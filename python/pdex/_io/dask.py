@@ -6,6 +6,7 @@ is connected. Dask is imported only here, for data that are Dask arrays already.
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from pdex._io.stacking import arrays_of, columns_of, dense_of, stacked
 from pdex._io.stored import Piece, Range, StoredMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -92,15 +93,17 @@ class DaskMatrix(StoredMatrix):
     # --- chunks ---------------------------------------------------------------------------------
 
     def _computed(
-        self, rows: tuple[int, int], columns: tuple[int, int], threads: int
+        self, rows: tuple[int, int], columns: tuple[int, int], how: How
     ) -> list[list[Matrix]]:
         """Compute some chunks at once, by their numbers; rows of chunks."""
         import dask
+        from dask.callbacks import Callback
 
         blocks = self._array.blocks[slice(*rows), slice(*columns)].to_delayed()
-        (found,) = dask.compute(blocks.tolist())
+        with Callback(posttask=_stopping(how)):
+            (found,) = dask.compute(blocks.tolist())
         # Chunks may be of another kind than the array says; any that can be read will do.
-        return [[memory.matrix_of(chunk, self.where, threads) for chunk in row] for row in found]
+        return [[memory.matrix_of(chunk, self.where, how[0]) for chunk in row] for row in found]
 
     def _joined(self, chunks: list[list[Matrix]], threads: int) -> Matrix:
         """Return rows of chunks as one matrix; the list is emptied."""
@@ -122,7 +125,7 @@ class DaskMatrix(StoredMatrix):
         head, counts = np.zeros(0, np.uint8), True
         for look in looks.tolist():
             row, column = divmod(look, n_columns)
-            ((matrix,),) = self._computed((row, row + 1), (column, column + 1), threads)
+            ((matrix,),) = self._computed((row, row + 1), (column, column + 1), (threads, None))
             sizes = _sizes(matrix)
             start, stop = self._columns[column : column + 2]
             seen[start:stop] += sizes
@@ -173,7 +176,7 @@ class DaskMatrix(StoredMatrix):
         per_cell = look.n_bytes
         for first, last in self._groups(self._rows, max(1.0, budget / max(per_cell, 1e-9))):
             n_columns = len(self._columns) - 1
-            matrix = self._joined(self._computed((first, last), (0, n_columns), how[0]), how[0])
+            matrix = self._joined(self._computed((first, last), (0, n_columns), how), how[0])
             yield self._rows[first], matrix
 
     def by_genes(self, how: How, budget: int, span: tuple[int, int]) -> Iterator[Piece]:
@@ -205,7 +208,7 @@ class DaskMatrix(StoredMatrix):
         per_cell = self._look_at(how[0]).n_bytes * share
         parts = []
         for first, last in self._groups(self._rows, max(1.0, budget / max(per_cell, 1e-9))):
-            matrix = self._joined(self._computed((first, last), (a, b), how[0]), how[0])
+            matrix = self._joined(self._computed((first, last), (a, b), how), how[0])
             parts.append(columns_of(matrix, genes, self.where, how[0]))
         return stacked(parts, self.where, how[0])
 
@@ -225,6 +228,21 @@ class DaskMatrix(StoredMatrix):
             last = min(max(last, first + 1), n)
             yield first, last
             first = last
+
+
+def _stopping(how: How) -> Callable[..., None]:
+    """Return what Dask calls after each task on this thread: it raises an error to stop the work.
+
+    A distributed client does not call it. Of the bytes that are computed, none is counted.
+    """
+    thread = threading.get_ident()
+
+    def done(*_: object) -> None:
+        # Work that Dask does on other threads is not of this call.
+        if how[1] is not None and threading.get_ident() == thread:
+            how[1](0)
+
+    return done
 
 
 def _layout(array: Any, where: str) -> Literal["csr", "csc", "dense"]:

@@ -327,6 +327,9 @@ class Array:
     def _read(
         self, rows: tuple[int, int], columns: tuple[int, int], kind: str
     ) -> npt.NDArray[Any] | None:
+        # The compiled module reports only long reads; here, short ones can be stopped, too.
+        if self._progress is not None:
+            self._progress(0)
         try:
             if self._chunks is not None:
                 return self._chunks.read(rows, columns, kind, self.threads, self._progress)

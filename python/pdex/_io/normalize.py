@@ -85,17 +85,21 @@ class Scaler:
         self._read_later: Callable[[], Totals]
 
     def prepare(
-        self, x: StoredMatrix, resources: Resources, span: tuple[int, int]
+        self,
+        x: StoredMatrix,
+        resources: Resources,
+        span: tuple[int, int],
+        progress: Callable[[int], object] | None = None,
     ) -> tuple[int, int]:
         """Find the totals of a stored matrix, before it is read; return the genes to read.
 
         A matrix that fits into memory is read at once, so that its totals need no other pass.
         """
         if self._totals is None:
-            if x.n_bytes((resources.threads, None)) <= resources.for_pieces:
-                self._read_later = lambda: self._read(x, resources)
+            if x.n_bytes((resources.threads, progress)) <= resources.for_pieces:
+                self._read_later = lambda: self._read(x, resources, progress)
                 return 0, x.shape[1]
-            self._totals = self._read(x, resources)
+            self._totals = self._read(x, resources, progress)
         return span
 
     def whole(self, matrix: Matrix, threads: int) -> Matrix:
@@ -107,13 +111,15 @@ class Scaler:
                 self._totals = self._read_later()
         return matrix.normalised(self._totals, self._target(), self.logged)
 
-    def of_ranges(self, x: StoredMatrix, resources: Resources) -> Callable[[int, Matrix], Matrix]:
+    def of_ranges(
+        self, x: StoredMatrix, resources: Resources, progress: Callable[[int], object] | None
+    ) -> Callable[[int, Matrix], Matrix]:
         """Return a function that scales ranges of cells: called with the first, and the range.
 
         Totals are found in passing; a median needs them before.
         """
         if self.normalization.target is None and self._totals is None:
-            self._totals = self._read(x, resources)
+            self._totals = self._read(x, resources, progress)
 
         def scaled(first: int, matrix: Matrix) -> Matrix:
             if self._totals is None:
@@ -132,9 +138,14 @@ class Scaler:
         # Without any count there is nothing to scale.
         return _pdex.median_total(self._totals if chosen is None else self._totals[chosen]) or 1.0
 
-    def _read(self, x: StoredMatrix, resources: Resources) -> Totals:
+    def _read(
+        self,
+        x: StoredMatrix,
+        resources: Resources,
+        progress: Callable[[int], object] | None,
+    ) -> Totals:
         """Return the total of each cell over all genes, from a pass over the matrix."""
-        how, budget = (resources.threads, None), resources.for_pieces
+        how, budget = (resources.threads, progress), resources.for_pieces
         if x.layout != "csc":
             ranges = x.by_cells(how, budget // 2)
             parts = [self._total(matrix, how[0], first) for first, matrix in ranges]

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
 #: Number of threads that read, and a function called with the bytes that a call has read so far.
 How = tuple[int, Callable[[int], object] | None]
+
+#: Seconds between two looks at whether a wait was interrupted.
+_LOOK = 0.1
+
+
+def result_of(future: Future[T], look: Callable[[], object] | None = None) -> T:
+    """Return the result of a future; Ctrl-C, or an error that `look` raises, ends the wait.
+
+    The handler that Polars sets for SIGINT lets the system resume a wait without a limit, so that
+    Python learns of Ctrl-C only at its end (pola-rs/polars issue 21739).
+    """
+    while not wait([future], _LOOK).done:
+        if look is not None:
+            look()
+    return future.result()
 
 
 class Prefetch:
@@ -43,7 +59,7 @@ class Prefetch:
     def of(self, items: Iterator[T]) -> Iterator[T]:
         """Yield the items; each is read while the caller works on the one before it."""
         coming = self._pool.submit(self._next, items)
-        while (item := coming.result()) is not None:
+        while (item := result_of(coming)) is not None:
             coming = self._pool.submit(self._next, items)
             yield item[0]
 

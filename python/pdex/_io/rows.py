@@ -57,9 +57,9 @@ def rows_of(
     ValueError
         The matrix holds NaN, and `folding` refuses it; or broken sparse arrays.
     """
-    blocks = _blocks(source, folding, genes, resources, progress)
-    with Prefetch((resources.threads, None)) as ahead:
-        for block in ahead.of(blocks):
+    with Prefetch((resources.threads, progress)) as ahead:
+        # The matrix is read on a thread of its own, which must learn that this one is stopped.
+        for block in ahead.of(_blocks(source, folding, genes, resources, ahead.how[1])):
             yield from block
 
 
@@ -76,7 +76,7 @@ def _blocks(
         (first, matrix, np.ascontiguousarray(local), local + np.uint32(first))
         for first, matrix, local in source.pieces(genes, resources, progress)
     )
-    if how in ("sorted", "values") and source.is_read_once(resources):
+    if how in ("sorted", "values") and source.is_read_once(resources, progress):
         wanted = Counted(codes, n_groups, genes)
         pieces = (
             (0, table, np.arange(len(columns), dtype=np.uint32), columns)

@@ -227,19 +227,21 @@ class Source:
             how = (threads, progress)
             span = (int(genes[0]), int(genes[-1]) + 1) if len(genes) else (0, 0)
             if scaler is not None:
-                span = scaler.prepare(self.x, resources, span)
+                span = scaler.prepare(self.x, resources, span, progress)
             for start, stop, stored in self.x.pieces(how, budget, span):
                 matrix = stored if scaler is None else scaler.whole(stored, threads)
                 a, b = np.searchsorted(genes, [start, stop])
                 if b > a:
                     yield start, matrix, genes[a:b] - np.uint32(start)
 
-    def is_read_once(self, resources: Resources) -> bool:
+    def is_read_once(
+        self, resources: Resources, progress: Callable[[int], object] | None = None
+    ) -> bool:
         """Return whether the matrix is to be read once, in ranges of cells: see `spilled`."""
         if not isinstance(self.x, StoredMatrix):
             return False
         with error_context(self.path):
-            return self.x.is_read_once((resources.threads, None), resources.for_pieces)
+            return self.x.is_read_once((resources.threads, progress), resources.for_pieces)
 
     def spilled(
         self,
@@ -255,7 +257,7 @@ class Source:
         how, genes, change = (resources.threads, progress), wanted.genes, None
         with error_context(self.path):
             if self.scaler is not None:
-                change = self.scaler.of_ranges(self.x, resources)
+                change = self.scaler.of_ranges(self.x, resources, progress)
             blocks = self.x.spilled(how, wanted, resources.for_pieces, folder, change)
             try:
                 for start, stop, table in blocks:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 import numpy as np
 
 from pdex._io.arrays import DenseMatrix, SparseMatrix
+from pdex._io.prefetch import result_of
 from pdex._io.zarr.codecs import checked
 
 if TYPE_CHECKING:
@@ -198,16 +199,33 @@ class ZarrReader:
         """Return a block as it is stored, flat."""
         window = (slice(*rows), slice(*columns))[: self._array.ndim]
         try:
-            block: npt.NDArray[Any] = np.asarray(self._array[window]).reshape(-1)
+            block: npt.NDArray[Any] = np.asarray(self._window(window)).reshape(-1)
             if self._source.role is not None:
                 self._check_chunks(rows[0], block)
         # Codecs and clients of object storage have errors of every class.
         except Exception as error:
             self._fail(error)
         self._done += block.nbytes
+        self._look()
+        return block
+
+    def _window(self, window: tuple[slice, ...]) -> Any:
+        """Return a window, or stop waiting for it where the progress function raises an error."""
+        import asyncio
+
+        from zarr.core import sync
+
+        fetch = self._array._async_array.getitem(window)
+        coming = asyncio.run_coroutine_threadsafe(fetch, sync._get_loop())
+        try:
+            return result_of(coming, self._look)
+        finally:
+            coming.cancel()
+
+    def _look(self) -> None:
+        """Report the bytes read."""
         if self._progress is not None:
             self._progress(self._done)
-        return block
 
     def _check_chunks(self, first: int, block: npt.NDArray[Any]) -> None:
         """Raise an error for a chunk of a sparse matrix that is missing; blocks hold whole chunks.
