@@ -380,7 +380,7 @@ def calibrate(
             selected = source.select_genes(genes)
         scale = scale_of(source, is_log1p, resources.threads)
         question = Question.of(test, full, scale, "arithmetic")
-        bar = Progress(plan.n_jobs * len(selected), progress)
+        bar = Progress(plan.n_jobs * len(selected), progress, lambda: source.reading)
         run = Run(source, selected, question, resources, plan.strata)
         try:
             columns, nonzero, counts = run.all(plan, float(min_expected), bar)

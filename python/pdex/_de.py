@@ -509,7 +509,8 @@ def _prepared(
             Finish(pseudocount, asked.fdr),
             resources,
         )
-        bar = Progress(len(share_of(selected, *part)), progress)
+        n_genes = len(share_of(selected, *part))
+        bar = Progress(n_genes, progress, lambda: source.reading)
         try:
             yield _Job(work, targets, bar, _described(work, groupby, asked, scale))
         finally:

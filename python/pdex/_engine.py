@@ -283,7 +283,7 @@ def run(
     finish: Finish,
 ) -> list[pl.Series]:
     """Feed a job with pieces and return its columns; `progress` is as in :func:`pdex.de`."""
-    bar = Progress(n_genes, progress)
+    bar = Progress(n_genes, progress, lambda: source.reading)
     try:
         return feed(job, source, pieces, bar).finish(finish)
     finally:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import builtins
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Progress:
-    """Shows the genes tested and the bytes read; draws nothing within the first second.
+    """Shows the genes tested, the file being read and the bytes read; nothing in the first second.
 
     Parameters
     ----------
@@ -17,10 +20,12 @@ class Progress:
         The number of genes to test.
     show
         True, False, or None: only if stderr is a terminal, or in a notebook.
+    reading
+        Returns which of many files is being read; empty if there is one, or none is.
     """
 
-    def __init__(self, total: int, show: bool | None) -> None:
-        self._total = total
+    def __init__(self, total: int, show: bool | None, reading: Callable[[], str] = str) -> None:
+        self._total, self._reading = total, reading
         self._show = sys.stderr.isatty() or _in_notebook() if show is None else show
         self._start = time.monotonic()
         self._bar: Any = None
@@ -31,6 +36,7 @@ class Progress:
     def __call__(self, done: int) -> None:
         """Draw the number of genes done."""
         if self._ready():
+            self._note()
             self._bar.update(done - self._bar.n)
 
     def advance(self, genes: int) -> None:
@@ -44,14 +50,21 @@ class Progress:
             self._before += self._read
         self._read = done
         if self._ready():
-            size = f"read {(self._before + done) / 1e9:.2f} GB"
-            self._bar.set_postfix_str(size, refresh=False)
+            self._note()
             self._bar.refresh()
 
     def close(self) -> None:
         """Finish the bar, if there is one."""
         if self._bar is not None:
+            self._note()
             self._bar.close()
+
+    def _note(self) -> None:
+        """Say behind the numbers of genes which file is being read, and how much of all was."""
+        n_bytes = self._before + self._read
+        size = f"read {n_bytes / 1e9:.2f} GB" if n_bytes else ""
+        text = ", ".join(filter(None, [self._reading(), size]))
+        self._bar.set_postfix_str(text, refresh=False)
 
     def _ready(self) -> bool:
         if not self._show or time.monotonic() - self._start < 1:

@@ -297,7 +297,8 @@ def tabulate(
         numbers[selected] = np.arange(len(selected), dtype=np.uint32)
         folding = Folding(codes, labels.height, "sorted", nan=False, numbers=numbers)
         most = 0.0
-        writer, bar = Writer(folder, resources.threads), Progress(len(selected), progress)
+        writer = Writer(folder, resources.threads)
+        bar = Progress(len(selected), progress, lambda: source.reading)
         try:
             with writer.writing(), stage("tabulate"):
                 for frame, lengths in _frames(source, folding, selected, resources, bar):

@@ -4,6 +4,7 @@ import itertools
 import os
 import pickle
 import re
+import types
 
 import anndata as ad
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pdex._io import arrays, many
 from pdex._io.labels import Column
+from pdex._io.source import open_source
 from pdex._io.united import united
 from pdex._resources import Resources
 from polars.testing import assert_frame_equal
@@ -163,6 +165,55 @@ def test_a_few_files_are_open_at_a_time(rng, tmp_path, memory, monkeypatch):
     assert opened == set(range(24))
     assert max(most) == 2
     assert not handles(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["csr", "csc"])
+def test_the_bar_says_which_file_is_read(rng, tmp_path, monkeypatch, capfd, memory, layout):
+    data = screen(rng)
+    paths = written(parts_of(data, [70, 140], [layout]), tmp_path / "plates")
+    late = types.SimpleNamespace(monotonic=iter(range(0, 10**6, 10)).__next__)
+    monkeypatch.setattr(pdex._progress, "time", late)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    names = [f"file {i + 1} of 3: part00{i}.h5ad" for i in range(3)]
+
+    def said(call, sources, **options):
+        capfd.readouterr()
+        call(sources, progress=True, **options)
+        lines = capfd.readouterr().err.rstrip().split("\r")
+        assert "13/13" in lines[-1]
+        assert "file" not in lines[-1]
+        found = [re.search(r"(file|source) \d.*?(?=, read|\]\s*$)", line) for line in lines]
+        return [name for name, _ in itertools.groupby(match[0] for match in found if match)]
+
+    def de(sources, **options):
+        same(pdex.de(sources, "target", reference="ctrl", **options), want)
+
+    def tabulate(sources, **options):
+        pdex.tabulate(sources, "target", output=tmp_path / "screen.tables", **options)
+
+    want = pdex.de(data, "target", reference="ctrl")
+    for call in (de, tabulate):
+        rounds, rest = divmod(len(found := said(call, paths)), 3)
+        assert found == names * rounds
+        assert rest == 0
+        assert rounds > 2 or memory == "all"
+        assert said(call, paths[:1] if call is tabulate else data) == []
+    mixed = [data[:70].copy(), *paths[1:]]
+    assert set(said(de, mixed)) == {"source 1 of 3: data[0]", *names[1:]}
+
+
+def test_bytes_are_counted_from_file_to_file(rng, tmp_path, monkeypatch):
+    paths = written(parts_of(screen(rng), [70, 140]), tmp_path / "plates")
+    with open_source(paths, None) as source:
+        seen = []
+        source.x.of_genes((1, seen.append), (0, 13))
+    # Values and indices are read, each as the type of a sample.
+    assert seen == [0] * len(seen)
+    assert len(seen) >= 3 * 3
+    bar = pdex._progress.Progress(13, show=False)
+    for done in (0, 4, 0, 7, 0, 2):
+        bar.read(done)
+    assert bar._before + bar._read == 13
 
 
 def test_a_pattern_names_files_in_order(rng, tmp_path, monkeypatch):

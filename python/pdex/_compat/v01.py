@@ -259,7 +259,8 @@ def parallel_differential_expression(
 
 def _table(work: Work, targets: list[str], show_progress: bool) -> pl.DataFrame:
     """Return the engine's table; show a progress bar if `show_progress`."""
-    bar = Progress(len(work.genes), None if show_progress else False)
+    show = None if show_progress else False
+    bar = Progress(len(work.genes), show, lambda: work.source.reading)
     try:
         return work.frame(targets, bar)
     finally:

@@ -216,8 +216,21 @@ class Stacked(StoredMatrix):
         self.layout = "csr" if "csr" in layouts else "csc" if "csc" in layouts else "dense"
         #: The first cell of each member.
         self.starts: list[int] = np.cumsum([0, *(one.n_cells for one in members)]).tolist()[:-1]
-        #: The number of the member that is being read.
-        self.reading: int = 0
+        #: The member that is being read; None: nothing is.
+        self.reading: Member | None = None
+
+    def _each(self, how: How) -> Iterator[Member]:
+        """Yield the members, noting which one is being read.
+
+        The progress function is called before each: its bytes are counted from 0 again, and files
+        that are read in no time can be stopped between each other, too.
+        """
+        for member in self.members:
+            self.reading = member
+            if how[1] is not None:
+                how[1](0)
+            yield member
+        self.reading = None
 
     def head(self, threads: int) -> Matrix:
         """Return the first values of each."""
@@ -227,11 +240,11 @@ class Stacked(StoredMatrix):
 
     def n_bytes(self, how: How) -> int:
         """Return about how many bytes the whole matrix takes when it is read."""
-        return sum(member.n_bytes(how) for member in self.members)
+        return sum(member.n_bytes(how) for member in self._each(how))
 
     def holds_counts(self, how: How) -> bool:
         """Return whether the first values are whole numbers and not negative."""
-        return all(member.holds_counts(how) for member in self.members)
+        return all(member.holds_counts(how) for member in self._each(how))
 
     def is_read_once(self, how: How, budget: int) -> bool:
         """Return whether `spilled` is the way to read a matrix that takes more than `budget`."""
@@ -241,8 +254,8 @@ class Stacked(StoredMatrix):
 
     def by_cells(self, how: How, budget: int) -> Iterator[Range]:
         """Yield ranges of the cells of one member after another."""
-        for member, start in zip(self.members, self.starts, strict=True):
-            self.reading = member.number
+        for member in self._each(how):
+            start = self.starts[member.number]
             for first, matrix in member.by_cells(how, budget, self.dtype):
                 yield start + first, matrix
 
@@ -259,21 +272,19 @@ class Stacked(StoredMatrix):
 
     def of_genes(self, how: How, span: tuple[int, int]) -> Matrix:
         """Return a range of genes of all members."""
-        parts = []
-        for member in self.members:
-            self.reading = member.number
-            parts.append(member.of_genes(how, span, self.dtype))
+        parts = [member.of_genes(how, span, self.dtype) for member in self._each(how)]
         return stacked(parts, self.where, how[0])
 
     def cuts(self, how: How, entries: int) -> list[int]:
         """Return the bounds of ranges of genes, each with at most about `entries` stored values."""
         step = max(1, entries // (16 * len(self.members)))
-        return _cuts(sum((one.entries(how, step) for one in self.members), np.zeros(1)), entries)
+        weights = sum((one.entries(how, step) for one in self._each(how)), np.zeros(1))
+        return _cuts(weights, entries)
 
     def _weights(self, how: How) -> npt.NDArray[np.float64]:
         """Return about how many bytes each gene takes."""
         total = np.zeros(self.shape[1])
-        for member in self.members:
+        for member in self._each(how):
             n_bytes = member.n_bytes(how)
             # How many bytes an entry takes is not known: about 256 steps will do.
             each = member.entries(how, max(1, n_bytes >> 10))
@@ -356,6 +367,16 @@ class ManySource(Source):
             f"{column}"
         )
         return member.where, at
+
+    @property
+    def reading(self) -> str:
+        """Which source is being read, such as ``"file 3 of 12: plate_03.h5ad"``; else empty."""
+        member: Member | None = self.x.reading
+        if member is None:
+            return ""
+        what = "source" if member.path is None else "file"
+        name = os.path.basename(member.name.rstrip("/"))
+        return f"{what} {member.number + 1} of {len(self.members)}: {name}"
 
     @property
     def titles(self) -> list[str]:

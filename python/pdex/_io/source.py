@@ -95,6 +95,11 @@ class Source:
         return self.where if self.path is None else self.where.removeprefix(f"{self.path}: ")
 
     @property
+    def reading(self) -> str:
+        """Which of many sources is being read; empty where there is one, or none is."""
+        return ""
+
+    @property
     def titles(self) -> list[str]:
         """The path, or a name for AnnData in memory, of each source."""
         return [self.path or "AnnData in memory"]
