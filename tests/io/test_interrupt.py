@@ -169,7 +169,7 @@ def test_ctrl_c_leaves_nothing(places, tmp_path, source, call):
     if call.startswith("pdex"):
         assert (child.returncode, err) == (130, "pdex: interrupted\n")
     else:
-        assert err.rstrip().endswith("KeyboardInterrupt")
+        assert err.rstrip().endswith("KeyboardInterrupt"), err
     assert (out, os.listdir(output), os.listdir(temporary)) == ("", [], [])
     # Measured: 0.1 to 0.6 s; without looking for Ctrl-C, 5 s and more.
     assert took < 5

@@ -8,6 +8,7 @@ in the store.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 import numpy as np
@@ -210,17 +211,26 @@ class ZarrReader:
         return block
 
     def _window(self, window: tuple[slice, ...]) -> Any:
-        """Return a window, or stop waiting for it where the progress function raises an error."""
+        """Return a window, or stop fetching it where the progress function raises an error."""
         import asyncio
 
         from zarr.core import sync
 
-        fetch = self._array._async_array.getitem(window)
-        coming = asyncio.run_coroutine_threadsafe(fetch, sync._get_loop())
+        ended = threading.Event()
+
+        async def fetch() -> Any:
+            try:
+                return await self._array._async_array.getitem(window)
+            finally:
+                ended.set()
+
+        coming = asyncio.run_coroutine_threadsafe(fetch(), sync._get_loop())
         try:
             return result_of(coming, self._look)
         finally:
-            coming.cancel()
+            # asyncio complains of tasks that have not ended when the process does.
+            if coming.cancel():
+                ended.wait(1)
 
     def _look(self) -> None:
         """Report the bytes read."""
