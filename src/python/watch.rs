@@ -45,6 +45,10 @@ pub(super) fn watched<T: Send>(
     if let Some(interrupt) = interrupt {
         return Err(interrupt);
     }
+    if progress.is_some() && matches!(result, Ok(Ok(_))) {
+        // The count of work that was shorter than a look, and of the last part of other work.
+        py.detach(|| look(monitor, progress.as_ref()))?;
+    }
     match result {
         Ok(result) => Ok(result?),
         Err(_) => Err(PyRuntimeError::new_err(

@@ -356,7 +356,7 @@ def test_demo(run):
 
 
 COMPLETIONS = {
-    "pdex ": ["de", "tabulate", "info", "report", "calibrate", "demo"],
+    "pdex ": ["de", "tabulate", "collect", "info", "report", "calibrate", "demo"],
     "pdex de {path} --test ": ["wilcoxon", "anderson", "ttest", "ks"],
     "pdex de {path} --method a": ["auto", "asymptotic"],
     "pdex de {path} --groupby ": ["target", "rep"],

@@ -192,6 +192,11 @@ def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
     )
     assert_type(result, pl.DataFrame)
     assert_type(pdex.sink_de(path, "target", output), pl.LazyFrame)
+    shares = output.with_name("shares")
+    assert_type(pdex.sink_de(path, "target", shares, part=(1, 1)), pl.LazyFrame)
+    assert_type(
+        pdex.collect(shares, output, threads=1, memory_limit="1GB", progress=False), pl.LazyFrame
+    )
     pdex.de(screen, "target", method="asymptotic", continuity=False, tie_correct=False)
     pdex.de([screen, screen.copy()], "target")
     pdex.de((path,), "target", method="auto", alternative="less")

@@ -49,3 +49,17 @@ def _matching(data: Any) -> list[Any]:
         msg = f"{os.fspath(data)!r} matches no file"
         raise FileNotFoundError(msg)
     return found
+
+
+def path_of(data: str | os.PathLike[str]) -> str:
+    """Return the absolute path of a file; raise ValueError for a URL."""
+    text = os.fspath(data)
+    if "://" in text:
+        msg = f"{text!r} is a URL: download the file first, and give its path"
+        raise ValueError(msg)
+    return os.path.abspath(os.path.expanduser(text))
+
+
+def is_path(data: object) -> bool:
+    """Return whether `data` is a path, of a file or a folder."""
+    return isinstance(data, (str, os.PathLike)) and "://" not in os.fspath(data)

@@ -19,7 +19,7 @@ from pdex._io.groups import Groups, read_groups
 from pdex._io.joined import JoinedTables
 from pdex._io.labels import frame_of, require_column, texts
 from pdex._io.normalize import Normalization, Scaler, normalization_of
-from pdex._io.paths import members_of
+from pdex._io.paths import is_path, members_of, path_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Manifest, Table, is_table
 from pdex._io.where import cells_where
@@ -311,8 +311,8 @@ def open_source(
         check_choice("join", join, get_args(Join))
     data, *others = members_of(data)
     if others:
-        folders = [path_of(one) for one in (data, *others) if _is_path(one)]
-        if all(_is_path(one) for one in others) and all(map(is_table, folders)):
+        folders = [path_of(one) for one in (data, *others) if is_path(one)]
+        if all(is_path(one) for one in others) and all(map(is_table, folders)):
             return _of_many_tables(folders, layer, use_raw)
         from pdex._io.many import open_many
 
@@ -397,15 +397,6 @@ def log_base_of(uns: Mapping[str, Any]) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) and number > 1 else None
-
-
-def path_of(data: str | os.PathLike[str]) -> str:
-    """Return the absolute path of a file; raise ValueError for a URL."""
-    text = os.fspath(data)
-    if "://" in text:
-        msg = f"{text!r} is a URL: download the file first, and give its path"
-        raise ValueError(msg)
-    return os.path.abspath(os.path.expanduser(text))
 
 
 def check_data(data: object) -> None:
@@ -548,11 +539,6 @@ def _of_many_tables(paths: list[str], layer: str | None, use_raw: bool) -> Sourc
     source.folders = paths
     source.log_base = log_base_of({"log1p": {"base": joined.manifest.log_base}})
     return source
-
-
-def _is_path(data: object) -> bool:
-    """Return whether `data` is a path, of a file or a folder."""
-    return isinstance(data, (str, os.PathLike)) and "://" not in os.fspath(data)
 
 
 def _check_whole(path: str, layer: str | None, use_raw: bool) -> None:

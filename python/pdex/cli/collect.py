@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXAMPLES = """
-pdex collect shares -o de.parquet     # after pdex de ... --part 1/64 -o shares, and so on
+pdex de screen.tables -g target --part 1/2 -o shares
+pdex de screen.tables -g target --part 2/2 -o shares
+pdex collect shares -o de.parquet
 """
 
 
