@@ -19,7 +19,7 @@ from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._stages import stage
-from pdex._validate import Join, Normalize, as_names, flag, suggesting
+from pdex._validate import Join, Normalize, as_names, as_part, flag, suggesting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -189,6 +189,7 @@ def tabulate(
     genes: Iterable[str] | None = None,
     where: pl.Expr | str | None = None,
     single_cells: str | Iterable[str] | None = None,
+    part: tuple[int, int] | None = None,
     threads: int | None = None,
     memory_limit: int | str | None = None,
     progress: bool | None = None,
@@ -235,6 +236,9 @@ def tabulate(
         Labels of the first column whose cells become groups of their own, in the order of the
         cells: the control cells, for :func:`pdex.calibrate`, which draws single ones. Each takes a
         row per gene or more.
+    part
+        ``(i, n)``: count only the i-th of n ranges of the cells, and read no others. For job
+        arrays: each job writes a folder of its own, and a list of all n folders is the screen.
     threads
         Number of threads. None: all cores.
     memory_limit
@@ -253,8 +257,9 @@ def tabulate(
     KeyError
         Unknown column or layer.
     ValueError
-        Unknown gene or label; columns whose names frames cannot tell apart; NaN in the matrix (the
-        error names the first cell and gene); broken sparse arrays; no cell with a label; no raw.
+        Unknown gene or label; `part` is no part; columns whose names frames cannot tell apart; NaN
+        in the matrix (the error names the first cell and gene); broken sparse arrays; no cell with
+        a label; no raw.
     TypeError
         The matrix does not hold real numbers.
     FileExistsError
@@ -283,16 +288,24 @@ def tabulate(
     _check_columns(columns)
     resources = resources_of(threads, memory_limit)
     normalization = normalization_of(normalize, log1p)
+    share = None if part is None else as_part(part)
+    if share is not None and normalize == "median":
+        msg = "normalize='median': the median of one part is not that of all cells; give a number"
+        raise ValueError(msg)
     progress = None if progress is None else flag("progress", progress)
     with open_source(data, layer, use_raw, join) as source:
         with error_context(source.path), stage("labels"):
             source.choose(where)
+            if share is not None:
+                source.require_cells("part=")
+                source.choose_part(*share)
             source.name_genes(gene_names)
             source.normalize(normalization, logged=False)
             single = [] if single_cells is None else as_names("single_cells", single_cells)
             codes, labels = _combined(source, columns, single)
             selected = source.select_genes(genes)
             facts = _facts(source, columns, labels, resources.threads)
+            facts["part"] = None if share is None else list(share)
         numbers = np.zeros(len(source.var_names), dtype=np.uint32)
         numbers[selected] = np.arange(len(selected), dtype=np.uint32)
         folding = Folding(codes, labels.height, "sorted", nan=False, numbers=numbers)

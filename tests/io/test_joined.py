@@ -150,3 +150,75 @@ def test_tables_that_cannot_be_added_are_named(rng, tmp_path):
         pdex.de([path, str(tmp_path / "b.tables")], "target", layer="counts")
     with pytest.raises(TypeError, match=r"a\.tables holds count tables: name screens alone"):
         pdex.de([path, one], "target")
+
+
+@pytest.mark.parametrize("stored", ["csr", "csc", "dense", "many", "zarr", "dask", "memory"])
+@pytest.mark.parametrize("n", [2, 5])
+def test_parts_of_the_cells_add_up(rng, tmp_path, stored, n):
+    data = screen(rng, 400)
+    source = data
+    if stored == "many":
+        source = [tmp_path / f"{i}.h5ad" for i in range(3)]
+        for path, piece in zip(source, pieces(data, [90, 250]), strict=True):
+            piece.write_h5ad(path)
+    elif stored == "zarr":
+        data.write_zarr(source := tmp_path / "x.zarr")
+    elif stored == "dask":
+        dask = pytest.importorskip("dask.array")
+        source = data.copy()
+        source.X = dask.from_array(data.X.toarray(), chunks=(64, 4))
+    elif stored != "memory":
+        kinds = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": lambda x: x.toarray()}
+        data.X = kinds[stored](data.X)
+        data.write_h5ad(source := tmp_path / "x.h5ad")
+    paths = []
+    for i in range(n, 0, -1):
+        made = pdex.tabulate(source, ["target"], output=tmp_path / f"{i}.tables", part=(i, n))
+        paths.append(made.path)
+        labels = data.obs["target"][400 * (i - 1) // n : 400 * i // n]
+        assert pdex.info(made).n_cells == (labels != "").sum()
+    same(pdex.de(paths, "target", reference="rest"), pdex.de(data, "target", reference="rest"))
+    merged = pdex.tabulate(paths, "target", output=tmp_path / "merged.tables")
+    same(pdex.de(merged, "target", reference="rest"), pdex.de(data, "target", reference="rest"))
+    for some, words in ((paths[1:], f"of {n} of a screen, without '{n}'"), (paths[:1], "'1'")):
+        with pytest.raises(ValueError, match=words):
+            pdex.de(some, "target")
+
+
+def test_a_part_reads_its_own_cells(rng, tmp_path, monkeypatch):
+    data = screen(rng, 400)
+    data.write_h5ad(path := tmp_path / "x.h5ad")
+    read, window = [], pdex._io.h5.Array.read
+
+    def spy(array, rows, columns=(0, 1)):
+        read.append((array._node.name, *rows))
+        return window(array, rows, columns)
+
+    monkeypatch.setattr(pdex._io.h5.Array, "read", spy)
+    pdex.tabulate(path, "target", output=tmp_path / "3.tables", part=(3, 4))
+    spans = [rows for name, *rows in read if name == "/X/data"]
+    a, b = data.X.indptr[200], data.X.indptr[300]
+    # Beside the first values, which say what kind they are.
+    assert [a, b] in spans
+    assert all(rows[0] == 0 or (a <= rows[0] and rows[1] <= b) for rows in spans)
+
+
+def test_parts_that_do_not_fit_are_named(rng, tmp_path):
+    data = screen(rng, 90)
+    made = [
+        pdex.tabulate(data, "target", output=tmp_path / f"{i}-{n}.tables", part=(i, n)).path
+        for i, n in ((1, 2), (2, 2), (1, 3))
+    ]
+    with pytest.raises(ValueError, match="hold parts of different screens"):
+        pdex.de(made, "target")
+    whole = pdex.tabulate(data, "target", output=tmp_path / "whole.tables")
+    with pytest.raises(ValueError, match="hold parts of different screens"):
+        pdex.de([made[0], whole], "target")
+    (tmp_path / "again.tables").symlink_to(made[1])
+    words = r"normalize='median': the median of one part"
+    with pytest.raises(ValueError, match=words):
+        pdex.tabulate(data, "target", output=made[0], part=(1, 2), normalize="median")
+    with pytest.raises(TypeError, match="holds count tables, which part= does not take"):
+        pdex.tabulate(whole, "target", output=tmp_path / "x.tables", part=(1, 2))
+    with pytest.raises(ValueError, match=r"part must be two whole numbers such as \(3, 64\)"):
+        pdex.tabulate(data, "target", output=tmp_path / "x.tables", part=(3, 2))

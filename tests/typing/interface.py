@@ -133,6 +133,7 @@ def scanned(screen: AnnData, path: Path) -> pl.LazyFrame:
 
 def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
     assert_type(pdex.tabulate(path, "target", output=str(folder / "a.tables")), pdex.Tables)
+    pdex.tabulate(path, "target", output=folder / "part.tables", part=(1, 1))
     tables = pdex.tabulate(
         data=screen,
         groupby=["target", "guide"],

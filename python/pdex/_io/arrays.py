@@ -127,11 +127,11 @@ class DenseMatrix(StoredMatrix):
             values = array.read((0, n_cells), (start, stop))
             yield start, stop, memory.dense(values.reshape(n_cells, stop - start), self.where)
 
-    def by_cells(self, how: How, budget: int) -> Iterator[Range]:
+    def by_cells(self, how: How, budget: int, span: tuple[int, int]) -> Iterator[Range]:
         """Yield ranges of rows."""
-        (n_cells, n_genes), array = self.shape, self._values.reader(how)
+        n_genes, array = self.shape[1], self._values.reader(how)
         step = max(1, budget // max(1, n_genes * array.itemsize))
-        for first, last in pairwise(_bounds((0, n_cells), step, self._chunks[0])):
+        for first, last in pairwise(_bounds(span, step, self._chunks[0])):
             values = array.read((first, last), (0, n_genes))
             yield first, memory.dense(values.reshape(last - first, n_genes), self.where)
 
@@ -228,16 +228,16 @@ class SparseMatrix(StoredMatrix):
         if self.layout == "csc":
             yield from self._outer(arrays, indptr, entries, span)
         else:
-            yield from self._passes(arrays, indptr, entries)
+            yield from self._passes(arrays, indptr, entries, (0, self.shape[1]))
 
-    def by_cells(self, how: How, budget: int) -> Iterator[Range]:
+    def by_cells(self, how: How, budget: int, span: tuple[int, int]) -> Iterator[Range]:
         """Yield ranges of cells; of a CSC matrix, each takes a pass."""
         arrays, indptr = self._open(how)
         entries = max(1, budget // (arrays[0].itemsize + arrays[1].itemsize))
         if self.layout == "csc":
-            ranges = self._passes(arrays, indptr, entries)
+            ranges = self._passes(arrays, indptr, entries, span)
         else:
-            ranges = self._outer(arrays, indptr, entries, (0, self.shape[0]))
+            ranges = self._outer(arrays, indptr, entries, span)
         for first, _, matrix in ranges:
             yield first, matrix
 
@@ -326,18 +326,24 @@ class SparseMatrix(StoredMatrix):
         return memory.compressed(self.layout, shape, values, indices, indptr, self.where, threads)
 
     def _passes(
-        self, arrays: tuple[Reader, Reader], indptr: npt.NDArray[np.int64], entries: int
+        self,
+        arrays: tuple[Reader, Reader],
+        indptr: npt.NDArray[np.int64],
+        entries: int,
+        wanted: tuple[int, int],
     ) -> Iterator[tuple[int, int, Matrix]]:
         """Yield ranges of the genes of a CSR matrix, or of the cells of a CSC matrix.
 
-        There are as many passes as fit `entries` entries each.
+        There are as many passes as fit `entries` entries each; ranges of what is not wanted are
+        left out.
         """
         inner = self.shape[self.layout == "csr"]
         spans = [(0, inner)]
         if (length := int(indptr[-1])) > entries:
             spans = list(pairwise(_cuts(arrays[1], length, inner, entries)))
         for span in spans:
-            yield *span, self._picked(arrays, indptr, span)
+            if span[0] < wanted[1] and span[1] > wanted[0]:
+                yield *span, self._picked(arrays, indptr, span)
 
     def _picked(
         self,

@@ -170,14 +170,15 @@ class DaskMatrix(StoredMatrix):
         """Return whether a matrix in chunks of cells takes more than `budget` bytes."""
         return self._is_by_cells and len(self._rows) > 2 and self.n_bytes(how) > budget
 
-    def by_cells(self, how: How, budget: int) -> Iterator[Range]:
+    def by_cells(self, how: How, budget: int, span: tuple[int, int]) -> Iterator[Range]:
         """Yield ranges of cells: as many rows of chunks at once as fit the budget, or one."""
         look = self._look_at(how[0])
         per_cell = look.n_bytes
         for first, last in self._groups(self._rows, max(1.0, budget / max(per_cell, 1e-9))):
             n_columns = len(self._columns) - 1
-            matrix = self._joined(self._computed((first, last), (0, n_columns), how), how[0])
-            yield self._rows[first], matrix
+            if self._rows[first] < span[1] and self._rows[last] > span[0]:
+                matrix = self._joined(self._computed((first, last), (0, n_columns), how), how[0])
+                yield self._rows[first], matrix
 
     def by_genes(self, how: How, budget: int, span: tuple[int, int]) -> Iterator[Piece]:
         """Yield ranges of genes; in chunks of cells, each range computes all of them."""

@@ -53,6 +53,7 @@ class JoinedTables:
         first, *others = self.tables
         for other in others:
             _check_alike(first, other)
+        check_parts(self.tables)
         self.genes = first.genes
         every = [table.manifest for table in self.tables]
         kinds = [np.dtype(one.values["dtype"].lower()) for one in every]
@@ -67,6 +68,7 @@ class JoinedTables:
                 "most": max(one.values["most"] for one in every),
                 "fractional": any(one.values["fractional"] for one in every),
             },
+            part=None,
             n_cells=sum(one.n_cells for one in every),
             n_groups=sum(one.n_groups for one in every),
             n_rows=sum(one.n_rows for one in every),
@@ -161,6 +163,29 @@ class _Held:
 
     def _size(self) -> int:
         return _ROW * sum(len(rows.groups) for rows in self._held.values())
+
+
+def check_parts(tables: Sequence[Table]) -> None:
+    """Raise ValueError if tables hold ranges of cells of a screen, and some ranges are missing."""
+    parts = [table.manifest.part for table in tables]
+    numbers = sorted(part[0] for part in parts if part is not None)
+    sizes = {part[1] for part in parts if part is not None}
+    if not sizes:
+        return
+    folders = listed([str(table.folder) for table in tables], 3)
+    if len(sizes) > 1 or None in parts:
+        msg = f"{folders} hold parts of different screens, or of one and all of another"
+        raise ValueError(msg)
+    (n,) = sizes
+    missing = [str(i) for i in range(1, n + 1) if i not in numbers]
+    verb = "hold" if len(tables) > 1 else "holds"
+    if missing:
+        found = listed([str(number) for number in numbers])
+        msg = f"{folders} {verb} part {found} of {n} of a screen, without {listed(missing)}"
+        raise ValueError(msg)
+    if len(numbers) > n:
+        msg = f"{folders} {verb} a part twice"
+        raise ValueError(msg)
 
 
 def _check_alike(first: Table, other: Table) -> None:

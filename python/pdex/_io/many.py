@@ -170,12 +170,14 @@ class Member:
         with self._errors():
             return self.layout == "csr" or self._stored(how[0]).is_read_once(how, budget)
 
-    def by_cells(self, how: How, budget: int, dtype: np.dtype[Any]) -> Iterator[Range]:
-        """Yield ranges of cells, with the genes of the screen."""
+    def by_cells(
+        self, how: How, budget: int, span: tuple[int, int], dtype: np.dtype[Any]
+    ) -> Iterator[Range]:
+        """Yield ranges of the cells of `span`, with the genes of the screen."""
         with self._errors():
             if self.genes is not None:
                 budget //= 2
-            for first, found in self._stored(how[0]).by_cells(how, budget):
+            for first, found in self._stored(how[0]).by_cells(how, budget, span):
                 matrix = found
                 if self.genes is not None:
                     matrix = columns_of(matrix, self.genes, self.where, how[0])
@@ -252,11 +254,13 @@ class Stacked(StoredMatrix):
             member.is_read_once(how, budget) for member in self.members
         )
 
-    def by_cells(self, how: How, budget: int) -> Iterator[Range]:
+    def by_cells(self, how: How, budget: int, span: tuple[int, int]) -> Iterator[Range]:
         """Yield ranges of the cells of one member after another."""
         for member in self._each(how):
             start = self.starts[member.number]
-            for first, matrix in member.by_cells(how, budget, self.dtype):
+            own = (max(0, span[0] - start), min(member.n_cells, span[1] - start))
+            ranges = member.by_cells(how, budget, own, self.dtype) if own[0] < own[1] else ()
+            for first, matrix in ranges:
                 yield start + first, matrix
 
     def by_genes(self, how: How, budget: int, span: tuple[int, int]) -> Iterator[Piece]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -147,7 +149,7 @@ class Scaler:
         """Return the total of each cell over all genes, from a pass over the matrix."""
         how, budget = (resources.threads, progress), resources.for_pieces
         if x.layout != "csc":
-            ranges = x.by_cells(how, budget // 2)
+            ranges = x.by_cells(how, budget // 2, (0, x.shape[0]))
             parts = [self._total(matrix, how[0], first) for first, matrix in ranges]
             return np.concatenate(parts) if parts else np.zeros(0)
         totals = np.zeros(x.shape[0])
@@ -173,3 +175,14 @@ class Scaler:
             raise source.not_a_number(
                 _pdex.NotANumberError(message, first + cell, gene), 0
             ) from None
+
+
+def log_base_of(uns: Mapping[str, Any]) -> float | None:
+    """Return the base of the logarithm recorded in uns; None if it is e or not recorded."""
+    noted = uns.get("log1p")
+    base = noted.get("base") if isinstance(noted, Mapping) else None
+    try:
+        number = float(base)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 1 else None

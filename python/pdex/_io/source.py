@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from pdex._io import h5, h5ad, memory
 from pdex._io.dask import DaskMatrix, is_dask
 from pdex._io.errors import error_context
 from pdex._io.groups import Groups, read_groups
-from pdex._io.joined import JoinedTables
+from pdex._io.joined import JoinedTables, check_parts
 from pdex._io.labels import frame_of, require_column, texts
-from pdex._io.normalize import Normalization, Scaler, normalization_of
+from pdex._io.normalize import Normalization, Scaler, log_base_of, normalization_of
 from pdex._io.paths import is_path, members_of, path_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Manifest, Table, is_table
@@ -163,6 +162,20 @@ class Source:
         if where is not None:
             self.chosen = cells_where(self.obs, where)
 
+    def choose_part(self, number: int, n: int) -> None:
+        """Leave out all cells but those of the `number`-th of `n` ranges of equal length."""
+        height = self.obs.height
+        part = np.zeros(height, dtype=np.bool_)
+        part[height * (number - 1) // n : height * number // n] = True
+        self.chosen = part if self.chosen is None else self.chosen & part
+
+    def _is_narrow(self) -> bool:
+        """Return whether the chosen cells lie within half of all, and can be read by themselves."""
+        if self.chosen is None or self.x.layout == "csc":
+            return False
+        taken = np.flatnonzero(self.chosen)
+        return len(taken) > 0 and bool(2 * (taken[-1] + 1 - taken[0]) <= len(self.chosen))
+
     def name_genes(self, column: str | None) -> None:
         """Name the genes by a column of var, where it has a value; None leaves their names."""
         if column is None:
@@ -246,7 +259,8 @@ class Source:
         if not isinstance(self.x, StoredMatrix):
             return False
         with error_context(self.path):
-            return self.x.is_read_once((resources.threads, progress), resources.for_pieces)
+            how = (resources.threads, progress)
+            return self._is_narrow() or self.x.is_read_once(how, resources.for_pieces)
 
     def spilled(
         self,
@@ -386,17 +400,6 @@ def stamp_of(path: str, *, whole: bool = False) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_size, found.st_mtime_ns
-
-
-def log_base_of(uns: Mapping[str, Any]) -> float | None:
-    """Return the base of the logarithm recorded in uns; None if it is e or not recorded."""
-    noted = uns.get("log1p")
-    base = noted.get("base") if isinstance(noted, Mapping) else None
-    try:
-        number = float(base)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) and number > 1 else None
 
 
 def check_data(data: object) -> None:
@@ -553,6 +556,7 @@ def _of_tables(path: str, layer: str | None, use_raw: bool) -> Source:
     """Return the count tables of a folder; `path` is absolute."""
     _check_whole(path, layer, use_raw)
     table = Table(Path(path))
+    check_parts([table])
     manifest = table.manifest
     names = table.genes["gene"].to_list()
     where, cells = f"{path}: {manifest.matrix}", table.labels["cells"].to_numpy()

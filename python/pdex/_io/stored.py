@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from pdex import _pdex
+from pdex._io.groups import SKIP
 from pdex._io.prefetch import How, Prefetch
 
 if TYPE_CHECKING:
@@ -73,8 +74,11 @@ class StoredMatrix(ABC):
         """
 
     @abstractmethod
-    def by_cells(self, how: How, budget: int) -> Iterator[Range]:
-        """Yield all cells in ascending ranges, each of about `budget` bytes; each is read once."""
+    def by_cells(self, how: How, budget: int, span: tuple[int, int]) -> Iterator[Range]:
+        """Yield the cells of `span`, or more, in ascending ranges of about `budget` bytes.
+
+        Each cell is read once.
+        """
 
     @abstractmethod
     def of_genes(self, how: How, span: tuple[int, int]) -> Matrix:
@@ -149,7 +153,9 @@ class StoredMatrix(ABC):
         with _unnamed(folder) as path:
             spill = _pdex.Spill(path, genes, blocks, n_groups, how[0])
         counts = change is None and self.holds_counts(how)
-        for first, stored in self.by_cells(how, budget // 2):
+        taken = np.flatnonzero(codes != SKIP)
+        span = (int(taken[0]), int(taken[-1]) + 1) if len(taken) else (0, 0)
+        for first, stored in self.by_cells(how, budget // 2, span):
             matrix = stored if change is None else change(first, stored)
             part = codes[first : first + matrix.shape[0]]
             merged = counts and len(part) >= _MERGED * n_groups

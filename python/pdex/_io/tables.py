@@ -95,6 +95,8 @@ class Manifest:
     #: The total to which counts were scaled; None: they were not. Whether log1p of them is tested.
     normalize: float | str | None
     log1p: bool
+    #: Which of how many ranges of the cells was counted; None: all cells were.
+    part: list[int] | None
     n_cells: int
     n_groups: int
     n_genes: int
@@ -130,6 +132,7 @@ class Manifest:
             written, version = facts["format"], facts["pdex"]
             if written == FORMAT:
                 facts["parts"] = [Part(**part) for part in facts["parts"]]
+                facts.setdefault("part", None)
                 return cls(**{field.name: facts[field.name] for field in fields(cls)})
         except (ValueError, TypeError, KeyError) as error:
             msg = f"{path} is damaged: {error!r}"

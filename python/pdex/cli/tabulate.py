@@ -8,7 +8,7 @@ import rich_click as click
 
 import pdex
 from pdex.cli import completion
-from pdex.cli.base import FILE, Command, note, option, size
+from pdex.cli.base import FILE, Command, Part, note, option, size
 from pdex.cli.options import (
     COUNTED,
     given_of,
@@ -29,6 +29,7 @@ pdex tabulate 'plates/*.h5ad' -g target -o screen.tables
 pdex tabulate screen.h5ad -g target --where "cell_line = 'K562'" -o k562.tables
 pdex tabulate screen.h5ad -g target -g guide --single-cells non-targeting -o screen.tables
 pdex tabulate screen.tables -g target -o targets.tables   # merges the groups of other columns
+pdex tabulate large.h5ad -g target --part 3/400 -o tables/3.tables   # one job of an array
 pdex de screen.tables --groupby target --strata batch -o de.parquet
 """
 
@@ -57,6 +58,14 @@ pdex de screen.tables --groupby target --strata batch -o de.parquet
     shell_complete=completion.labels,
     help="Label of the first column whose cells become groups of their own: the controls, if 'pdex "
     "calibrate' is to use the tables. Repeat it for several.",
+)
+@option(
+    "--part",
+    type=Part(),
+    metavar="I/N",
+    panel=COUNTED,
+    help="Count the I-th of N ranges of the cells, for example 3/400 in the third job of an array; "
+    "each job writes a folder of its own, and all of them are the screen.",
 )
 @option(
     "-o",
