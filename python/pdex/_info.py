@@ -224,7 +224,7 @@ def _screen(data: Any) -> Screen:
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
-            msg = f"{path} holds count tables, which are no part of a list of screens"
+            msg = f"{path} holds count tables: describe each of their folders by itself"
             raise TypeError(msg)
         with error_context(path):
             root = h5ad.Root(path)

@@ -303,11 +303,12 @@ impl Dataset {
         })
     }
 
-    /// Reads texts, of which the dataset has one dimension, or one alone.
+    /// Reads texts, of which the dataset has one dimension, or one alone. `look` is called every now
+    /// and then, and may stop it.
     ///
     /// # Errors
-    /// What the library says, or that the values are no texts.
-    pub fn texts(&self, values: &Values) -> Said<Texts> {
+    /// What the library says, or `look`, or that the values are no texts.
+    pub fn texts(&self, values: &Values, mut look: impl FnMut() -> Said<()>) -> Said<Texts> {
         if values.kind != Kind::Text {
             return Err("its values are no texts".to_owned());
         }
@@ -324,6 +325,7 @@ impl Dataset {
                 unsafe { H5Dread(id, kind.raw(), inner, outer, H5P_DEFAULT, place) }
             })?;
             first = last;
+            look()?;
         }
         Ok(out)
     }

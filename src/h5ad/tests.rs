@@ -30,7 +30,7 @@ fn group(name: &str) -> Group {
 
 fn texts(name: &str) -> Vec<String> {
     let dataset = dataset(name);
-    dataset.texts(&dataset.values).unwrap().iter().map(str::to_owned).collect()
+    dataset.texts(&dataset.values, || Ok(())).unwrap().iter().map(str::to_owned).collect()
 }
 
 /// A window as f64.
@@ -104,7 +104,14 @@ fn texts_of_variable_and_fixed_length() {
     assert_eq!(texts("obs/names"), ["a", "", "zw\u{f6}lf", &"d".repeat(30), "e"]);
     assert_eq!(texts("obs/fixed"), ["ab", "c", ""]);
     let codes = dataset("obs/codes");
-    assert_eq!(codes.texts(&codes.values).unwrap_err(), "its values are no texts");
+    assert_eq!(codes.texts(&codes.values, || Ok(())).unwrap_err(), "its values are no texts");
+}
+
+#[test]
+fn reading_of_texts_can_be_stopped() {
+    let names = dataset("obs/names");
+    let stopped = names.texts(&names.values, || Err("enough".to_owned()));
+    assert_eq!(stopped.unwrap_err(), "enough");
 }
 
 #[test]
@@ -173,7 +180,7 @@ fn types_are_named() {
 fn fields_of_records_are_read_by_themselves() {
     let records = dataset("records");
     assert_eq!(records.fields().unwrap(), ["index", "n", "x"]);
-    let names = records.texts(&records.field("index").unwrap()).unwrap();
+    let names = records.texts(&records.field("index").unwrap(), || Ok(())).unwrap();
     assert_eq!(names.iter().collect::<Vec<_>>(), ["r0", "r1", "r2"]);
     let read = |name| records.read(&records.field(name).unwrap(), 0..3, 0..1).unwrap();
     assert!(matches!(read("n"), Numbers::I8(n) if n == [1, -1, 0]));
@@ -210,7 +217,7 @@ fn a_closed_file_is_not_read() {
     let Some(Node::Dataset(gzip)) = file.root().get("numbers/gzip").unwrap() else { panic!() };
     let (handle, _) = gzip.located().unwrap().unwrap();
     file.close();
-    assert_eq!(names.texts(&names.values).unwrap_err(), "the file is closed");
+    assert_eq!(names.texts(&names.values, || Ok(())).unwrap_err(), "the file is closed");
     assert!(handle.with(|_| ()).is_err() && file.bytes().is_err());
     // Another of the same path is not concerned.
     assert_eq!(texts("obs/fixed"), ["ab", "c", ""]);

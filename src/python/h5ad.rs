@@ -228,10 +228,21 @@ impl H5Dataset {
         if let Some(problem) = self.0.excess(None) {
             return Err(self.failed(&problem));
         }
-        let texts = py.detach(|| match field {
-            None => self.0.texts(&self.0.values),
-            Some(field) => self.0.texts(&self.0.field(field)?),
+        let mut stopped = None;
+        let texts = py.detach(|| {
+            let look = || {
+                let signals = |py: Python| py.check_signals();
+                stopped = Python::attach(signals).err();
+                if stopped.is_some() { Err(String::new()) } else { Ok(()) }
+            };
+            match field {
+                None => self.0.texts(&self.0.values, look),
+                Some(field) => self.0.texts(&self.0.field(field)?, look),
+            }
         });
+        if let Some(interrupt) = stopped {
+            return Err(interrupt);
+        }
         let texts = texts.map_err(|said| self.failed(&said))?;
         let column = ChunkedArray::<StringType>::from_iter_values("".into(), texts.iter());
         Ok(PySeries(column.into_series()))
@@ -257,22 +268,20 @@ fn word(kind: Kind) -> &'static str {
 }
 
 /// The attributes that AnnData writes, of those that there are.
-fn attributes<'py>(
-    py: Python<'py>,
+fn attributes(
+    py: Python<'_>,
     get: impl Fn(&str) -> crate::error::Result<Option<Attribute>>,
-) -> PyResult<Bound<'py, PyDict>> {
+) -> PyResult<Bound<'_, PyDict>> {
     let found = PyDict::new(py);
     for name in ATTRIBUTES {
         match get(name)? {
-            None => (),
-            Some(Attribute::Text(text) | Attribute::Reference(text)) => {
-                found.set_item(name, text)?
-            }
-            Some(Attribute::Texts(texts)) => found.set_item(name, texts)?,
-            Some(Attribute::Numbers(numbers, true)) => found.set_item(name, numbers.first())?,
-            Some(Attribute::Numbers(numbers, false)) => found.set_item(name, numbers)?,
-            Some(Attribute::Lists | Attribute::Other) => found.set_item(name, py.None())?,
-        }
+            None => Ok(()),
+            Some(Attribute::Text(text) | Attribute::Reference(text)) => found.set_item(name, text),
+            Some(Attribute::Texts(texts)) => found.set_item(name, texts),
+            Some(Attribute::Numbers(numbers, true)) => found.set_item(name, numbers.first()),
+            Some(Attribute::Numbers(numbers, false)) => found.set_item(name, numbers),
+            Some(Attribute::Lists | Attribute::Other) => found.set_item(name, py.None()),
+        }?;
     }
     Ok(found)
 }
