@@ -10,13 +10,13 @@ use crate::readers::chunks::{self, Chunk};
 use crate::readers::decode::Dtype;
 use crate::readers::filters::Filter;
 use hdf5_metno_sys::h5d::{
-    H5D_fill_value_t, H5D_layout_t, H5Dchunk_iter, H5Dget_create_plist, H5Dget_num_chunks,
-    H5Dget_offset, H5Dget_space, H5Dget_storage_size, H5Dget_type, H5Dread,
+    H5D_fill_value_t, H5D_layout_t, H5Dchunk_iter, H5Dget_create_plist, H5Dget_offset,
+    H5Dget_space, H5Dget_storage_size, H5Dget_type, H5Dread,
 };
 use hdf5_metno_sys::h5i::hid_t;
 use hdf5_metno_sys::h5p::{
-    H5P_DEFAULT, H5Pfill_value_defined, H5Pget_chunk, H5Pget_external_count, H5Pget_fill_value,
-    H5Pget_filter2, H5Pget_layout, H5Pget_nfilters,
+    H5P_DEFAULT, H5Pfill_value_defined, H5Pget_chunk, H5Pget_chunk_opts, H5Pget_external_count,
+    H5Pget_fill_value, H5Pget_filter2, H5Pget_layout, H5Pget_nfilters,
 };
 use hdf5_metno_sys::h5s::{H5S_seloper_t, H5Screate_simple, H5Sselect_hyperslab};
 use std::ffi::{CStr, c_uint, c_void};
@@ -29,6 +29,8 @@ use std::sync::Arc;
 const PLAUSIBLE: u64 = 1 << 26;
 /// The largest expansion of one stored byte by a filter that is not known here.
 const UNKNOWN: u64 = 1 << 16;
+/// The most bytes of labels of a dataset that lies in other files, too.
+const ELSEWHERE: u64 = 1 << 30;
 /// Bytes of a block of a dataset without chunks, and texts that are read at a time.
 const BLOCK: usize = 1 << 20;
 const TEXTS: usize = 1 << 16;
@@ -63,20 +65,24 @@ pub struct Dataset {
     pub chunk: Option<Vec<u64>>,
     /// The numbers and names of its filters.
     pub filters: Vec<(u32, String)>,
+    /// Where its chunks lie.
+    chunks: Vec<Chunk>,
     /// The bytes that are stored.
     pub stored: u64,
     /// Whether it lies in other files, too: it is virtual, or external.
     pub elsewhere: bool,
     /// Whether what was never written is 0.
     zeros: bool,
-    /// The file, if the dataset is in it and not behind an external link.
+    /// The bytes of its file; of another file, which an external link leads to, without bound.
+    bytes: u64,
+    /// The file, if the readers can read the dataset's bytes in it.
     file: Option<Arc<Handle>>,
 }
 
 impl Dataset {
-    /// Asks the library about an open dataset. `file` is where it lies, if nothing lies before the
-    /// file's content.
-    pub(super) fn new(id: Id, name: String, file: Option<Arc<Handle>>) -> Said<Self> {
+    /// Asks the library about an open dataset. `file` is where it lies, if addresses are those of the
+    /// file; `bytes` is the file's size.
+    pub(super) fn new(id: Id, name: String, file: Option<Arc<Handle>>, bytes: u64) -> Said<Self> {
         // SAFETY: the dataset is open, here and below.
         let values = Values::new(open(|| unsafe { H5Dget_type(id.raw()) })?)?;
         // SAFETY: as above.
@@ -103,11 +109,31 @@ impl Dataset {
         // SAFETY: as above.
         let external = call(|| unsafe { H5Pget_external_count(list.raw()) })? > 0;
         let elsewhere = external || layout == H5D_layout_t::H5D_VIRTUAL;
-        // SAFETY: as above.
-        let stored = call(|| unsafe { H5Dget_storage_size(id.raw()) })?;
-        let zeros = fills_with_zeros(&list, &values)?;
-        let filters = filters_of(&list)?;
-        Ok(Self { id, name, values, shape, chunk, filters, stored, elsewhere, zeros, file })
+        let (mut chunks, mut partly) = (Vec::new(), 0);
+        let stored = if let (Some(shape), Some(chunk)) = (&shape, &chunk) {
+            // SAFETY: as above; the number is written before it is read.
+            call(|| unsafe { H5Pget_chunk_opts(list.raw(), &raw mut partly) })?;
+            chunks = chunks_of(&id, shape, chunk, bytes)?;
+            chunks.iter().map(|chunk| chunk.size).sum()
+        } else {
+            // SAFETY: as above.
+            call(|| unsafe { H5Dget_storage_size(id.raw()) })?
+        };
+        let located = file.filter(|_| partly == 0 && !elsewhere);
+        Ok(Self {
+            zeros: fills_with_zeros(&list, &values)?,
+            filters: filters_of(&list)?,
+            id,
+            name,
+            values,
+            shape,
+            chunk,
+            chunks,
+            stored,
+            elsewhere,
+            bytes,
+            file: located,
+        })
     }
 
     pub(super) fn id(&self) -> &Id {
@@ -125,18 +151,20 @@ impl Dataset {
             .filters
             .iter()
             .map(|&(number, _)| Filter::of_number(number).map_or(UNKNOWN, Filter::growth));
-        let growth = growth.fold(1, u64::saturating_mul);
-        let bytes = self.file.as_ref().and_then(|file| file.bytes().ok());
-        PLAUSIBLE.max(self.stored.min(bytes.unwrap_or(u64::MAX)).saturating_mul(growth))
+        let growth = growth.fold(1, u64::saturating_mul).min(UNKNOWN);
+        PLAUSIBLE.max(self.stored.min(self.bytes).saturating_mul(growth))
     }
 
     /// What is claimed beyond what the stored bytes can hold, if anything is: by a chunk, or by the
     /// first `n` values (`None`: by all).
     #[must_use]
     pub fn excess(&self, n: Option<u64>) -> Option<String> {
-        if self.elsewhere {
-            return None;
-        }
+        let most = match (self.elsewhere, n) {
+            (false, _) => self.most_bytes(),
+            // What lies in other files is not known here.
+            (true, None) => ELSEWHERE,
+            (true, Some(_)) => return None,
+        };
         let product = |lengths: &[u64]| {
             lengths.iter().fold(1u128, |n, &length| n.saturating_mul(length.into()))
         };
@@ -144,7 +172,7 @@ impl Dataset {
         let chunk = self.chunk.as_deref().map(product);
         [(all, "elements"), (chunk, "elements in a chunk")].into_iter().find_map(|(n, what)| {
             let bytes = n?.saturating_mul(self.values.itemsize as u128);
-            (bytes > u128::from(self.most_bytes())).then(|| {
+            (bytes > u128::from(most)).then(|| {
                 let n = grouped(n.unwrap_or(0));
                 format!("it claims {n} {what}, more than its stored bytes can hold")
             })
@@ -152,18 +180,14 @@ impl Dataset {
     }
 
     /// How many of the first values, at most, were ever written.
-    ///
-    /// # Errors
-    /// What the library says.
-    pub fn n_written(&self) -> Said<u64> {
+    #[must_use]
+    pub fn n_written(&self) -> u64 {
         let all = self.shape.as_deref().and_then(Self::n_values).unwrap_or(0);
         let Some(chunk) = &self.chunk else {
-            return Ok(if self.stored > 0 { all } else { 0 });
+            return if self.stored > 0 { all } else { 0 };
         };
-        let (mut n, id) = (0, self.id.raw());
-        // SAFETY: the dataset is open; all of its space is meant.
-        call(|| unsafe { H5Dget_num_chunks(id, 0, &raw mut n) })?;
-        Ok(n.saturating_mul(chunk.first().copied().unwrap_or(1)))
+        let n = cast::wide(self.chunks.len());
+        n.saturating_mul(chunk.first().copied().unwrap_or(1))
     }
 
     /// Where its numbers lie in the file; `None` if the library must read them.
@@ -183,7 +207,7 @@ impl Dataset {
         else {
             return Ok(None);
         };
-        if !number.plain || self.elsewhere || !self.zeros {
+        if !number.plain || !self.zeros {
             return Ok(None);
         }
         let two = |lengths: &[u64]| {
@@ -194,7 +218,7 @@ impl Dataset {
         let (rows, columns) = two(shape);
         let width = columns.saturating_mul(number.bytes);
         let (chunk, places) = if let Some(chunk) = &self.chunk {
-            (two(chunk), self.chunks()?)
+            (two(chunk), self.chunks.clone())
         } else {
             let (Some(first), Some(_)) = (self.offset(), rows.checked_mul(width)) else {
                 return Ok(None);
@@ -222,46 +246,22 @@ impl Dataset {
         (first != u64::MAX).then_some(first)
     }
 
-    /// Its chunks, wherever they lie.
-    fn chunks(&self) -> Said<Vec<Chunk>> {
-        /// The number of dimensions, and the chunks found so far.
-        type Found = (usize, Vec<Chunk>);
-        unsafe extern "C" fn visit(
-            place: *const u64,
-            mask: c_uint,
-            address: u64,
-            size: u64,
-            found: *mut c_void,
-        ) -> i32 {
-            // SAFETY: the library passes as many offsets as there are dimensions, and our pointer.
-            let (place, found) = unsafe {
-                let found = &mut *found.cast::<Found>();
-                (std::slice::from_raw_parts(place, found.0), found)
-            };
-            let at =
-                |i: usize| place.get(i).map_or(0, |&n| usize::try_from(n).unwrap_or(usize::MAX));
-            found.1.push(Chunk { row: at(0), column: at(1), address, size, mask });
-            0
-        }
-        let mut found: Found = (self.shape.as_ref().map_or(0, Vec::len), Vec::new());
-        let (id, out) = (self.id.raw(), (&raw mut found).cast());
-        // SAFETY: the dataset is open; the callback matches its signature; `found` outlives the call.
-        call(|| unsafe { H5Dchunk_iter(id, H5P_DEFAULT, Some(visit), out) })?;
-        Ok(found.1)
-    }
-
     /// The first of its filters that the library does not undo.
     #[must_use]
     pub fn foreign(&self) -> Option<&(u32, String)> {
         self.filters.iter().find(|(number, _)| !OWN.contains(number))
     }
 
-    /// The names of the fields of records; none of other values.
+    /// The names and kinds of the fields of records; none of other values.
     ///
     /// # Errors
     /// What the library says.
-    pub fn fields(&self) -> Said<Vec<String>> {
-        self.values.fields()
+    pub fn fields(&self) -> Said<Vec<(String, Kind)>> {
+        let of = |(place, name): (usize, String)| {
+            let kind = self.values.field_at(place, &name)?.kind;
+            Ok((name, kind))
+        };
+        self.values.fields()?.into_iter().enumerate().map(of).collect()
     }
 
     /// The values of a field of records.
@@ -283,7 +283,7 @@ impl Dataset {
         let (window, n) = self.window(rows, columns)?;
         macro_rules! read {
             ($case:ident, $t:ty) => {{
-                let mut out = vec![<$t>::default(); n];
+                let mut out = library::reserved::<$t>(n)?;
                 self.read_into(values, &window, &mut out)?;
                 Numbers::$case(out)
             }};
@@ -385,6 +385,52 @@ impl Selection {
     fn stored(&self) -> hid_t {
         self.part.as_ref().map_or(hdf5_metno_sys::h5s::H5S_ALL, Id::raw)
     }
+}
+
+/// The chunks of a dataset, wherever they lie.
+///
+/// An index that is broken may lead to the same chunks again and again, and one that is implied by
+/// the shape to chunks that were never there. So no more are taken than the shape has, and none once
+/// they take more bytes than the file has.
+fn chunks_of(id: &Id, shape: &[u64], chunk: &[u64], bytes: u64) -> Said<Vec<Chunk>> {
+    struct Found {
+        dimensions: usize,
+        most: u64,
+        /// The bytes that are left for further chunks.
+        left: u64,
+        chunks: Vec<Chunk>,
+    }
+    unsafe extern "C" fn visit(
+        place: *const u64,
+        mask: c_uint,
+        address: u64,
+        size: u64,
+        found: *mut c_void,
+    ) -> i32 {
+        // SAFETY: the library passes as many offsets as there are dimensions, and our pointer.
+        let (place, found) = unsafe {
+            let found = &mut *found.cast::<Found>();
+            (std::slice::from_raw_parts(place, found.dimensions), found)
+        };
+        let Some(left) = found.left.checked_sub(size) else {
+            return -1;
+        };
+        if cast::wide(found.chunks.len()) >= found.most {
+            return -1;
+        }
+        found.left = left;
+        let at = |i: usize| place.get(i).map_or(0, |&n| usize::try_from(n).unwrap_or(usize::MAX));
+        found.chunks.push(Chunk { row: at(0), column: at(1), address, size, mask });
+        0
+    }
+    let along = shape.iter().zip(chunk).map(|(&length, &chunk)| length.div_ceil(chunk.max(1)));
+    let most = along.fold(1u64, u64::saturating_mul);
+    let mut found = Found { dimensions: shape.len(), most, left: bytes, chunks: Vec::new() };
+    let (id, out) = (id.raw(), (&raw mut found).cast());
+    // SAFETY: the dataset is open; the callback matches its signature; `found` outlives the call.
+    call(|| unsafe { H5Dchunk_iter(id, H5P_DEFAULT, Some(visit), out) })
+        .map_err(|said| format!("its chunks cannot be found: {said}"))?;
+    Ok(found.chunks)
 }
 
 /// True if values that were never written are 0, or if there can be none.

@@ -71,6 +71,10 @@ impl Handle {
     /// # Errors
     /// What the system says.
     pub fn open(path: &Path) -> io::Result<Self> {
+        // Opening a pipe would wait for a writer.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is no ordinary file"));
+        }
         File::open(path).map(|file| Self(RwLock::new(Some(file))))
     }
 
@@ -179,7 +183,8 @@ pub fn take_problem() -> Option<String> {
 }
 
 fn refuse(problem: String) -> herr_t {
-    PROBLEM.with_borrow_mut(|place| *place = Some(problem));
+    // Without a place for it, as when the thread ends, the problem has no words.
+    let _ = PROBLEM.try_with(|place| *place.borrow_mut() = Some(problem));
     -1
 }
 
@@ -299,7 +304,10 @@ fn read_checked(file: &Handle, address: u64, buffer: &mut [u8]) -> Result<(), St
             false
         }
         Some(size) => {
-            let mut collection = vec![0; size];
+            let mut collection = Vec::new();
+            let room = collection.try_reserve_exact(size);
+            room.map_err(|_| "a heap of text is larger than memory".to_owned())?;
+            collection.resize(size, 0);
             file.with(|file| file.read_exact_at(&mut collection, address))
                 .flatten()
                 .map_err(failed)?;

@@ -12,8 +12,8 @@
 //!
 //! (HDF5 file format specification 3.0, section III.E, with sizes of 8 bytes.)
 
-/// The first bytes of every collection.
-const MARK: &[u8; 8] = b"GCOL\x01\0\0\0";
+/// The first bytes of every collection; the library does not look at the three behind them.
+const MARK: &[u8; 5] = b"GCOL\x01";
 /// Bytes before the first object, and before the text of each object.
 const HEADER: u64 = 16;
 
@@ -61,7 +61,7 @@ mod tests {
 
     /// A collection of 4,096 bytes with these objects (index and size), and free space behind them.
     fn collection(objects: &[(u16, u64)]) -> Vec<u8> {
-        let mut bytes = [MARK.as_slice(), &4096u64.to_le_bytes()].concat();
+        let mut bytes = [MARK.as_slice(), &[0, 7, 0], &4096u64.to_le_bytes()].concat();
         for (index, size) in objects {
             bytes.extend([&index.to_le_bytes()[..], &[1, 0, 0, 0, 0, 0]].concat());
             bytes.extend(size.to_le_bytes());

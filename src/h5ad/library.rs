@@ -2,7 +2,7 @@
 //! words.
 
 use super::driver::{self, Handle};
-use super::text::Texts;
+use super::text::{Padding, Texts};
 use hdf5_metno_sys::h5::{H5_index_t, H5_iter_order_t, H5open, hsize_t};
 use hdf5_metno_sys::h5e::{
     H5E_DEFAULT, H5E_direction_t, H5E_error2_t, H5Eclear2, H5Eset_auto2, H5Ewalk2,
@@ -175,6 +175,9 @@ pub fn member(group: &Id, name: &str) -> Said<Found> {
     })
 }
 
+/// More members than a group has.
+const MOST_MEMBERS: usize = 1 << 20;
+
 /// The names of a group's members, sorted.
 pub fn names(group: &Id) -> Said<Vec<String>> {
     unsafe extern "C" fn visit(
@@ -186,7 +189,8 @@ pub fn names(group: &Id) -> Said<Vec<String>> {
         // SAFETY: the library passes a name that ends with a zero byte, and our pointer.
         let (name, out) = unsafe { (CStr::from_ptr(name), &mut *out.cast::<Vec<String>>()) };
         out.push(name.to_string_lossy().into_owned());
-        0
+        // A broken index may lead to the same members again and again.
+        if out.len() > MOST_MEMBERS { -1 } else { 0 }
     }
     let mut found = Vec::<String>::new();
     let (by, order) = (H5_index_t::H5_INDEX_NAME, H5_iter_order_t::H5_ITER_INC);
@@ -257,18 +261,20 @@ pub fn read_texts(
     if call(|| unsafe { H5Tis_variable_str(kind.raw()) })? == 0 {
         let width = size(kind);
         let bytes = n.checked_mul(width).ok_or("more texts than memory holds")?;
-        let mut buffer = vec![0u8; bytes];
+        let mut buffer: Vec<u8> = reserved(bytes)?;
         let place = buffer.as_mut_ptr().cast();
         call(|| read(place))?;
-        // SAFETY: the type is open.
         let padding = {
             let _lock = LOCK.lock();
-            unsafe { h5t::H5Tget_strpad(kind.raw()) }
+            // SAFETY: the type is open.
+            match unsafe { h5t::H5Tget_strpad(kind.raw()) } {
+                h5t::H5T_str_t::H5T_STR_SPACEPAD => Padding::Spaces,
+                h5t::H5T_str_t::H5T_STR_NULLPAD => Padding::Zeros,
+                _ => Padding::Terminated,
+            }
         };
-        let spaces = padding == h5t::H5T_str_t::H5T_STR_SPACEPAD;
-        return buffer
-            .chunks_exact(width.max(1))
-            .try_for_each(|text| out.push_padded(text, spaces));
+        let mut texts = buffer.chunks_exact(width.max(1));
+        return texts.try_for_each(|text| out.push_padded(text, padding));
     }
     let mut buffer: Vec<*mut c_char> = vec![null_mut(); n];
     let place: *mut c_void = buffer.as_mut_ptr().cast();
@@ -284,6 +290,15 @@ pub fn read_texts(
     // nobody uses them.
     let freed = call(|| unsafe { H5Treclaim(kind.raw(), space.raw(), H5P_DEFAULT, place) });
     texts.and(freed.map(|_| ()))
+}
+
+/// A buffer of zeros; an error if memory does not hold so many.
+pub fn reserved<T: Clone + Default>(n: usize) -> Said<Vec<T>> {
+    let mut buffer = Vec::new();
+    let room = buffer.try_reserve_exact(n);
+    room.map_err(|_| "it claims more values than memory holds".to_owned())?;
+    buffer.resize(n, T::default());
+    Ok(buffer)
 }
 
 /// The value of an attribute.

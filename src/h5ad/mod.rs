@@ -170,8 +170,10 @@ impl Group {
 
 impl File {
     fn dataset(&self, id: Id, name: String) -> Said<Dataset> {
-        let own = self.0.plain && library::file_number(&id)? == self.0.number;
-        Dataset::new(id, name, own.then(|| Arc::clone(&self.0.file)))
+        let own = library::file_number(&id)? == self.0.number;
+        let bytes = self.bytes().map_err(|error| error.to_string())?;
+        let file = (own && self.0.plain).then(|| Arc::clone(&self.0.file));
+        Dataset::new(id, name, file, if own { bytes } else { u64::MAX })
     }
 }
 

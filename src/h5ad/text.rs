@@ -1,5 +1,14 @@
 //! Many texts one after another, as the columns of a table hold them.
 
+/// How texts of fixed width are padded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// A zero ends the text; what lies behind it means nothing.
+    Terminated,
+    Zeros,
+    Spaces,
+}
+
 /// Texts in one string.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Texts {
@@ -23,13 +32,16 @@ impl Texts {
         Ok(())
     }
 
-    /// Appends a text of fixed width without the zeros, or the `spaces`, that pad it.
+    /// Appends a text of fixed width without what pads it.
     ///
     /// # Errors
     /// The bytes are not UTF-8.
-    pub fn push_padded(&mut self, bytes: &[u8], spaces: bool) -> Result<(), String> {
-        let padding = if spaces { b' ' } else { 0 };
-        let length = bytes.iter().rposition(|&byte| byte != padding).map_or(0, |last| last + 1);
+    pub fn push_padded(&mut self, bytes: &[u8], padding: Padding) -> Result<(), String> {
+        let length = match padding {
+            Padding::Terminated => bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len()),
+            Padding::Zeros => trimmed(bytes, 0),
+            Padding::Spaces => trimmed(bytes, b' '),
+        };
         self.push(&bytes[..length])
     }
 
@@ -41,6 +53,11 @@ impl Texts {
     }
 }
 
+/// The length without the last bytes of this kind.
+fn trimmed(bytes: &[u8], padding: u8) -> usize {
+    bytes.iter().rposition(|&byte| byte != padding).map_or(0, |last| last + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,10 +67,11 @@ mod tests {
         let mut texts = Texts::default();
         texts.push("one".as_bytes()).unwrap();
         texts.push(b"").unwrap();
-        texts.push_padded("zw\u{f6}lf\0\0".as_bytes(), false).unwrap();
-        texts.push_padded(b"a b  ", true).unwrap();
-        texts.push_padded(b"\0\0", false).unwrap();
-        assert_eq!(texts.iter().collect::<Vec<_>>(), ["one", "", "zw\u{f6}lf", "a b", ""]);
+        texts.push_padded("zw\u{f6}lf\0\0".as_bytes(), Padding::Zeros).unwrap();
+        texts.push_padded(b"a b  ", Padding::Spaces).unwrap();
+        texts.push_padded(b"\0\0", Padding::Zeros).unwrap();
+        texts.push_padded(b"ctrl\0\xffz", Padding::Terminated).unwrap();
+        assert_eq!(texts.iter().collect::<Vec<_>>(), ["one", "", "zw\u{f6}lf", "a b", "", "ctrl"]);
     }
 
     #[test]

@@ -58,14 +58,27 @@ impl Values {
 
     /// The names of the fields of records; none of other values.
     pub(super) fn fields(&self) -> Said<Vec<String>> {
-        if self.kind == Kind::Records { members(&self.id, MOST_FIELDS) } else { Ok(Vec::new()) }
+        if self.kind != Kind::Records {
+            return Ok(Vec::new());
+        }
+        let names = members(&self.id, MOST_FIELDS)?;
+        // By another name the library would find no field, and leave zeros.
+        match names.iter().find(|name| name.contains(char::REPLACEMENT_CHARACTER)) {
+            Some(name) => Err(format!("the name of its field '{name}' is not UTF-8")),
+            None => Ok(names),
+        }
     }
 
     /// The values of a field of records.
     pub(super) fn field(&self, name: &str) -> Said<Self> {
         let place = self.fields()?.iter().position(|field| field == name);
-        let place = place.and_then(|place| u32::try_from(place).ok());
         let place = place.ok_or_else(|| format!("it has no field '{name}'"))?;
+        self.field_at(place, name)
+    }
+
+    /// The values of the field of this number and name.
+    pub(super) fn field_at(&self, place: usize, name: &str) -> Said<Self> {
+        let place = u32::try_from(place).map_err(|error| error.to_string())?;
         // SAFETY: the type has a member of this number.
         let id = open(|| unsafe { h5t::H5Tget_member_type(self.id.raw(), place) })?;
         Ok(Self { field: Some(library::name_of(name)?), ..Self::new(id)? })

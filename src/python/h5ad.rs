@@ -49,8 +49,9 @@ impl H5File {
     }
 
     /// Closes the file; groups and datasets of it cannot be read any more.
-    fn close(&self) {
-        self.0.close();
+    fn close(&self, py: Python) {
+        // A read that is under way ends first.
+        py.detach(|| self.0.close());
     }
 }
 
@@ -169,8 +170,8 @@ impl H5Dataset {
     }
 
     /// How many of its first values, at most, were ever written.
-    fn n_written(&self) -> PyResult<u64> {
-        self.0.n_written().map_err(|said| self.failed(&said))
+    fn n_written(&self) -> u64 {
+        self.0.n_written()
     }
 
     /// Where its numbers lie; None if `read` must read them.
@@ -187,11 +188,9 @@ impl H5Dataset {
     /// The fields of records: a name, and what `kind` says of its values.
     fn fields(&self) -> PyResult<Vec<(String, &'static str)>> {
         let fields = self.0.fields().map_err(|said| self.failed(&said))?;
-        let kind = |name: String| {
-            let values = self.0.field(&name).map_err(|said| self.failed(&said))?;
-            Ok((name, word(values.kind)))
-        };
-        fields.into_iter().map(kind).collect()
+        let boolean = |kind| matches!(kind, Kind::Number(number) if number.code == 'b');
+        let named = |(name, kind)| (name, if boolean(kind) { "boolean" } else { word(kind) });
+        Ok(fields.into_iter().map(named).collect())
     }
 
     /// Reads a window of numbers, or of a field of records, row after row; columns count in two

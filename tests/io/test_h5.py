@@ -210,3 +210,72 @@ def test_an_external_link_is_followed(tmp_path, path):
     (tmp_path / "matrix.h5").unlink()
     with pytest.raises(ValueError, match=r"'/X' is broken: it is a link that leads nowhere"):
         de(path)
+
+
+# --- what a review found ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "lzf"])
+def test_records_of_every_kind(tmp_path, compression):
+    """As anndata before 0.7 wrote obs, with truth values and behind filters."""
+    data = screen()
+    kinds = [("index", "S6"), ("target", "i1"), ("flag", "?"), ("text", "S4"), ("score", "f4")]
+    obs = np.zeros(N, kinds)
+    labels = pd.Categorical(data.obs["target"])
+    obs["index"], obs["target"] = data.obs_names.to_numpy().astype("S6"), labels.codes
+    obs["flag"], obs["score"] = np.arange(N) % 2 == 0, np.arange(N) / 4
+    obs["text"] = np.array(["x", "yy"] * (N // 2), "S4")
+    with h5py.File(path := tmp_path / "old.h5ad", "w") as file:
+        file["X"] = data.X
+        file.create_dataset("obs", data=obs, compression=compression)
+        file["var"] = np.array([(f"g{i}",) for i in range(7)], [("index", "S6")])
+        file["uns/target_categories"] = labels.categories.to_numpy().astype("S4")
+    assert_frame_equal(de(path), de(data), check_exact=True)
+    data.obs["flag"], data.obs["text"] = obs["flag"], obs["text"].astype(str)
+    for column, reference in (("flag", "True"), ("text", "yy")):
+        got, expected = (pdex.de(d, column, reference=reference) for d in (path, data))
+        assert_frame_equal(got, expected, check_exact=True)
+    kinds = {column["name"]: column["kind"] for column in pdex.info(path).obs}
+    expected = {"target": "categorical", "flag": "boolean", "text": "text", "score": "float"}
+    assert kinds == expected
+
+
+def test_a_zero_ends_a_text(path):
+    """Of a fixed width and null-terminated, whatever lies behind the zero."""
+    with h5py.File(path, "r+") as file:
+        attributes = dict(file["obs/target"].attrs)
+        del file["obs/target"]
+        kind = h5py.h5t.C_S1.copy()
+        kind.set_size(8)
+        values = np.array([b"ctrl", b"a", b"b"] * (N // 3), "S8")
+        raw = np.frombuffer(values.tobytes(), np.uint8).reshape(N, 8).copy()
+        raw[:, 6:] = 0xFF
+        space = h5py.h5s.create_simple((N,))
+        made = h5py.h5d.create(file["obs"].id, b"target", kind, space)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, raw.view("V8").reshape(N), mtype=kind)
+        h5py.Dataset(made).attrs.update({**attributes, "encoding-type": "string-array"})
+    assert_frame_equal(de(path), de(screen()), check_exact=True)
+
+
+def test_a_virtual_column_beyond_memory_is_an_error(path):
+    data = screen(kind=pd.Categorical(["x", "y"] * (N // 2)))
+    data.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        attributes = dict(file["obs/kind/categories"].attrs)
+        del file["obs/kind/categories"]
+        layout = h5py.VirtualLayout((2**50,), "i8")
+        made = file.create_virtual_dataset("obs/kind/categories", layout)
+        made.attrs.update(attributes)
+    words = r"'/obs/kind/categories' is broken: it claims 1,125,899,906,842,624 elements"
+    with pytest.raises(ValueError, match=words):
+        pdex.de(path, "kind", reference="x")
+    assert_frame_equal(de(path), de(data), check_exact=True)
+
+
+def test_a_pipe_is_no_file(tmp_path, path):
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        file["X"] = h5py.ExternalLink("pipe", "/X")
+    with pytest.raises((ValueError, OSError), match=r"screen\.h5ad.*'/X'"):
+        de(path)

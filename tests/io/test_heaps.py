@@ -48,6 +48,11 @@ def check(path):
 
 
 DAMAGE = {
+    # The three bytes behind the version are reserved, and libhdf5 does not look at them.
+    "zeros behind reserved bytes": lambda content, at: content.__setitem__(
+        slice(at + 5, at + 4096),
+        bytes([1, 0, 0]) + content[at + 8 : at + 80] + bytes(4016),
+    ),
     "zeros": lambda content, at: content.__setitem__(slice(at + 80, at + 4096), bytes(4016)),
     "an object of no bytes": lambda content, at: content.__setitem__(
         slice(at + 24, at + 32), (2**64 - 16).to_bytes(8, "little")

@@ -141,6 +141,9 @@ class StoredFrame(ABC):
 
     def _categorical(self, codes: Any, categories: Any, ordered: bool, where: str) -> Column:
         """Return a column of categories, whose codes are checked."""
+        if not hasattr(codes, "chunks"):
+            msg = f"{where!r} is broken: its codes are no array"
+            raise ValueError(msg)
         if self._length(codes, where) != self.height:
             msg = f"{where!r} is broken: it has {codes.shape[0]} codes: expected {self.height}"
             raise ValueError(msg)
@@ -169,8 +172,12 @@ class StoredFrame(ABC):
             self._length(node, where)
             return self.series(node)
         values, mask = (self._part(node, part, where) for part in ("values", "mask"))
+        if not hasattr(values, "chunks"):
+            msg = f"{where!r} is broken: its values are no array"
+            raise ValueError(msg)
         n = self._length(values, where)
-        if self._length(mask, where) != n or mask.dtype.kind != "b":
+        is_array = hasattr(mask, "chunks")
+        if not is_array or self._length(mask, where) != n or mask.dtype.kind != "b":
             msg = f"{where!r} is broken: its mask does not match its values"
             raise ValueError(msg)
         known = pl.Series(self.read(mask) == 0)

@@ -75,6 +75,12 @@ def texts(node: _pdex.H5Dataset, path: str) -> pl.Series:
     return pl.Series([v.decode() if isinstance(v, bytes) else v for v in values], dtype=pl.String)
 
 
+def field(node: _pdex.H5Dataset, path: str, name: str) -> npt.NDArray[Any]:
+    """Return a field of records that went through a filter which the HDF5 library does not undo."""
+    found: npt.NDArray[Any] = _by_h5py(node, path)[name]
+    return found
+
+
 class Borrowed:
     """A dataset of numbers of an open ``h5py.File``, which h5py reads."""
 

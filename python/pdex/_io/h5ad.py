@@ -176,8 +176,8 @@ class RecordsFrame:
             raise ValueError(msg)
         h5.check(dataset)
         self._dataset, self._root, self._name = dataset, root, name
-        self._index, *self.columns = (field for field, _ in dataset.fields())
         self._kinds = dict(dataset.fields())
+        self._index, *self.columns = self._kinds
         #: The number of rows.
         self.height = dataset.shape[0]
 
@@ -205,12 +205,15 @@ class RecordsFrame:
 
     def _values(self, name: str) -> pl.Series:
         kind = self._kinds[name]
-        if kind == "text":
-            return self._dataset.texts(name)
-        if kind != "number":
+        if kind not in ("text", "number", "boolean"):
             msg = f"'{self._name}/{name}' holds {kind}, which pdex does not read"
             raise ValueError(msg)
-        return series_of(self._dataset.read((0, self.height), (0, 1), name))
+        if self._dataset.foreign() is not None:
+            return series_of(h5.field(self._dataset, self._root.path, name))
+        if kind == "text":
+            return self._dataset.texts(name)
+        values = self._dataset.read((0, self.height), (0, 1), name)
+        return series_of(values != 0 if kind == "boolean" else values)
 
     def _categories(self, name: str) -> pl.Series | None:
         """Return the categories of a column, of which one alone may be stored as a scalar."""
