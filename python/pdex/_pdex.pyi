@@ -100,7 +100,7 @@ class H5Dataset:
     def read(
         self,
         rows: tuple[int, int],
-        columns: tuple[int, int] = (0, 1),
+        columns: tuple[int, int] = ...,
         field: str | None = None,
     ) -> npt.NDArray[Any]: ...
     def texts(self, field: str | None = None) -> pl.Series: ...

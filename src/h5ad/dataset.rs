@@ -191,24 +191,22 @@ impl Dataset {
     }
 
     /// Where its numbers lie in the file; `None` if the library must read them.
-    ///
-    /// # Errors
-    /// What the library says.
-    pub fn located(&self) -> Said<Option<(Arc<Handle>, chunks::Dataset)>> {
+    #[must_use]
+    pub fn located(&self) -> Option<(Arc<Handle>, chunks::Dataset)> {
         let (Some(file), Some(shape), Kind::Number(number)) =
             (&self.file, &self.shape, self.values.kind)
         else {
-            return Ok(None);
+            return None;
         };
         let filters = self.filters.iter().map(|&(number, _)| Filter::of_number(number));
         let filters: Option<Vec<_>> = filters.collect();
         let (Some(filters), Some(dtype), 1 | 2) =
             (filters, Dtype::parse(&number.name()), shape.len())
         else {
-            return Ok(None);
+            return None;
         };
         if !number.plain || !self.zeros {
-            return Ok(None);
+            return None;
         }
         let two = |lengths: &[u64]| {
             let length =
@@ -221,7 +219,7 @@ impl Dataset {
             (two(chunk), self.chunks.clone())
         } else {
             let (Some(first), Some(_)) = (self.offset(), rows.checked_mul(width)) else {
-                return Ok(None);
+                return None;
             };
             let chunk = ((BLOCK / width.max(1)).max(1), columns);
             let blocks = (0..rows).step_by(chunk.0).map(|row| Chunk {
@@ -235,7 +233,7 @@ impl Dataset {
         };
         let found =
             chunks::Dataset { dtype, shape: (rows, columns), chunk, filters, chunks: places };
-        Ok(Some((Arc::clone(file), found)))
+        Some((Arc::clone(file), found))
     }
 
     /// Where the bytes of a dataset without chunks start; `None` if they were never written.

@@ -50,7 +50,7 @@ fn located<T: Target + Into<f64>>(
     rows: Range<usize>,
     columns: Range<usize>,
 ) -> Vec<f64> {
-    let (file, found) = dataset.located().unwrap().unwrap();
+    let (file, found) = dataset.located().unwrap();
     let (bytes, cancel) = (AtomicUsize::new(0), AtomicBool::new(false));
     let watch = Watch { bytes: &bytes, cancel: &cancel };
     let window = Window { rows, columns };
@@ -143,10 +143,10 @@ fn windows_of_the_library_are_those_of_the_readers() {
 #[test]
 fn what_the_readers_do_not_know_is_left_to_the_library() {
     let fill = dataset("numbers/fill");
-    assert!(fill.located().unwrap().is_none());
+    assert!(fill.located().is_none());
     assert_eq!(numbers(&fill, 2..5, 0..1), [9.0, 5.0, 9.0]);
     let odd = dataset("numbers/odd");
-    assert!(odd.located().unwrap().is_none());
+    assert!(odd.located().is_none());
     assert_eq!(numbers(&odd, 0..3, 0..1), [-3.0, 0.0, 7.0]);
     assert_eq!(numbers(&dataset("numbers/scalar"), 0..1, 0..1), [2.5]);
     assert_eq!(numbers(&dataset("obs/flags"), 0..3, 0..1), [1.0, 0.0, 1.0]);
@@ -216,7 +216,7 @@ fn a_closed_file_is_not_read() {
     let file = file();
     let Some(Node::Dataset(names)) = file.root().get("obs/names").unwrap() else { panic!() };
     let Some(Node::Dataset(gzip)) = file.root().get("numbers/gzip").unwrap() else { panic!() };
-    let (handle, _) = gzip.located().unwrap().unwrap();
+    let (handle, _) = gzip.located().unwrap();
     file.close();
     assert_eq!(names.texts(&names.values, || Ok(())).unwrap_err(), "the file is closed");
     assert!(handle.with(|_| ()).is_err() && file.bytes().is_err());

@@ -175,9 +175,8 @@ impl H5Dataset {
     }
 
     /// Where its numbers lie; None if `read` must read them.
-    fn located(&self) -> PyResult<Option<Chunks>> {
-        let found = self.0.located().map_err(|said| self.failed(&said))?;
-        Ok(found.map(|(file, dataset)| Chunks::new(file, dataset)))
+    fn located(&self) -> Option<Chunks> {
+        self.0.located().map(|(file, dataset)| Chunks::new(file, dataset))
     }
 
     /// The number and name of a filter that is not undone here; None if there is none.
