@@ -97,8 +97,6 @@ pub enum ErrorKind {
     ShapeMismatch { what: &'static str, expected: usize, got: usize },
     /// An option has an unknown value.
     UnknownOption { option: &'static str, got: String, valid: &'static [&'static str] },
-    /// A dataset uses an HDF5 filter that is not supported; `valid` lists those that are.
-    UnknownFilter { number: u32, valid: &'static [&'static str] },
     /// The reference is not a group of the data; `known` lists some of the `n_known` groups. Labels
     /// are formatted for display: text is quoted, numbers are not.
     UnknownReference {
@@ -186,7 +184,6 @@ impl fmt::Display for ErrorKind {
             | Self::TooManyStrata { .. }
             | Self::ExactTooLarge { .. } => self.fmt_size(f),
             Self::UnknownOption { .. }
-            | Self::UnknownFilter { .. }
             | Self::UnknownReference { .. }
             | Self::UnknownCode { .. }
             | Self::UnknownStratum { .. }
@@ -211,8 +208,10 @@ impl fmt::Display for ErrorKind {
             | Self::Unreadable { .. }
             | Self::Spill { .. }
             | Self::Interrupted => self.fmt_data(f),
-            Self::NoHdf5 { .. } | Self::BrokenNode { .. } | Self::UnreadableNode { .. } => {
-                self.fmt_file(f)
+            Self::NoHdf5 { problem } => write!(f, "{problem}"),
+            Self::BrokenNode { node, problem } => write!(f, "'{node}' is broken: {problem}"),
+            Self::UnreadableNode { what, name, problem } => {
+                write!(f, "{what} '{name}' cannot be read: {problem}")
             }
         }
     }
@@ -247,12 +246,6 @@ impl ErrorKind {
             Self::UnknownOption { option, got, valid } => {
                 write!(f, "{option} must be one of {}; got {}", list(valid), quote(got))
             }
-            Self::UnknownFilter { number, valid } => write!(
-                f,
-                "the dataset is compressed with HDF5 filter {number}, which is not supported; \
-                 supported filters: {}",
-                valid.join(", ")
-            ),
             Self::UnknownReference { reference, column, dtype, known, n_known } => {
                 write!(f, "column {} has no group {reference}. ", quote(column))?;
                 write!(f, "Groups (dtype {dtype}): {}", known.join(", "))?;
@@ -317,17 +310,6 @@ impl ErrorKind {
                 got.as_deref().unwrap_or("null")
             ),
             _ => write!(f, "{self:?}"),
-        }
-    }
-
-    fn fmt_file(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoHdf5 { problem } => write!(f, "{problem}"),
-            Self::BrokenNode { node, problem } => write!(f, "'{node}' is broken: {problem}"),
-            Self::UnreadableNode { what, name, problem } => {
-                write!(f, "{what} '{name}' cannot be read: {problem}")
-            }
-            _ => Ok(()),
         }
     }
 
@@ -439,9 +421,8 @@ mod tests {
                 "method must be one of 'exact', 'auto'; got \"it's\"",
             ),
             (
-                E::UnknownFilter { number: 32015, valid: &["1 (deflate)", "2 (shuffle)"] },
-                "the dataset is compressed with HDF5 filter 32015, which is not supported; \
-                 supported filters: 1 (deflate), 2 (shuffle)",
+                E::UnreadableNode { what: text("dataset"), name: text("/X"), problem: text("why") },
+                "dataset '/X' cannot be read: why",
             ),
             (
                 E::UnknownReference {

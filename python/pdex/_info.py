@@ -25,7 +25,7 @@ from pdex._io import h5ad
 from pdex._io.errors import error_context
 from pdex._io.groups import read_groups
 from pdex._io.labels import HeldFrame, frame_of, texts
-from pdex._io.normalize import log_base_of
+from pdex._io.normalize import log_base_of, noted_base
 from pdex._io.paths import members_of, path_of
 from pdex._io.source import check_data, stamp_of
 from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
@@ -232,7 +232,7 @@ def _screen(data: Any) -> Screen:
     check_data(data)
     arrays = [("X", data.X), *((f"layer {name}", x) for name, x in data.layers.items())]
     arrays += [] if data.raw is None else [("raw", data.raw.X)]
-    base = log_base_of(data.uns)
+    base = log_base_of(noted_base(data.uns))
     matrices = [facts_of(name, of_array(x), base) for name, x in arrays if x is not None]
     names = [str(name) for name in data.var_names]
     return Screen(frame_of(data.obs), names, matrices, None, None, base)
@@ -244,7 +244,7 @@ def _of_root(root: h5ad.Root | stores.Root, data: Any) -> Screen:
         with error_context(root.path):
             root.check_kind()
             obs, names = HeldFrame(root.frame("obs")), root.frame("var").names()
-            base = log_base_of({"log1p": {"base": root.log1p_base()}})
+            base = log_base_of(root.log1p_base())
             matrices = [
                 facts_of(name, of_node(root.member(place), root.path), base)
                 for name, place in places(root)

@@ -37,8 +37,9 @@ def of_node(node: Any, path: str) -> Facts:
         return zarr_facts.of_node(node)
     if not hasattr(node, "get"):
         return {"layout": "dense", "shape": node.shape, "parts": [h5.Dataset(node, path)]}
-    shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape", ()))
-    layout = str(h5.encoding_of(node) or "unknown").removesuffix("_matrix")
+    attributes = node.attrs
+    shape = attributes.get("shape", attributes.get("h5sparse_shape", ()))
+    layout = str(h5.encoding_of(attributes) or "unknown").removesuffix("_matrix")
     names = ("data", "indices", "indptr") if layout in ("csr", "csc") else ()
     parts = [h5.Dataset(node.get(name), path) for name in names]
     return {"layout": layout, "shape": shape, "parts": parts}

@@ -273,10 +273,10 @@ impl Dataset {
     /// Reads a window of numbers, row after row, with the library.
     ///
     /// # Errors
-    /// What the library says, or that the values are no numbers.
+    /// What the library says, or that the values are not numbers.
     pub fn read(&self, values: &Values, rows: Range<u64>, columns: Range<u64>) -> Said<Numbers> {
         let Kind::Number(number) = values.kind else {
-            return Err("its values are no numbers".to_owned());
+            return Err("its values are not numbers".to_owned());
         };
         let (window, n) = self.window(rows, columns)?;
         macro_rules! read {
@@ -305,10 +305,10 @@ impl Dataset {
     /// and then, and may stop it.
     ///
     /// # Errors
-    /// What the library says, or `look`, or that the values are no texts.
+    /// What the library says, or `look`, or that the values are not texts.
     pub fn texts(&self, values: &Values, mut look: impl FnMut() -> Said<()>) -> Said<Texts> {
         if values.kind != Kind::Text {
-            return Err("its values are no texts".to_owned());
+            return Err("its values are not texts".to_owned());
         }
         let n = self.shape.as_deref().and_then(Self::n_values).unwrap_or(0);
         let mut out = Texts::default();

@@ -104,7 +104,7 @@ fn texts_of_variable_and_fixed_length() {
     assert_eq!(texts("obs/names"), ["a", "", "zw\u{f6}lf", &"d".repeat(30), "e"]);
     assert_eq!(texts("obs/fixed"), ["ab", "c", ""]);
     let codes = dataset("obs/codes");
-    assert_eq!(codes.texts(&codes.values, || Ok(())).unwrap_err(), "its values are no texts");
+    assert_eq!(codes.texts(&codes.values, || Ok(())).unwrap_err(), "its values are not texts");
 }
 
 #[test]

@@ -265,7 +265,7 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-/// The attributes that AnnData writes, of those that there are.
+/// Those of AnnData's attributes that a group or dataset has.
 fn attributes(
     py: Python<'_>,
     get: impl Fn(&str) -> crate::error::Result<Option<Attribute>>,

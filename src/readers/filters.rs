@@ -137,7 +137,7 @@ impl Undo {
         self.spare.resize(length, 0);
         match zstd::bulk::decompress_to_buffer(&self.bytes, &mut self.spare) {
             Ok(got) if got == length => mem::swap(&mut self.bytes, &mut self.spare),
-            Ok(_) => return broken("unpacked, it has another length than its elements"),
+            Ok(_) => return broken("unpacked, it does not have the length of its elements"),
             Err(cause) => {
                 let (chunk, reason) = (0, "the Zstandard frame cannot be decoded");
                 return Err(ErrorKind::BrokenChunk { chunk, reason }.caused_by(cause));

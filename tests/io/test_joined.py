@@ -1,5 +1,6 @@
 """Several count tables as one: they add up, and give the bits of the screens they count."""
 
+import shutil
 from itertools import pairwise
 
 import anndata as ad
@@ -148,8 +149,9 @@ def test_tables_that_cannot_be_added_are_named(rng, tmp_path):
         pdex.de([path, path], "target")
     with pytest.raises(ValueError, match="count tables of X alone: leave out layer"):
         pdex.de([path, str(tmp_path / "b.tables")], "target", layer="counts")
-    with pytest.raises(TypeError, match=r"a\.tables holds count tables: name screens alone"):
-        pdex.de([path, one], "target")
+    for mixed in ([path, one], [one, path], [one, path, str(tmp_path / "b.tables")]):
+        with pytest.raises(TypeError, match=r"a\.tables holds count tables: name screens alone"):
+            pdex.de(mixed, "target")
 
 
 @pytest.mark.parametrize("stored", ["csr", "csc", "dense", "many", "zarr", "dask", "memory"])
@@ -214,7 +216,9 @@ def test_parts_that_do_not_fit_are_named(rng, tmp_path):
     whole = pdex.tabulate(data, "target", output=tmp_path / "whole.tables")
     with pytest.raises(ValueError, match="hold parts of different screens"):
         pdex.de([made[0], whole], "target")
-    (tmp_path / "again.tables").symlink_to(made[1])
+    again = shutil.copytree(made[1], tmp_path / "again.tables")
+    with pytest.raises(ValueError, match="hold a part twice"):
+        pdex.de([*made[:2], again], "target")
     words = r"normalize='median': the median of one part"
     with pytest.raises(ValueError, match=words):
         pdex.tabulate(data, "target", output=made[0], part=(1, 2), normalize="median")

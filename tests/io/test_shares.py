@@ -79,7 +79,7 @@ def test_a_share_tests_its_genes_alone(screen, tmp_path):
     found = lazy.collect()
     genes = screen.var_names[17 // 4 : 17 * 2 // 4]
     expected = pdex.de(screen, "target", genes=genes)
-    assert found.columns[0] == "p_value" or "p_value" in found.columns
+    assert "p_value" in found.columns
     assert found["p_value"].to_list() == expected["p_value"].to_list()
 
 

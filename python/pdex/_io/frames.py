@@ -101,7 +101,7 @@ class StoredFrame(ABC):
         node, where = self._node(name), f"{self._name}/{name}"
         attributes = node.attrs
         if attributes.get("encoding-type") == "categorical":
-            self._check_version(node, where)
+            self._check_version(attributes, where)
             codes, categories = (self._part(node, part, where) for part in ("codes", "categories"))
             ordered = bool(attributes.get("ordered", False))
             return self._categorical(codes, categories, ordered, where)
@@ -152,9 +152,9 @@ class StoredFrame(ABC):
             raise ValueError(msg)
         return categorical(self._values(categories, where), self.read(codes), ordered, where)
 
-    def _check_version(self, node: Any, where: str) -> None:
+    def _check_version(self, attributes: Any, where: str) -> None:
         """Raise ValueError for an encoding that only a later anndata knows."""
-        encoding, version = (node.attrs.get(f"encoding-{key}") for key in ("type", "version"))
+        encoding, version = (attributes.get(f"encoding-{key}") for key in ("type", "version"))
         if str(version or "0").split(".")[0] != "0":
             msg = f"{where!r} has the encoding {encoding!r} {version!r}, which pdex does not read"
             raise ValueError(msg)
@@ -167,7 +167,7 @@ class StoredFrame(ABC):
         if encoding not in (_NULLABLE if is_group else _PLAIN):
             msg = f"{where!r} has the encoding {encoding!r} {version!r}, which pdex does not read"
             raise ValueError(msg)
-        self._check_version(node, where)
+        self._check_version(attributes, where)
         if not is_group:
             self._length(node, where)
             return self.series(node)

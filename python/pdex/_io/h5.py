@@ -41,15 +41,20 @@ def native_kind(dtype: np.dtype[Any]) -> str:
     return "f4" if kind == "f2" else kind
 
 
-def check(node: Any) -> None:
-    """Raise ValueError if a dataset claims more than its stored bytes hold, or has a list type.
+def check_type(node: Any) -> None:
+    """Raise ValueError if a dataset has a list type.
 
     anndata never writes list types, and libhdf5 crashes on text whose type was damaged into one.
     """
-    if getattr(node, "kind", "") == "lists":
+    if node.kind == "lists":
         msg = f"{node.name!r} is broken: its content has a list type"
         raise ValueError(msg)
-    problem = node.excess() if hasattr(node, "excess") else None
+
+
+def check(node: Any) -> None:
+    """Raise ValueError if a dataset claims more than its stored bytes hold, or has a list type."""
+    check_type(node)
+    problem = node.excess()
     if problem is not None:
         msg = f"{node.name!r} is broken: {problem}"
         raise ValueError(msg)
@@ -364,11 +369,10 @@ def open_matrix(node: Any, where: str, path: str) -> StoredMatrix:
         The file that it is in.
     """
     if not hasattr(node, "get"):
-        if getattr(node, "kind", "") == "lists":
-            check(node)
+        check_type(node)
         return DenseMatrix(Dataset(node, path), where)
     attributes = node.attrs
-    encoding = encoding_of(node)
+    encoding = encoding_of(attributes)
     if encoding not in ("csr_matrix", "csc_matrix", "csr", "csc"):
         msg = (
             f"{node.name!r} has the encoding {encoding!r}: expected a dense array, csr_matrix or "
@@ -384,9 +388,8 @@ def open_matrix(node: Any, where: str, path: str) -> StoredMatrix:
     return SparseMatrix("csr" if encoding.startswith("csr") else "csc", shape, member, where)
 
 
-def encoding_of(group: _pdex.H5Group | BorrowedGroup) -> Any:
+def encoding_of(attributes: dict[str, Any]) -> Any:
     """Return how a group stores its matrix, such as "csr_matrix", or None if it does not say."""
-    attributes = group.attrs
     return attributes.get("encoding-type", attributes.get("h5sparse_format"))
 
 

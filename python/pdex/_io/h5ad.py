@@ -159,9 +159,7 @@ class H5Frame(StoredFrame):
 
     def series(self, array: Any) -> pl.Series:
         """Read values of one dimension."""
-        if array.kind == "text":
-            return h5.texts(array, self._path)
-        return series_of(h5.numbers(array, self._path))
+        return _series(array, self._path)
 
 
 class RecordsFrame:
@@ -223,6 +221,11 @@ class RecordsFrame:
         if not isinstance(node, _pdex.H5Dataset):
             return None
         h5.check(node)
-        if node.kind == "text":
-            return h5.texts(node, self._root.path)
-        return series_of(h5.numbers(node, self._root.path))
+        return _series(node, self._root.path)
+
+
+def _series(dataset: _pdex.H5Dataset, path: str) -> pl.Series:
+    """Return the values of a dataset of one dimension."""
+    if dataset.kind == "text":
+        return h5.texts(dataset, path)
+    return series_of(h5.numbers(dataset, path))

@@ -102,13 +102,14 @@ class JoinedTables:
         self, genes: npt.NDArray[np.uint32], budget: int, logged: bool
     ) -> Iterator[tuple[int, Matrix, npt.NDArray[np.uint32]]]:
         held = _Held(self.tables, budget // 2, logged)
+        dtype = np.dtype(np.float64) if logged else self.dtype
         for first, last in pairwise(self._bounds()):
             a, b = np.searchsorted(genes, [first, last])
             if b > a:
                 rows = [
                     rows._replace(
                         groups=rows.groups + np.uint32(start),
-                        values=rows.values.astype(np.float64 if logged else self.dtype),
+                        values=rows.values.astype(dtype, copy=False),
                     )
                     for number, start in enumerate(self._firsts)
                     for rows in held.rows(number, first, last)

@@ -177,10 +177,14 @@ class Scaler:
             ) from None
 
 
-def log_base_of(uns: Mapping[str, Any]) -> float | None:
-    """Return the base of the logarithm recorded in uns; None if it is e or not recorded."""
+def noted_base(uns: Mapping[str, Any]) -> object:
+    """Return the base of the logarithm that scanpy recorded in uns; None if it recorded none."""
     noted = uns.get("log1p")
-    base = noted.get("base") if isinstance(noted, Mapping) else None
+    return noted.get("base") if isinstance(noted, Mapping) else None
+
+
+def log_base_of(base: object) -> float | None:
+    """Return a recorded base of the logarithm; None if it is e, not recorded, or no base."""
     try:
         number = float(base)  # type: ignore[arg-type]
     except (TypeError, ValueError):

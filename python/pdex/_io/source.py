@@ -17,7 +17,7 @@ from pdex._io.errors import error_context
 from pdex._io.groups import Groups, read_groups
 from pdex._io.joined import JoinedTables, check_parts
 from pdex._io.labels import frame_of, require_column, texts
-from pdex._io.normalize import Normalization, Scaler, log_base_of, normalization_of
+from pdex._io.normalize import Normalization, Scaler, log_base_of, normalization_of, noted_base
 from pdex._io.paths import is_path, members_of, path_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import Manifest, Table, is_table
@@ -325,9 +325,9 @@ def open_source(
         check_choice("join", join, get_args(Join))
     data, *others = members_of(data)
     if others:
-        folders = [path_of(one) for one in (data, *others) if is_path(one)]
-        if all(is_path(one) for one in others) and all(map(is_table, folders)):
-            return _of_many_tables(folders, layer, use_raw)
+        every = [data, *others]
+        if all(is_path(one) and is_table(path_of(one)) for one in every):
+            return _of_many_tables([path_of(one) for one in every], layer, use_raw)
         from pdex._io.many import open_many
 
         return open_many([data, *others], layer, use_raw, join)
@@ -356,7 +356,7 @@ def _of_root(root: stores.Root | h5ad.Root, layer: str | None, use_raw: bool) ->
             where = f"{root.path}: {where}"
             x = root.matrix(place, where)
             kind = "raw.var_names" if use_raw else "var_names"
-            base = log_base_of({"log1p": {"base": root.log1p_base()}})
+            base = log_base_of(root.log1p_base())
             source = Source(obs, x, where, [], root.path, kind, log_base=base, var=table)
             _check_shape(source, table.height)
             source.var_names = table.names()
@@ -452,7 +452,7 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
             x = h5.open_matrix(node, where, path)
     elif is_dask(x):
         x = DaskMatrix(x, where)
-    names, base = [str(name) for name in names], log_base_of(data.uns)
+    names, base = [str(name) for name in names], log_base_of(noted_base(data.uns))
     var = frame_of(data.raw.var if use_raw else data.var)
     return Source(frame_of(data.obs), x, where, names, path, kind, log_base=base, var=var)
 
@@ -540,7 +540,7 @@ def _of_many_tables(paths: list[str], layer: str | None, use_raw: bool) -> Sourc
     where = f"{joined.manifest.matrix} of {len(paths)} count tables ({listed(paths, 3)})"
     source = JoinedSource(joined.obs(), joined, where, names, None, "genes", cells=joined.cells)
     source.folders = paths
-    source.log_base = log_base_of({"log1p": {"base": joined.manifest.log_base}})
+    source.log_base = log_base_of(joined.manifest.log_base)
     return source
 
 
@@ -561,7 +561,7 @@ def _of_tables(path: str, layer: str | None, use_raw: bool) -> Source:
     names = table.genes["gene"].to_list()
     where, cells = f"{path}: {manifest.matrix}", table.labels["cells"].to_numpy()
     source = TableSource(table.obs(), table, where, names, path, "genes.parquet", cells=cells)
-    source.log_base = log_base_of({"log1p": {"base": manifest.log_base}})
+    source.log_base = log_base_of(manifest.log_base)
     return source
 
 
