@@ -43,7 +43,7 @@ from pdex._de import is_rest
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
 from pdex._io.normalize import normalization_of
-from pdex._io.source import open_source
+from pdex._io.opening import open_source
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import scale_of

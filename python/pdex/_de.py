@@ -14,7 +14,7 @@ from pdex._engine import Comparison, Finish, Question, Work, warn_of_flat_target
 from pdex._io.errors import error_context
 from pdex._io.groups import SKIP
 from pdex._io.normalize import normalization_of
-from pdex._io.source import open_source
+from pdex._io.opening import open_source
 from pdex._output import check_output, scan
 from pdex._progress import Progress
 from pdex._resources import resources_of

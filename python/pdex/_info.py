@@ -26,8 +26,9 @@ from pdex._io.errors import error_context
 from pdex._io.groups import read_groups
 from pdex._io.labels import HeldFrame, frame_of, texts
 from pdex._io.normalize import log_base_of, noted_base
+from pdex._io.opening import check_data
 from pdex._io.paths import members_of, path_of
-from pdex._io.source import check_data, stamp_of
+from pdex._io.source import stamp_of
 from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
 from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places

@@ -13,8 +13,8 @@ from polars.io.plugins import register_io_source
 from pdex._io.errors import error_context
 from pdex._io.groups import SKIP
 from pdex._io.normalize import Normalization, normalization_of
+from pdex._io.opening import open_source
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
-from pdex._io.source import open_source
 from pdex._resources import resources_of
 from pdex._strata import check_number, read_strata
 from pdex._validate import Fold, Join, Normalize, check_choice

@@ -13,8 +13,10 @@ from polars.io.plugins import register_io_source
 from pdex._io.errors import error_context
 from pdex._io.groups import SKIP, count_cells
 from pdex._io.normalize import normalization_of
+from pdex._io.opening import open_source
 from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
-from pdex._io.source import TableSource, open_source, stamp_of
+from pdex._io.source import stamp_of
+from pdex._io.tabled import TableSource
 from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
 from pdex._progress import Progress
 from pdex._resources import resources_of

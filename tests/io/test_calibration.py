@@ -16,7 +16,7 @@ from pdex import _strata as strata
 from pdex._calibration import _errors_of_guides, _errors_of_splits, _summary, _verdict
 from pdex._io.groups import read_groups
 from pdex._io.labels import PandasFrame
-from pdex._io.source import open_source
+from pdex._io.opening import open_source
 from pdex.exceptions import PdexWarning
 from polars.testing import assert_frame_equal
 from scipy import stats

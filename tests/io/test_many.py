@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pdex import _pdex
 from pdex._io import arrays, many
 from pdex._io.labels import Column
-from pdex._io.source import open_source
+from pdex._io.opening import open_source
 from pdex._io.united import united
 from pdex._resources import Resources
 from polars.testing import assert_frame_equal

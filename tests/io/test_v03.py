@@ -19,7 +19,7 @@ import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from pdex._io.source import open_source
+from pdex._io.opening import open_source
 from polars.testing import assert_frame_equal
 from scipy import stats
 

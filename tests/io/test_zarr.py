@@ -181,7 +181,7 @@ def test_only_the_columns_that_are_asked_for_are_read(tmp_path, write_zarr):
 @pytest.mark.parametrize("layout", MAKERS)
 def test_a_pass_reads_each_chunk_once(tmp_path, write_zarr, monkeypatch, layout):
     store = Requests.of(write_zarr(screen(layout), tmp_path / "screen.zarr", "3 loose"))
-    source = pdex._io.source.open_source(store, None)
+    source = pdex._io.opening.open_source(store, None)
     monkeypatch.setattr(pdex._io.arrays, "_CHUNK", 50)  # of chunks of 37
     monkeypatch.setattr(arrays, "_BLOCK", 37 * 4)
     list(source.x.by_genes((2, None), 10**6, (0, N_GENES)))

@@ -17,7 +17,8 @@ from pdex import _pdex
 from pdex._engine import Comparison, Finish, Question, job_of, run
 from pdex._io.groups import SKIP, read_groups
 from pdex._io.labels import PandasFrame
-from pdex._io.source import Source, open_source
+from pdex._io.opening import open_source
+from pdex._io.source import Source
 from pdex._resources import Resources, resources_of
 from pdex._scale import Values
 from pdex._validate import as_names, check_choice, flag, options_of

@@ -13,7 +13,7 @@ from pdex._compat.labels import labels_of
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
 from pdex._io.groups import read_groups
-from pdex._io.source import open_source
+from pdex._io.opening import open_source
 from pdex._progress import Progress
 from pdex._resources import Resources, n_threads
 from pdex._scale import scale_of

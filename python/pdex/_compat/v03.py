@@ -19,7 +19,8 @@ from pdex._compat.labels import labels_of
 from pdex._engine import Comparison, Finish, Question, job_of, run
 from pdex._io.groups import Groups, read_groups
 from pdex._io.labels import texts
-from pdex._io.source import Source, open_source
+from pdex._io.opening import open_source
+from pdex._io.source import Source
 from pdex._io.stored import StoredMatrix
 from pdex._resources import Resources, n_threads
 from pdex._scale import Scale, scale_of

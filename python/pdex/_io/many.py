@@ -21,9 +21,11 @@ from pdex._io import memory
 from pdex._io.errors import error_context
 from pdex._io.held import held
 from pdex._io.labels import Column
-from pdex._io.source import Source, TableSource, open_source
+from pdex._io.opening import open_source
+from pdex._io.source import Source
 from pdex._io.stacking import check_exact, columns_of, stacked
 from pdex._io.stored import Piece, Range, StoredMatrix
+from pdex._io.tabled import TableSource
 from pdex._io.united import Part, United
 from pdex._resources import n_threads
 from pdex._text import listed

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pdex import _pdex
-from pdex._io import h5, h5ad, memory
-from pdex._io.dask import DaskMatrix, is_dask
+from pdex._io import memory
 from pdex._io.errors import error_context
 from pdex._io.groups import Groups, read_groups
-from pdex._io.joined import JoinedTables, check_parts
-from pdex._io.labels import frame_of, require_column, texts
-from pdex._io.normalize import Normalization, Scaler, log_base_of, normalization_of, noted_base
-from pdex._io.paths import is_path, members_of, path_of
+from pdex._io.labels import require_column, texts
+from pdex._io.normalize import Normalization, Scaler
 from pdex._io.stored import StoredMatrix
-from pdex._io.tables import Manifest, Table, is_table
 from pdex._io.where import cells_where
-from pdex._io.zarr import arrays as zarr_arrays
 from pdex._io.zarr import stores
 from pdex._stages import stage
 from pdex._text import listed
-from pdex._validate import Join, as_names, check_choice, did_you_mean, flag
-from pdex.exceptions import NotFoundError
+from pdex._validate import as_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
     import numpy.typing as npt
@@ -300,93 +292,6 @@ class Source:
         return np.array(places, dtype=np.uint32)
 
 
-def open_source(
-    data: Data, layer: str | None, use_raw: bool = False, join: str | None = None
-) -> Source:
-    """Return the requested matrix; use it in a ``with`` block, which closes the opened files.
-
-    Of many sources, `join` says which genes are used: those that all have (``"inner"``), or, which
-    must be the same everywhere, all (None).
-
-    Raises
-    ------
-    KeyError
-        The layer does not exist.
-    ValueError
-        There is no X or no raw; both a layer and raw are requested; or the shape of the matrix does
-        not match obs and var.
-    TypeError
-        `data` is neither AnnData, a path nor a Zarr group or store.
-    """
-    if flag("use_raw", use_raw) and layer is not None:
-        msg = f"layer={layer!r} and use_raw=True name two matrices; choose one"
-        raise ValueError(msg)
-    if join is not None:
-        check_choice("join", join, get_args(Join))
-    data, *others = members_of(data)
-    if others:
-        every = [data, *others]
-        if all(is_path(one) and is_table(path_of(one)) for one in every):
-            return _of_many_tables([path_of(one) for one in every], layer, use_raw)
-        from pdex._io.many import open_many
-
-        return open_many([data, *others], layer, use_raw, join)
-    if stores.is_group(data) or stores.is_path(data):
-        return _of_root(stores.open_root(data), layer, use_raw)
-    if isinstance(data, (str, os.PathLike)):
-        path = path_of(data)
-        if is_table(path):
-            return _of_tables(path, layer, use_raw)
-        with error_context(path):
-            root = h5ad.Root(path)
-        return _of_root(root, layer, use_raw)
-    check_data(data)
-    source = _of_adata(data, layer, use_raw)
-    _check_shape(source)
-    return source
-
-
-def _of_root(root: stores.Root | h5ad.Root, layer: str | None, use_raw: bool) -> Source:
-    """Return the requested matrix of a file or store, which is closed with it."""
-    try:
-        with error_context(root.path):
-            root.check_kind()
-            place, where, var = _place_of(root, layer, use_raw)
-            obs, table = root.frame("obs"), root.frame(var)
-            where = f"{root.path}: {where}"
-            x = root.matrix(place, where)
-            kind = "raw.var_names" if use_raw else "var_names"
-            base = log_base_of(root.log1p_base())
-            source = Source(obs, x, where, [], root.path, kind, log_base=base, var=table)
-            _check_shape(source, table.height)
-            source.var_names = table.names()
-    except BaseException:
-        # Close the file even if the exception is kept, as notebooks do.
-        root.close()
-        raise
-    source.file = root if root.opened is not None else None
-    return source
-
-
-def _place_of(
-    root: stores.Root | h5ad.Root, layer: str | None, use_raw: bool
-) -> tuple[str, str, str]:
-    """Return where the matrix is stored, its name, and where the table of its genes is stored."""
-    if use_raw:
-        places = root.raw()
-        if places is None:
-            msg = f"this {root.what} has no raw: leave out use_raw, or choose a layer"
-            raise ValueError(msg)
-        return places[0], "raw.X", places[1]
-    layers = root.members("layers")
-    if layer is None:
-        if "X" not in root.members(""):
-            raise _without_x(root.what, layers)
-        return "X", "X", "var"
-    _check_layer(layer, layers)
-    return f"layers/{layer}", f"layer {layer!r}", "var"
-
-
 def stamp_of(path: str, *, whole: bool = False) -> tuple[int, int] | None:
     """Return size and time of modification, which distinguish a file from one that replaced it.
 
@@ -400,196 +305,3 @@ def stamp_of(path: str, *, whole: bool = False) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_size, found.st_mtime_ns
-
-
-def check_data(data: object) -> None:
-    """Raise TypeError unless `data` is an AnnData object."""
-    import anndata as ad
-
-    if isinstance(data, ad.AnnData):
-        return
-    what, hint = type(data).__qualname__, ""
-    modalities = getattr(data, "mod", None)
-    if isinstance(modalities, Mapping) and modalities:
-        names = [str(name) for name in modalities]
-        hint = f"; it has {listed(names)}: give one of them, such as data[{names[0]!r}]"
-    msg = (
-        f"data is a {what}: expected an AnnData object, a path to .h5ad or .zarr, or count tables"
-        f"{hint}"
-    )
-    raise TypeError(msg)
-
-
-def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
-    """Return the requested matrix of an AnnData object."""
-    names, kind = data.var_names, "var_names"
-    if use_raw:
-        # A backed object without raw has a `raw` object without X.
-        x, where = getattr(data.raw, "X", None), "raw.X"
-        if x is None:
-            msg = "this AnnData has no raw: leave out use_raw, or choose a layer"
-            raise ValueError(msg)
-        names, kind = data.raw.var_names, "raw.var_names"
-    elif layer is None:
-        x, where = data.X, "X"
-        if x is None:
-            raise _without_x("AnnData", list(data.layers))
-    else:
-        _check_layer(layer, list(data.layers))
-        x, where = data.layers[layer], f"layer {layer!r}"
-    path = None
-    if _is_in_zarr(x):
-        node = getattr(x, "group", x)
-        path = stores.name_of(node).removesuffix(f"/{node.path}")
-        where = f"{path}: {where}"
-        with error_context(path):
-            x = zarr_arrays.open_matrix(node, where, path)
-    elif _is_backed(x):
-        path = str(data.filename)
-        where = f"{path}: {where}"
-        with error_context(path):
-            node = h5.of_h5py(x.group if hasattr(x, "group") else x)
-            x = h5.open_matrix(node, where, path)
-    elif is_dask(x):
-        x = DaskMatrix(x, where)
-    names, base = [str(name) for name in names], log_base_of(noted_base(data.uns))
-    var = frame_of(data.raw.var if use_raw else data.var)
-    return Source(frame_of(data.obs), x, where, names, path, kind, log_base=base, var=var)
-
-
-def _is_backed(x: Any) -> bool:
-    """Return whether `x` is an HDF5 dataset or AnnData's wrapper of a sparse matrix in a file."""
-    return hasattr(x, "group") or type(x).__module__.startswith("h5py")
-
-
-def _is_in_zarr(x: Any) -> bool:
-    """Return whether `x` is a Zarr array or AnnData's wrapper of a sparse matrix in a store."""
-    return type(getattr(x, "group", x)).__module__.split(".")[0] == "zarr"
-
-
-@dataclass
-class TableSource(Source):
-    """Count tables in place of a matrix: the rows of obs are groups of cells."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the values."""
-        kind = self.x.manifest.values["dtype"]
-        dtype: np.dtype[Any] = np.dtype(kind.lower())
-        return dtype
-
-    def normalize(self, normalization: Normalization | None, *, logged: bool = True) -> None:
-        """Take the counts as they were scaled; ValueError if others are asked for."""
-        manifest = self.x.manifest
-        own = None
-        if manifest.normalize is not None:
-            own = normalization_of(manifest.normalize, manifest.log1p)
-        if normalization not in (None, own):
-            held = "counts as they are" if own is None else f"counts scaled to {own.asked}"
-            msg = (
-                f"{self.titles[0]} holds {held}, and the totals of single cells are not known: "
-                "tabulate the screen with normalize="
-            )
-            raise ValueError(msg)
-        super().normalize(own, logged=logged)
-
-    def survey(self, threads: int) -> tuple[float, float, bool]:  # noqa: ARG002
-        """Return what was seen of the matrix when it was tabulated."""
-        values = self.x.manifest.values
-        return values["least"], values["most"], values["fractional"]
-
-    def pieces(
-        self,
-        genes: npt.NDArray[np.uint32],
-        resources: Resources,
-        progress: Callable[[int], object] | None = None,  # noqa: ARG002 - parts are small
-    ) -> Iterator[Piece]:
-        """Yield parts, as :meth:`Source.pieces` yields pieces."""
-        with error_context(self.path):
-            yield from self.x.pieces(genes, resources, self.logged)
-
-
-@dataclass
-class JoinedSource(TableSource):
-    """Several folders of count tables as one."""
-
-    #: The absolute paths of the folders.
-    folders: list[str] = field(default_factory=list)
-
-    @property
-    def titles(self) -> list[str]:
-        """The path of each folder."""
-        return self.folders
-
-    @property
-    def parts(self) -> list[str | None]:
-        """The path of each folder."""
-        return list(self.folders)
-
-    def again(self) -> Any:
-        """Return what opens the same folders."""
-        return self.folders
-
-
-def _of_many_tables(paths: list[str], layer: str | None, use_raw: bool) -> Source:
-    """Return the count tables of several folders as one; paths are absolute."""
-    for path in paths:
-        _check_whole(path, layer, use_raw)
-    joined = JoinedTables([Table(Path(path)) for path in paths])
-    names = joined.genes["gene"].to_list()
-    where = f"{joined.manifest.matrix} of {len(paths)} count tables ({listed(paths, 3)})"
-    source = JoinedSource(joined.obs(), joined, where, names, None, "genes", cells=joined.cells)
-    source.folders = paths
-    source.log_base = log_base_of(joined.manifest.log_base)
-    return source
-
-
-def _check_whole(path: str, layer: str | None, use_raw: bool) -> None:
-    """Raise ValueError if another matrix than that of the tables is asked for."""
-    if use_raw or layer is not None:
-        matrix = Manifest.read(Path(path)).matrix
-        msg = f"{path} holds count tables of {matrix} alone: leave out layer and use_raw"
-        raise ValueError(msg)
-
-
-def _of_tables(path: str, layer: str | None, use_raw: bool) -> Source:
-    """Return the count tables of a folder; `path` is absolute."""
-    _check_whole(path, layer, use_raw)
-    table = Table(Path(path))
-    check_parts([table])
-    manifest = table.manifest
-    names = table.genes["gene"].to_list()
-    where, cells = f"{path}: {manifest.matrix}", table.labels["cells"].to_numpy()
-    source = TableSource(table.obs(), table, where, names, path, "genes.parquet", cells=cells)
-    source.log_base = log_base_of(manifest.log_base)
-    return source
-
-
-def _without_x(what: str, layers: list[str]) -> ValueError:
-    """Return the error for data without X."""
-    if not layers:
-        return ValueError(f"this {what} has neither X nor a layer, so there is nothing to test")
-    return ValueError(f"this {what} has no X: choose a layer, one of {listed(layers)}")
-
-
-def _check_layer(layer: object, layers: list[str]) -> None:
-    """Raise KeyError unless the layer exists."""
-    if layer not in layers:
-        meant = did_you_mean(layer, layers)
-        msg = f"there is no layer {layer!r}{meant or '.'} Layers: {listed(layers) or 'none'}"
-        raise NotFoundError(msg)
-
-
-def _check_shape(source: Source, n_genes: int | None = None) -> None:
-    """Raise ValueError unless the shape of the matrix matches obs and var.
-
-    `n_genes` is the number of genes if their names are not read yet.
-    """
-    shape = getattr(source.x, "shape", None)
-    expected = (source.obs.height, len(source.var_names) if n_genes is None else n_genes)
-    if shape is not None and len(shape) == 2 and tuple(shape) != expected:
-        msg = (
-            f"{source.where} has the shape {tuple(shape)}: expected {expected}, the cells of "
-            f"obs_names and the genes of {source.names}"
-        )
-        raise ValueError(msg)
