@@ -69,6 +69,8 @@ class Tables:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._table = Table(Path(os.path.abspath(os.path.expanduser(path))))
+        # Read now, so that damage is found before anything is computed.
+        _ = self._table.labels, self._table.genes
 
     @property
     def path(self) -> Path:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
+    import polars as pl
 
     from pdex._io.labels import Frame
     from pdex._io.memory import Matrix
@@ -39,7 +40,9 @@ class JoinedTables:
     Parameters
     ----------
     tables
-        At least two.
+        At least one.
+    alike
+        Whether they are known to be of one screen and to be complete, and need no checks.
 
     Raises
     ------
@@ -48,13 +51,12 @@ class JoinedTables:
         logarithms.
     """
 
-    def __init__(self, tables: Sequence[Table]) -> None:
+    def __init__(self, tables: Sequence[Table], alike: bool = False) -> None:
         self.tables = list(tables)
-        first, *others = self.tables
-        for other in others:
-            _check_alike(first, other)
-        check_parts(self.tables)
-        self.genes = first.genes
+        if not alike:
+            for other in self.tables[1:]:
+                _check_alike(self.tables[0], other)
+            check_parts(self.tables)
         every = [table.manifest for table in self.tables]
         kinds = [np.dtype(one.values["dtype"].lower()) for one in every]
         #: The type as which all values are read.
@@ -74,10 +76,17 @@ class JoinedTables:
             n_rows=sum(one.n_rows for one in every),
             parts=[],
         )
-        #: The cells of each group.
-        self.cells = np.concatenate([table.labels["cells"].to_numpy() for table in self.tables])
         #: The number of the first group of each table.
         self._firsts = np.cumsum([0, *(one.n_groups for one in every[:-1])])
+
+    @property
+    def genes(self) -> pl.DataFrame:
+        """A row per gene: its name is that in all tables."""
+        return self.tables[0].genes
+
+    def cells(self) -> npt.NDArray[np.uint64]:
+        """Return the number of cells of each group."""
+        return np.concatenate([table.labels["cells"].to_numpy() for table in self.tables])
 
     def obs(self) -> Frame:
         """Return the labels of the groups."""
@@ -101,9 +110,11 @@ class JoinedTables:
     def _pieces(
         self, genes: npt.NDArray[np.uint32], budget: int, logged: bool
     ) -> Iterator[tuple[int, Matrix, npt.NDArray[np.uint32]]]:
+        if not len(genes):
+            return
         held = _Held(self.tables, budget // 2, logged)
         dtype = np.dtype(np.float64) if logged else self.dtype
-        for first, last in pairwise(self._bounds()):
+        for first, last in pairwise(self._bounds(int(genes[0]), int(genes[-1]) + 1, budget)):
             a, b = np.searchsorted(genes, [first, last])
             if b > a:
                 rows = [
@@ -117,12 +128,20 @@ class JoinedTables:
                 shape = (self.manifest.n_groups, last - first)
                 yield first, _pdex.Matrix.counted(shape, rows), genes[a:b] - np.uint32(first)
 
-    def _bounds(self) -> list[int]:
-        """Return the first gene of each piece, and the number of genes."""
-        total = np.sum([table.genes["rows"].to_numpy() for table in self.tables], axis=0)
-        number = np.cumsum(total) // ROWS
-        starts = np.flatnonzero(np.diff(number)) + 1
-        return [0, *starts.tolist(), len(total)] if len(total) else [0]
+    def _bounds(self, start: int, stop: int, budget: int) -> list[int]:
+        """Return the first gene of each piece, and one past the last.
+
+        The genes of a part are taken to have as many rows each.
+        """
+        rows = np.zeros(self.manifest.n_genes + 1)
+        for part in (part for table in self.tables for part in table.manifest.parts):
+            each = part.rows / part.genes
+            rows[part.first_gene] += each
+            rows[part.first_gene + part.genes] -= each
+        # An eighth of the budget: pieces are held beside the parts that they were cut from.
+        most = max(ROWS, budget // 8 // _ROW)
+        number = np.cumsum(np.cumsum(rows)[start:stop]) // most
+        return [start, *(np.flatnonzero(np.diff(number)) + 1 + start).tolist(), stop]
 
 
 class _Held:

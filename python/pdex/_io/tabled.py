@@ -122,7 +122,7 @@ def joined_source(joined: JoinedTables, names: list[str] | None = None) -> Joine
     if names is None:
         names = joined.genes["gene"].to_list()
     where = f"{joined.manifest.matrix} of {len(folders)} count tables ({listed(folders, 3)})"
-    source = JoinedSource(joined.obs(), joined, where, names, None, "genes", cells=joined.cells)
+    source = JoinedSource(joined.obs(), joined, where, names, None, "genes", cells=joined.cells())
     source.folders = folders
     source.log_base = log_base_of(joined.manifest.log_base)
     return source

@@ -19,6 +19,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,6 +65,8 @@ class Part(NamedTuple):
     rows: int
     bytes: int
     sha256: str
+    #: Where the part begins in a file that holds several.
+    offset: int = 0
 
 
 class Rows(NamedTuple):
@@ -174,14 +177,23 @@ class Table:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = Manifest.read(folder)
-        self.labels = _parse(self._read(LABELS, self.manifest.labels), folder / LABELS)
-        self.genes = _parse(self._read(GENES, self.manifest.genes), folder / GENES)
-        self._ends = np.concatenate([[0], self.genes["rows"].cum_sum().to_numpy()])
 
-    def _read(self, name: str, sha256: str, size: int | None = None) -> bytes:
+    @cached_property
+    def labels(self) -> pl.DataFrame:
+        """A row per group of cells: its number, its labels and its cells."""
+        return _parse(self._read(LABELS, self.manifest.labels), self.folder / LABELS)
+
+    @cached_property
+    def genes(self) -> pl.DataFrame:
+        """A row per gene: its name and its number of rows."""
+        return _parse(self._read(GENES, self.manifest.genes), self.folder / GENES)
+
+    def _read(self, name: str, sha256: str, size: int | None = None, offset: int = 0) -> bytes:
         path = self.folder / name
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(-1 if size is None else size + (offset == 0))
         except FileNotFoundError:
             msg = f"{path} is missing, and {MANIFEST} names it: tabulate the screen again"
             raise FileNotFoundError(msg) from None
@@ -199,13 +211,17 @@ class Table:
 
     def rows(self, part: Part, logged: bool = False) -> Rows:
         """Return the rows of a part, whose genes count from its first; if `logged`, with log1p."""
-        data = self._read(part.file, part.sha256, part.bytes)
-        frame = _parse(data, self.folder / part.file, ["group", "value", "count"])
-        ends = self._ends[part.first_gene : part.first_gene + part.genes + 1]
-        groups, values, counts = (column.to_numpy() for column in frame.get_columns())
+        frame = self._part(part)
+        genes, groups, values, counts = (column.to_numpy() for column in frame.get_columns())
+        starts = np.searchsorted(genes, np.arange(part.genes + 1) + part.first_gene)
         if logged:
             values = _pdex.log1p(values)
-        return Rows((ends - ends[0]).astype(np.uint64), groups, values, counts)
+        return Rows(starts.astype(np.uint64), groups, values, counts)
+
+    def _part(self, part: Part) -> pl.DataFrame:
+        """Read a part: gene, group, value and count."""
+        data = self._read(part.file, part.sha256, part.bytes, part.offset)
+        return _parse(data, self.folder / part.file)
 
     def pieces(
         self, genes: npt.NDArray[np.uint32], resources: Resources, logged: bool = False
@@ -234,8 +250,7 @@ class Table:
             last = part.first_gene + part.genes
             a, b = np.searchsorted(genes, [part.first_gene, last])
             if b > a:
-                data = self._read(part.file, part.sha256, part.bytes)
-                frame = _parse(data, self.folder / part.file)
+                frame = self._part(part)
                 if b - a < part.genes:
                     wanted = pl.Series(genes[a:b]).implode()
                     frame = frame.filter(pl.col("gene").is_in(wanted))
@@ -270,10 +285,10 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _parse(data: bytes, path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def _parse(data: bytes, path: Path) -> pl.DataFrame:
     """Return the frame of a Parquet file; ValueError that names it if it is damaged."""
     try:
-        frame = pl.read_parquet(data, columns=None if columns is None else list(columns))
+        frame = pl.read_parquet(data)
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{path} cannot be read as Parquet: {error}"
         raise ValueError(msg) from error
