@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from pdex._counting import Counted, combined, facts_of, write_table
 from pdex._io.errors import error_context
-from pdex._io.groups import SKIP, count_cells
 from pdex._io.normalize import normalization_of
 from pdex._io.opening import open_source
-from pdex._io.rows import Folding, dtype_of, pushed, rows_of, served
-from pdex._io.source import stamp_of
-from pdex._io.tabled import TableSource
+from pdex._io.rows import pushed, served
 from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
 from pdex._progress import Progress
 from pdex._resources import resources_of
@@ -26,10 +24,7 @@ from pdex._validate import Join, Normalize, as_names, as_part, flag, suggesting
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import numpy.typing as npt
-
-    from pdex._io.source import Data, Source
-    from pdex._resources import Resources
+    from pdex._io.source import Data
 
 
 class Tables:
@@ -306,27 +301,18 @@ def tabulate(
             source.name_genes(gene_names)
             source.normalize(normalization, logged=False)
             single = [] if single_cells is None else as_names("single_cells", single_cells)
-            codes, labels = _combined(source, columns, single)
+            # A part may be of cells without any label; the whole may not.
+            codes, labels = combined(source, columns, single, empty=share is not None)
             selected = source.select_genes(genes)
-            facts = _facts(source, columns, labels, resources.threads)
+            facts = facts_of(source, columns, labels, resources.threads)
             facts["part"] = None if share is None else list(share)
-        numbers = np.zeros(len(source.var_names), dtype=np.uint32)
-        numbers[selected] = np.arange(len(selected), dtype=np.uint32)
-        folding = Folding(codes, labels.height, "sorted", nan=False, numbers=numbers)
-        most = 0.0
-        writer = Writer(folder, resources.threads)
+        names = [source.var_names[i] for i in selected]
         bar = Progress(len(selected), progress, lambda: source.reading)
         try:
-            with writer.writing(), stage("tabulate"):
-                for frame, lengths in _frames(source, folding, selected, resources, bar):
-                    if source.normalization is not None:
-                        most = max(most, float(frame["value"].max()))  # type: ignore[arg-type]
-                    writer.add(frame, lengths)
-                    bar.advance(len(lengths))
-                if source.normalization is not None:
-                    facts["values"] |= {"least": 0.0, "most": most, "fractional": True}
-                names = [source.var_names[i] for i in selected]
-                writer.finish(labels, names, facts)
+            writer = Writer(folder, resources.threads)
+            write_table(
+                source, Counted(codes, labels, selected, names, facts), writer, (resources, bar)
+            )
         finally:
             bar.close()
     return Tables(folder)
@@ -343,96 +329,3 @@ def _check_columns(columns: list[str]) -> None:
         if other != column or columns.count(column) > 1:
             msg = f"groupby names {other!r} and {column!r}, which frames cannot tell apart"
             raise ValueError(msg)
-
-
-def _combined(
-    source: Source, columns: list[str], single: list[str]
-) -> tuple[npt.NDArray[np.uint32], pl.DataFrame]:
-    """Return each cell's group, and the groups: number, labels and cells.
-
-    Groups are the combinations of labels that occur, in order of the labels of the first column,
-    then of the second, and so on; a missing label comes last. Cells without any label are left out.
-    Cells with a `single` label of the first column are groups of their own, behind all others.
-    """
-    found = [source.groups(column) for column in columns]
-    n = len(found[0].places)
-    combined = np.zeros(n, dtype=np.int64)
-    labelled = np.zeros(n, dtype=np.bool_)
-    for groups in found:
-        most = len(groups.labels)
-        places = np.where(groups.places < 0, most, groups.places)
-        # Renumbered at each step, so that products stay small.
-        combined = np.unique(combined * (most + 1) + places, return_inverse=True)[1]
-        labelled |= groups.places >= 0
-    alone = np.isin(found[0].places, [found[0].require(label, "label") for label in single])
-    combined[alone] = n + np.flatnonzero(alone)
-    numbers, first, codes = np.unique(combined[labelled], return_index=True, return_inverse=True)
-    rows = np.flatnonzero(labelled)[first]
-    cells = count_cells(codes, source.cells, labelled, len(numbers))
-    labels = [pl.int_range(len(numbers), eager=True, dtype=pl.UInt32).alias("group")]
-    for groups in found:
-        places = pl.Series(groups.places[rows]).replace(-1, None)
-        column, name = source.obs.column(groups.column), frame_name(groups.column)
-        if column.codes is None and (
-            column.values.dtype.is_numeric() or column.values.dtype == pl.Boolean
-        ):
-            # Numbers stay numbers, for `where`.
-            values = column.values.gather(rows).alias(name)
-            labels.append(values.zip_with(places.is_not_null(), pl.Series([None])))
-        else:
-            names = pl.Series(name, groups.labels, dtype=pl.Enum(groups.labels))
-            labels.append(names.gather(places))
-    all_codes = np.full(n, SKIP, dtype=np.uint32)
-    all_codes[labelled] = codes
-    return all_codes, pl.DataFrame([*labels, pl.Series("cells", cells, dtype=pl.UInt64)])
-
-
-def _facts(
-    source: Source, columns: list[str], labels: pl.DataFrame, threads: int
-) -> dict[str, Any]:
-    """Return what the manifest says of the source."""
-    normalized = source.normalization
-    least, most, fractional = source.survey(threads)
-    values = {"dtype": str(dtype_of(source)), "least": least, "most": most}
-    return {
-        "sources": _sources(source),
-        "matrix": source.matrix_name,
-        "groupby": columns,
-        "values": values | {"fractional": fractional},
-        "log_base": source.log_base if normalized is None else None,
-        "normalize": None if normalized is None else normalized.asked,
-        "log1p": normalized is not None and normalized.log1p,
-        "n_cells": int(labels["cells"].sum()),
-    }
-
-
-def _sources(source: Source) -> list[dict[str, Any]]:
-    """Return path, size and time of modification of each source; of tables, those of theirs."""
-    if isinstance(source, TableSource):
-        known: list[dict[str, Any]] = source.x.manifest.sources
-        return known
-    return [_version(path) for path in source.parts]
-
-
-def _version(path: str | None) -> dict[str, Any]:
-    """Return path, size and time of modification of a file; of AnnData in memory, no path."""
-    found = None if path is None else stamp_of(path, whole=True)
-    if found is None:
-        return {"path": path}
-    return {"path": path, "bytes": found[0], "modified_ns": found[1]}
-
-
-def _frames(
-    source: Source,
-    folding: Folding,
-    selected: npt.NDArray[np.uint32],
-    resources: Resources,
-    bar: Progress,
-) -> Iterator[tuple[pl.DataFrame, list[int]]]:
-    """Yield the rows of consecutive genes, and how many each gene has."""
-    for gene, group, value, count in rows_of(source, folding, selected, resources, bar.read):
-        # Each gene has rows, if only of zeros.
-        number = gene.to_numpy()
-        ends = np.searchsorted(number, np.arange(number[0], number[-1] + 1), side="right")
-        lengths = np.diff(ends, prepend=0).tolist()
-        yield pl.DataFrame([gene, group, value.alias("value"), count]), lengths

@@ -41,6 +41,12 @@ class Groups:
         """Return the same groups, restricted to some cells; other cells lose their label."""
         return replace(self, places=np.where(cells, self.places, -1))
 
+    def in_order(self, labels: Sequence[str]) -> Groups:
+        """Return the same groups among `labels`, in their order; all of the labels are there."""
+        number = {label: place for place, label in enumerate(labels)}
+        table = np.array([*(number[label] for label in self.labels), -1], dtype=np.int64)
+        return replace(self, labels=list(labels), places=table[self.places], _by_label={})
+
     def require(self, label: object, what: str) -> int:
         """Return the index of a label; for an unknown one, raise ValueError and list the groups."""
         place = self.place(label)
@@ -178,10 +184,17 @@ def count_cells(
     return np.bincount(places, weights[of], minlength=n).astype(np.int64)
 
 
-def read_groups(obs: Frame, groupby: object, chosen: npt.NDArray[np.bool_] | None = None) -> Groups:
+def read_groups(
+    obs: Frame,
+    groupby: object,
+    chosen: npt.NDArray[np.bool_] | None = None,
+    *,
+    empty: bool = False,
+) -> Groups:
     """Return the groups of a column of obs that have cells among those chosen (None: all).
 
     Categories keep their order; other labels are sorted. Missing and empty labels are not groups.
+    There may be no group only if `empty`.
 
     Raises
     ------
@@ -203,7 +216,7 @@ def read_groups(obs: Frame, groupby: object, chosen: npt.NDArray[np.bool_] | Non
                 raise ValueError(msg)
             places[i] = by_label[name] = len(by_label)
     labels = list(by_label)
-    if not labels:
+    if not labels and not empty:
         msg = f"obs[{groupby!r}] has no cell with a label, so there is nothing to test"
         raise ValueError(msg)
     return Groups(str(groupby), labels, places[codes], None, by_label)

@@ -404,8 +404,17 @@ class ManySource(Source):
         return [member.again for member in self.members]
 
 
-def open_many(sources: Sequence[Any], layer: str | None, use_raw: bool, join: str | None) -> Source:
+def open_many(
+    sources: Sequence[Any],
+    layer: str | None,
+    use_raw: bool,
+    join: str | None,
+    shared: Sequence[str] | None = None,
+) -> ManySource:
     """Return the requested matrix of each of many sources as one; see :func:`open_source`.
+
+    With ``join="inner"``, `shared` names the genes to use, in this order; None: those that all
+    have.
 
     Raises
     ------
@@ -420,7 +429,7 @@ def open_many(sources: Sequence[Any], layer: str | None, use_raw: bool, join: st
         members = [
             Member(one, (layer, use_raw), number, files) for number, one in enumerate(sources)
         ]
-        genes = _shared_genes(members) if join == "inner" else _same_genes(members)
+        genes = _shared_genes(members, shared) if join == "inner" else _same_genes(members)
         _check_values(members)
         parts = [Part(one.name, one.columns, one.n_cells, one.obs) for one in members]
         names = listed([os.path.basename(one.name) for one in members], 3)
@@ -460,10 +469,10 @@ def _same_genes(members: list[Member]) -> list[str]:
     return first.var_names
 
 
-def _shared_genes(members: list[Member]) -> list[str]:
-    """Return the names of the genes that all have, in the order of the first."""
+def _shared_genes(members: list[Member], names: Sequence[str] | None) -> list[str]:
+    """Return the names of the genes that all have, in the order of the first or of `names`."""
     shared = set(members[0].var_names).intersection(*(one.var_names for one in members[1:]))
-    genes = [name for name in members[0].var_names if name in shared]
+    genes = [name for name in names or members[0].var_names if name in shared]
     if not genes:
         msg = f"no gene is in all of {listed([member.name for member in members], 3)}"
         raise ValueError(msg)

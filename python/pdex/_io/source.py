@@ -67,6 +67,8 @@ class Source:
     var: Frame | None = field(default=None, repr=False)
     #: What scales counts; None: values stay as they are.
     scaler: Scaler | None = field(default=None, repr=False)
+    #: The labels of columns whose groups have an order, and more labels than have cells here.
+    order: dict[str, list[str]] = field(default_factory=dict, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
 
     def __enter__(self) -> Source:
@@ -195,9 +197,11 @@ class Source:
         """Whether pieces hold logarithms of scaled counts."""
         return self.scaler is not None and self.scaler.logged
 
-    def groups(self, column: str) -> Groups:
-        """Return the groups of a column of obs, of the chosen cells."""
-        groups = read_groups(self.obs, column, self.chosen)
+    def groups(self, column: str, *, empty: bool = False) -> Groups:
+        """Return the groups of a column of obs, of the chosen cells; none only if `empty`."""
+        groups = read_groups(self.obs, column, self.chosen, empty=empty)
+        if column in self.order:
+            groups = groups.in_order(self.order[column])
         groups.weights = self.cells
         return groups
 

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 #: The version of the layout of a folder that this version of pdex writes, and the one it reads.
 FORMAT = 1
 MANIFEST, LABELS, GENES = "manifest.json", "labels.parquet", "genes.parquet"
+#: The file of all parts of a table that goes from one task to others.
+PACKED = "parts"
 #: About how many rows a part has; a part is one row group.
 ROWS = 1 << 20
 
@@ -310,16 +313,22 @@ class Writer:
     folder
         The folder that is to be written, absolute; a table that is there stays until then.
     threads
-        Number of parts that are written at once.
+        Number of parts that are made at once.
+    blocks
+        For tables that go from one task to others, the first gene of each block but the first: a
+        part ends there. All parts are in one file, and a table that is there already stays, since
+        a task that is run twice writes the same. None: each part has a file, and an older table is
+        replaced.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, threads: int, blocks: Sequence[int] | None = None) -> None:
+        self.folder, self._blocks = folder, blocks
         self._partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
-        self._writing: deque[Future[Part]] = deque()
+        self._making: deque[Future[tuple[Part, bytes]]] = deque()
         self._parts: list[Part] = []
+        self._offset = 0
         #: Frames of consecutive genes that wait to be a part, and the number of each gene's rows.
         self._waiting: list[pl.DataFrame] = []
         self._lengths: list[int] = []
@@ -340,45 +349,51 @@ class Writer:
 
     def add(self, frame: pl.DataFrame, lengths: Sequence[int]) -> None:
         """Add the rows of the next genes, and the number of rows of each."""
-        self._waiting.append(frame)
-        self._lengths.extend(lengths)
-        if sum(waiting.height for waiting in self._waiting) >= ROWS:
+        first = len(self._lengths)
+        ends = [end - first for end in self._blocks or () if first < end < first + len(lengths)]
+        row = 0
+        for start, stop in pairwise([0, *ends, len(lengths)]):
+            rows = sum(lengths[start:stop])
+            self._waiting.append(frame.slice(row, rows))
+            self._lengths.extend(lengths[start:stop])
+            row += rows
+            if stop < len(lengths) or sum(some.height for some in self._waiting) >= ROWS:
+                self._flush()
+        if self._blocks is not None and len(self._lengths) in self._blocks:
             self._flush()
 
     def _flush(self) -> None:
-        frame = pl.concat(self._waiting)
+        """Let a part be made of the genes that wait."""
         genes = len(self._lengths) - self._first
-        number = len(self._parts) + len(self._writing)
-        name, first = f"part-{number:05}.parquet", self._first
-        self._writing.append(self._pool.submit(self._write, frame, name, first, genes))
+        if not genes:
+            return
+        frame = pl.concat(self._waiting)
+        number = len(self._parts) + len(self._making)
+        name = f"part-{number:05}.parquet" if self._blocks is None else PACKED
+        self._making.append(self._pool.submit(_part, frame, name, self._first, genes))
         self._waiting, self._first = [], len(self._lengths)
-        while len(self._writing) > self._threads:
-            self._parts.append(self._writing.popleft().result())
+        self._write(self._threads)
 
-    def _write(self, frame: pl.DataFrame, name: str, first: int, genes: int) -> Part:
-        data = self._save(frame, name)
-        return Part(name, first, genes, frame.height, len(data), _hash(data))
+    def _write(self, most: int) -> None:
+        """Write parts until at most `most` are being made."""
+        while len(self._making) > most:
+            part, data = self._making.popleft().result()
+            if self._blocks is not None:
+                part = part._replace(offset=self._offset)
+                self._offset += part.bytes
+            self._save(data, part.file)
+            self._parts.append(part)
 
-    def _save(self, frame: pl.DataFrame, name: str) -> bytes:
-        """Write one row group, and return the bytes of the file."""
-        buffer = io.BytesIO()
-        frame.write_parquet(
-            buffer,
-            compression="zstd",
-            compression_level=1,
-            row_group_size=max(1, frame.height),
-        )
-        data = buffer.getvalue()
-        with _named(self.folder / name):
-            (self._partial / name).write_bytes(data)
-        return data
+    def _save(self, data: bytes, name: str) -> str:
+        """Write or append to a file, and return the hash of `data`."""
+        with _named(self.folder / name), (self._partial / name).open("ab") as file:
+            file.write(data)
+        return _hash(data)
 
     def finish(self, labels: pl.DataFrame, names: Sequence[str], facts: dict[str, Any]) -> None:
         """Write what is left, then the manifest with `facts`, and put the folder in its place."""
-        if self._waiting:
-            self._flush()
-        while self._writing:
-            self._parts.append(self._writing.popleft().result())
+        self._flush()
+        self._write(0)
         genes = pl.DataFrame({"gene": pl.Series(names, dtype=pl.String), "rows": self._lengths})
         genes = genes.with_columns(pl.col("rows").cast(pl.UInt64))
         manifest = Manifest(
@@ -387,8 +402,8 @@ class Writer:
             n_groups=labels.height,
             n_genes=genes.height,
             n_rows=sum(part.rows for part in self._parts),
-            labels=_hash(self._save(labels, LABELS)),
-            genes=_hash(self._save(genes, GENES)),
+            labels=self._save(_parquet(labels), LABELS),
+            genes=self._save(_parquet(genes), GENES),
             parts=self._parts,
             **facts,
         )
@@ -397,6 +412,15 @@ class Writer:
             self._replace()
 
     def _replace(self) -> None:
+        """Give the folder its name."""
+        if self._blocks is not None:
+            try:
+                self._partial.rename(self.folder)
+            except OSError:
+                if not (self.folder / MANIFEST).is_file():
+                    raise
+                shutil.rmtree(self._partial, ignore_errors=True)
+            return
         old = self._partial.with_suffix(".old")
         if self.folder.exists():
             self.folder.rename(old)
@@ -407,6 +431,20 @@ class Writer:
                 old.rename(self.folder)
             raise
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _part(frame: pl.DataFrame, name: str, first: int, genes: int) -> tuple[Part, bytes]:
+    """Return a part of some genes and its bytes."""
+    data = _parquet(frame)
+    return Part(name, first, genes, frame.height, len(data), _hash(data)), data
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    """Return the bytes of a Parquet file of one row group."""
+    buffer = io.BytesIO()
+    rows = max(1, frame.height)
+    frame.write_parquet(buffer, compression="zstd", compression_level=1, row_group_size=rows)
+    return buffer.getvalue()
 
 
 @contextmanager
