@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+import polars as pl
 
 from pdex._description import Description, remember
 from pdex._engine import Comparison, Finish, Question, Work, warn_of_flat_targets
@@ -19,7 +20,7 @@ from pdex._output import check_output, scan
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import scale_of
-from pdex._shares import check_shares, share_of, write_share
+from pdex._shares import Plan, check_shares, share_of, write_share
 from pdex._stages import stage
 from pdex._strata import place_cells, read_strata
 from pdex._validate import (
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
-    import polars as pl
 
     from pdex._io.groups import Groups
     from pdex._io.source import Data
@@ -401,9 +401,11 @@ def sink_de(
     )
     if part is not None:
         number, n = as_part(part)
-        place = (check_shares(path), number, n)
+        folder = check_shares(path)
         with _prepared(data, groupby, asked, (number, n)) as job:
-            return write_share(job.work, job.targets, job.bar, job.description, place)
+            folder.mkdir(exist_ok=True)
+            plan = Plan.of(job.work, job.targets, job.description)
+            return pl.scan_ipc(write_share(job.work, plan, job.bar, (folder, number, n)))
     file = check_output(path)
     with _prepared(data, groupby, asked) as job:
         metadata = job.description.metadata()

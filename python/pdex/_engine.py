@@ -13,7 +13,7 @@ import polars as pl
 from pdex import _pdex
 from pdex._io.groups import SKIP
 from pdex._io.stored import Counted
-from pdex._output import ROWS, Spill, write
+from pdex._output import ROWS, Measured, Spill, write
 from pdex._progress import Progress
 from pdex._stages import stage
 from pdex._warn import warn
@@ -149,29 +149,42 @@ class Work:
                 yield [numbers.to_numpy() for numbers in job.numbers()]
 
     def written(
-        self, spill: Spill, path: Path, targets: list[str], metadata: Mapping[str, str]
+        self,
+        measured: Measured,
+        path: Path,
+        targets: list[str],
+        metadata: Mapping[str, str],
+        span: tuple[int, int] | None = None,
     ) -> pl.Schema:
-        """Write the table of measured columns to `path`, and return its schema."""
+        """Write the table of measured columns to `path`, and return its schema.
+
+        `span` are the first target to write and one past the last; None: all targets.
+        """
         rows = max(1, ROWS // max(1, len(self.genes)))
         schema = self._schema()
-        frames = self._frames(spill, targets, rows)
+        frames = self.frames(measured, targets, rows, span)
         write(path, schema, frames, rows * len(self.genes), metadata)
         return schema
 
-    def _frames(self, spill: Spill, targets: list[str], step: int) -> Iterator[pl.DataFrame]:
-        """Yield the table, `step` targets at a time."""
+    def frames(
+        self,
+        measured: Measured,
+        targets: list[str],
+        step: int,
+        span: tuple[int, int] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the table of the targets of `span` (None: all), `step` targets at a time."""
         adjusted, job = None, self._job(0)
+        start, stop = (0, len(targets)) if span is None else span
         if self.finish.fdr == "all":
-            p_values = spill.column(job.measured().index("p_value"))
-            adjusted = _pdex.benjamini_hochberg(p_values, self.resources.threads)
-        for first in range(0, len(targets), step):
-            last = min(first + step, len(targets))
+            adjusted = measured.adjusted(job.measured().index("p_value"), self.resources.threads)
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
             place = (first, last, len(self.genes))
-            columns = job.complete(spill.rows(first, last), place, self.finish)
+            columns = job.complete(measured.rows(first, last), place, self.finish)
             frame = self.table(targets[first:last], columns)
             if adjusted is not None:
-                part = pl.Series("fdr", spill.arranged(adjusted, first, last))
-                frame = frame.with_columns(part)
+                frame = frame.with_columns(pl.Series("fdr", adjusted(first, last)))
             yield self._noted(frame)
 
     def _noted(self, frame: pl.DataFrame) -> pl.DataFrame:

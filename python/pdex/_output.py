@@ -13,7 +13,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
+
+    #: Returns the adjusted p-values of the targets from one to before another, with all genes.
+    Adjusted = Callable[[int, int], npt.NDArray[np.float64]]
 
 #: Rows per row group: about 25 MB of numbers.
 ROWS = 1 << 18
@@ -88,6 +91,16 @@ def scan(path: Path, schema: pl.Schema) -> pl.LazyFrame:
     return pl.scan_ipc(path)
 
 
+class Measured(Protocol):
+    """Columns of targets x genes that have been measured."""
+
+    def adjusted(self, number: int, threads: int) -> Adjusted:
+        """Adjust the p-values of a column over all targets and genes, with `threads` threads."""
+
+    def rows(self, first: int, last: int) -> list[npt.NDArray[np.float64]]:
+        """Return the columns for the targets from `first` to before `last`, with all genes."""
+
+
 @dataclass
 class Spill:
     """Columns of targets x genes on disk, one range of genes after another.
@@ -121,10 +134,12 @@ class Spill:
             self._file.write(column.data)
             self._end += column.nbytes
 
-    def column(self, number: int) -> npt.NDArray[np.float64]:
-        """Return one column, with one range of genes after another."""
+    def adjusted(self, number: int, threads: int) -> Adjusted:
+        """Adjust the p-values of a column over all targets and genes, with `threads` threads."""
         parts = [self._read(r, number, 0, self.n_targets) for r in self._ranges]
-        return np.concatenate([part.reshape(-1) for part in parts])
+        p_values = np.concatenate([part.reshape(-1) for part in parts])
+        adjusted = _pdex.benjamini_hochberg(p_values, threads)
+        return lambda first, last: self._arranged(adjusted, first, last)
 
     def rows(self, first: int, last: int) -> list[npt.NDArray[np.float64]]:
         """Return the columns for the targets from `first` to before `last`, with all genes."""
@@ -134,7 +149,7 @@ class Spill:
             for number in range(columns)
         ]
 
-    def arranged(
+    def _arranged(
         self, column: npt.NDArray[np.float64], first: int, last: int
     ) -> npt.NDArray[np.float64]:
         """Return the targets from `first` to before `last` of a column in the file's order."""

@@ -24,12 +24,16 @@ from pdex._io.groups import SKIP, count_cells
 from pdex._io.source import Source
 from pdex._output import Spill, check_output, scan, write
 from pdex._progress import Progress
-from pdex._resources import resources_of
+from pdex._resources import Resources, resources_of
 from pdex._stages import stage
 from pdex._text import listed
 from pdex._validate import flag, suggesting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
     from pdex._engine import Codes
 
 #: The key of a share's metadata.
@@ -38,7 +42,7 @@ _NAME = re.compile(r"(\d+)-of-(\d+)\.ipc")
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What all shares of a result have in common."""
 
     description: dict[str, Any]
@@ -52,59 +56,78 @@ class _Plan:
     n_strata: int | None
     #: SHA-256 of the names of all genes, in order.
     genes: str
+    #: For each source what tells it from another at its place; None: nothing is known.
+    versions: list[Any]
+
+    @classmethod
+    def of(cls, work: Work, targets: list[str], about: Description) -> Plan:
+        """Return the plan of the work of all genes."""
+        compared = work.comparison
+        codes, n_codes = numbers_of(compared)
+        cells = count_cells(codes[codes != SKIP], compared.cells, codes != SKIP, n_codes)
+        names = [work.source.var_names[i] for i in work.genes]
+        return cls(
+            description=asdict(about),
+            question=work.question._asdict(),
+            pseudocount=work.finish.pseudocount,
+            fdr=work.finish.fdr,
+            targets=targets,
+            rest=compared.rest,
+            cells=[int(count) for count in cells],
+            n_strata=None if compared.strata is None else compared.strata[1],
+            genes=hashlib.sha256("\n".join(names).encode()).hexdigest(),
+            versions=work.source.versions(),
+        )
 
     def digest(self) -> str:
         """Return the hash by which shares of different calls are told apart."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def write_share(
-    work: Work, targets: list[str], bar: Progress, about: Description, place: tuple[Path, int, int]
-) -> pl.LazyFrame:
-    """Test the genes of share `number` of `n`, write their numbers, and return a scan of them.
+def write_share(work: Work, plan: Plan, bar: Progress, place: tuple[Path, int, int]) -> Path:
+    """Test the genes of share `number` of `n`, write their numbers, and return the file.
 
     Parameters
     ----------
     work
         The work of all genes; on return, that of the share.
-    targets, bar, about
-        Names of the targets, progress, and the description of the whole result.
+    plan
+        What all shares have in common.
+    bar
+        Progress.
     place
-        The folder, which is made if it is not there, the number (from 1) and `n`.
+        The folder, which is there, the number (from 1) and `n`.
     """
     folder, number, n = place
-    names = [work.source.var_names[i] for i in work.genes]
     work.genes = share_of(work.genes, number, n)
     features = [work.source.var_names[i] for i in work.genes]
-    compared = work.comparison
-    codes, n_codes = numbers_of(compared)
-    cells = count_cells(codes[codes != SKIP], compared.cells, codes != SKIP, n_codes)
-    plan = _Plan(
-        description=asdict(about),
-        question=work.question._asdict(),
-        pseudocount=work.finish.pseudocount,
-        fdr=work.finish.fdr,
-        targets=targets,
-        rest=compared.rest,
-        cells=[int(count) for count in cells],
-        n_strata=None if compared.strata is None else compared.strata[1],
-        genes=hashlib.sha256("\n".join(names).encode()).hexdigest(),
-    )
     facts = {"number": number, "of": n, "plan": plan.digest(), "features": features}
     if number == 1:
         facts["common"] = asdict(plan)
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{number}-of-{n}.ipc"
-    measured = work.measured()
-    with Spill(folder, len(targets)) as spill, stage("test and write"):
+    path = folder / name_of(number, n)
+    measured, n_targets = work.measured(), len(plan.targets)
+    with Spill(folder, n_targets) as spill, stage("test and write"):
         for numbers in work.numbers(bar, str(folder)):
             spill.add(numbers)
         # One frame: a share fits memory, as it must when it is collected.
-        columns = spill.rows(0, len(targets)) if len(work.genes) else [np.empty(0)] * len(measured)
+        columns = spill.rows(0, n_targets) if len(work.genes) else [np.empty(0)] * len(measured)
         frame = pl.DataFrame(dict(zip(measured, columns, strict=True)))
         metadata = {_SHARE: json.dumps(facts)}
         write(path, frame.schema, iter([frame]), max(1, frame.height), metadata)
-    return pl.scan_ipc(path)
+    return path
+
+
+def name_of(number: int, n: int) -> str:
+    """Return the name of a share's file."""
+    return f"{number}-of-{n}.ipc"
+
+
+def is_of(path: Path, plan: str) -> bool:
+    """Return whether a file is a share of the result with the hash `plan`."""
+    try:
+        return bool(_head(path)["plan"] == plan)
+    except ValueError:
+        return False
 
 
 def check_shares(folder: object) -> Path:
@@ -179,45 +202,87 @@ def collect(
     """
     file, resources = check_output(path), resources_of(threads, memory_limit)
     shown = None if progress is None else flag("progress", progress)
-    shares = _found(Path(folder))
-    heads = [_head(share) for share in shares]
-    common = heads[0]["common"]
-    for share, head in zip(shares, heads, strict=True):
-        if head["plan"] != heads[0]["plan"]:
-            msg = (
-                f"{share} is the share of another result than {shares[0]}: the data, the options "
-                "or the version of pdex differ; write all shares again"
-            )
-            raise ValueError(msg)
-    names = [name for head in heads for name in head["features"]]
-    plan = _Plan(**common)
-    compared = regrouped(
-        np.array(plan.cells, dtype=np.uint64), len(plan.targets), plan.rest, plan.n_strata
-    )
-    work = Work(
-        # Of the source, the names are all that is left to know.
-        Source(cast("Any", None), None, str(folder), names),
-        np.arange(len(names), dtype=np.uint32),
-        compared,
-        Question(**plan.question),
-        Finish(plan.pseudocount, plan.fdr),
-        resources,
-    )
+    shares = Shares(Path(folder))
+    work, plan = shares.work(resources), shares.plan
     about = Description(**plan.description)
-    bar = Progress(len(names), shown)
+    bar = Progress(len(work.genes), shown)
     try:
         with Spill(file.parent, len(plan.targets)) as spill, stage("collect"):
-            for share, head in zip(shares, heads, strict=True):
-                n_genes = len(head["features"])
-                numbers = _numbers(share, work.measured(), n_genes * len(plan.targets))
-                if n_genes:
+            for genes, numbers in shares:
+                if genes:
                     spill.add(numbers)
-                bar.advance(n_genes)
+                bar.advance(genes)
             schema = work.written(spill, file, plan.targets, about.metadata())
             warn_of_flat_targets(work)
     finally:
         bar.close()
     return remember(scan(file, schema), about)
+
+
+class Shares:
+    """All shares of a result.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds them.
+
+    Raises
+    ------
+    FileNotFoundError
+        There are no shares, or some are missing.
+    ValueError
+        Shares of different results, or a damaged one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.paths = folder, _found(folder)
+        heads = [_head(share) for share in self.paths]
+        for share, head in zip(self.paths, heads, strict=True):
+            if head["plan"] != heads[0]["plan"]:
+                msg = (
+                    f"{share} is the share of another result than {self.paths[0]}: the data, the "
+                    "options or the version of pdex differ; write all shares again"
+                )
+                raise ValueError(msg)
+        #: The names of the genes, and how many of them each share has.
+        self.features: list[str] = [name for head in heads for name in head["features"]]
+        self.lengths: list[int] = [len(head["features"]) for head in heads]
+        self.plan = Plan(**heads[0]["common"])
+
+    def work(self, resources: Resources) -> Work:
+        """Return the work of which the shares are the numbers."""
+        plan = self.plan
+        cells = np.array(plan.cells, dtype=np.uint64)
+        return Work(
+            # Of the source, the names are all that is left to know.
+            Source(cast("Any", None), None, str(self.folder), self.features),
+            np.arange(len(self.features), dtype=np.uint32),
+            regrouped(cells, len(plan.targets), plan.rest, plan.n_strata),
+            Question(**plan.question),
+            Finish(plan.pseudocount, plan.fdr),
+            resources,
+        )
+
+    def __iter__(self) -> Iterator[tuple[int, list[npt.NDArray[np.float64]]]]:
+        """Yield the number of genes of each share, and its columns."""
+        for number in range(len(self.paths)):
+            yield self.lengths[number], self.numbers(number, 0, len(self.plan.targets))
+
+    def numbers(self, share: int, first: int, last: int) -> list[npt.NDArray[np.float64]]:
+        """Return the columns of a share for the targets from `first` to before `last`."""
+        path, genes = self.paths[share], self.lengths[share]
+        try:
+            frame = pl.read_ipc(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            msg = f"{path} cannot be read: {error}"
+            raise ValueError(msg) from error
+        measured = self.work(Resources(1)).measured()
+        if frame.columns != measured or frame.height != genes * len(self.plan.targets):
+            msg = f"{path} is damaged: it has {frame.height} rows of {listed(frame.columns)}"
+            raise ValueError(msg)
+        part = frame.slice(first * genes, (last - first) * genes)
+        return [column.to_numpy() for column in part.get_columns()]
 
 
 def _found(folder: Path) -> list[Path]:
@@ -253,16 +318,3 @@ def _head(path: Path) -> dict[str, Any]:
     except (KeyError, ValueError, OSError) as error:
         msg = f"{path} is damaged, or no share: {error}"
         raise ValueError(msg) from error
-
-
-def _numbers(path: Path, measured: list[str], length: int) -> list[Any]:
-    """Return the columns of a share; ValueError if it is damaged."""
-    try:
-        frame = pl.read_ipc(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise ValueError(msg) from error
-    if frame.columns != measured or frame.height != length:
-        msg = f"{path} is damaged: it has {frame.height} rows of {listed(frame.columns)}"
-        raise ValueError(msg)
-    return [column.to_numpy() for column in frame.get_columns()]

@@ -106,6 +106,14 @@ class Source:
         """Return size and modification time of the file that was opened here; None if none was."""
         return None if self.file is None else stamp_of(str(self.path))
 
+    def versions(self) -> list[Any]:
+        """Return for each source what tells it from another at its place; None: nothing is known.
+
+        It is size and time of modification of a file, and a hash of count tables.
+        """
+        found = [None if path is None else stamp_of(path) for path in self.parts]
+        return [None if stamp is None else list(stamp) for stamp in found]
+
     def again(self) -> Any:
         """Return what opens the same source, if a file was opened here."""
         return self.path
@@ -151,10 +159,13 @@ class Source:
         dtype: np.dtype[Any] = self.x.dtype
         return dtype
 
-    def choose(self, where: object) -> None:
-        """Leave out the cells for which `where` does not hold; None leaves out none."""
+    def choose(self, where: object, *, empty: bool = False) -> None:
+        """Leave out the cells for which `where` does not hold; None leaves out none.
+
+        It may leave out all only if `empty`.
+        """
         if where is not None:
-            self.chosen = cells_where(self.obs, where)
+            self.chosen = cells_where(self.obs, where, empty=empty)
 
     def choose_part(self, number: int, n: int) -> None:
         """Leave out all cells but those of the `number`-th of `n` ranges of equal length."""

@@ -50,6 +50,12 @@ class TableSource(Source):
             raise ValueError(msg)
         super().normalize(own, logged=logged)
 
+    def versions(self) -> list[Any]:
+        """Return the hash of each table."""
+        x = self.x
+        tables = x.tables if isinstance(x, JoinedTables) else [x]
+        return [table.manifest.digest() for table in tables]
+
     def survey(self, threads: int) -> tuple[float, float, bool]:  # noqa: ARG002
         """Return what was seen of the matrix when it was tabulated."""
         values = self.x.manifest.values

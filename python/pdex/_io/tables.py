@@ -150,6 +150,11 @@ class Manifest:
         )
         raise ValueError(msg)
 
+    def digest(self) -> str:
+        """Return a hash of the table's contents."""
+        parts = [(part.first_gene, part.sha256) for part in self.parts]
+        return _hash(json.dumps([self.labels, self.genes, parts]).encode())
+
     def write(self, folder: Path) -> None:
         """Write the manifest, which makes the folder a table."""
         facts = asdict(self) | {"parts": [part._asdict() for part in self.parts]}

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from pdex._io.labels import Frame
 
 
-def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
+def cells_where(obs: Frame, where: object, *, empty: bool = False) -> npt.NDArray[np.bool_]:
     """Return for each row of obs whether `where` holds; where it is null, it does not.
+
+    It may hold for no cell only if `empty`.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
         )
         raise ValueError(msg)
     mask: npt.NDArray[np.bool_] = chosen.fill_null(False).to_numpy()
-    if not mask.any():
+    if not empty and not mask.any():
         msg = f"where={shown} holds for no cell"
         raise ValueError(msg)
     return mask
