@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import polars as pl
 
+from pdex._asked import is_rest
 from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
-from pdex._de import is_rest
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
 from pdex._io.normalize import normalization_of

@@ -37,13 +37,15 @@ class Counted(NamedTuple):
     names: list[str]
     #: What the manifest says of the source.
     facts: dict[str, Any]
+    #: The number of the first gene in the table.
+    first: int = 0
 
 
 def write_table(
     source: Source, counted: Counted, writer: Writer, doing: tuple[Resources, Progress]
 ) -> None:
     """Count the cells of each group and value, gene by gene, and write the table."""
-    _, labels, genes, names, facts = counted
+    _, labels, genes, names, facts, _ = counted
     scaled, most = source.normalization is not None, 0.0
     with writer.writing(), stage("tabulate"):
         for frame, lengths in _frames(source, counted, doing):
@@ -63,12 +65,12 @@ def _frames(
     source: Source, counted: Counted, doing: tuple[Resources, Progress]
 ) -> Iterator[tuple[pl.DataFrame, list[int]]]:
     """Yield the rows of consecutive genes, and how many each gene has."""
-    codes, labels, genes, *_ = counted
+    codes, labels, genes, _, _, first = counted
     resources, bar = doing
     if not labels.height:
         return
     numbers = np.zeros(len(source.var_names), dtype=np.uint32)
-    numbers[genes] = np.arange(len(genes), dtype=np.uint32)
+    numbers[genes] = np.arange(first, first + len(genes), dtype=np.uint32)
     folding = Folding(codes, labels.height, "sorted", nan=False, numbers=numbers)
     for gene, group, value, count in rows_of(source, folding, genes, resources, bar.read):
         # Each gene has rows, if only of zeros.

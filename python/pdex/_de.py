@@ -3,54 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
-from pdex._description import Description, remember
-from pdex._engine import Comparison, Finish, Question, Work, warn_of_flat_targets
-from pdex._io.errors import error_context
-from pdex._io.groups import SKIP
-from pdex._io.normalize import normalization_of
-from pdex._io.opening import open_source
+from pdex._asked import Asked, clustered, prepared, tested_on
+from pdex._cluster.pool import is_on_cluster
+from pdex._cluster.run import check_result_folder, framed, written
+from pdex._description import remember
+from pdex._engine import warn_of_flat_targets
 from pdex._output import check_output, scan
-from pdex._progress import Progress
-from pdex._resources import resources_of
-from pdex._scale import scale_of
-from pdex._shares import Plan, check_shares, share_of, write_share
-from pdex._stages import stage
-from pdex._strata import place_cells, read_strata
+from pdex._shares import Plan, check_shares, write_share
 from pdex._validate import (
-    OPTIONS,
     Alternative,
     AnyMethod,
+    Engine,
     Join,
     Mean,
     Normalize,
     Scope,
     Test,
-    as_names,
     as_part,
-    at_least,
-    check_choice,
-    check_stratified,
-    flag,
-    options_of,
     suggesting,
 )
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
-    import numpy.typing as npt
-
-    from pdex._io.groups import Groups
     from pdex._io.source import Data
-    from pdex._scale import Scale
 
 
 @suggesting
@@ -84,6 +64,7 @@ def de(
     midrank: bool = True,
     equal_var: bool = True,
     overestim_var: bool = False,
+    engine: Engine | None = None,
     threads: int | None = None,
     memory_limit: int | str | None = None,
     progress: bool | None = None,
@@ -178,14 +159,21 @@ def de(
     overestim_var
         Option of ttest with ``equal_var=False``: divide the reference's variance by the target's
         number of cells, as scanpy's ``t-test_overestim_var`` does.
+    engine
+        ``"dask"``: run on the workers of the active client of Dask, or on the scheduler that
+        ``dask.config.set(scheduler=...)`` chooses, from files that they see. None: run here. It
+        does not affect the result. With ``"dask"``, the current folder must be one that all workers
+        share: the files that go from task to task are in a hidden folder there, for the time of the
+        call.
     threads
-        Number of threads, at most the number of cores. None: all cores. It does not affect the
-        result.
+        Number of threads, at most the number of cores. None: all cores; with `engine`, those that
+        Dask gave each worker. It does not affect the result.
     memory_limit
         For data in a file, the memory that the call may use beyond the result: a number of bytes,
         or a size such as ``"2GB"``. A matrix that needs more is read in parts: a CSR matrix in
         ranges of cells, whose counted values are spilled to an unnamed temporary file; others gene
-        by gene. None: 1 GB. It does not affect the result.
+        by gene. None: 1 GB. With `engine`, this is the limit of each worker; None: 1 GB, or a
+        third of the worker's own limit. It does not affect the result.
     progress
         Show a progress bar if the work takes longer than a second. None: only on a terminal and in
         notebooks.
@@ -238,7 +226,8 @@ def de(
     >>> result.shape
     (60, 16)
     """
-    asked = _Asked(
+    on_cluster = is_on_cluster(engine)
+    asked = Asked(
         reference=reference,
         test=test,
         groups=groups,
@@ -269,7 +258,10 @@ def de(
         memory_limit=memory_limit,
         progress=progress,
     )
-    with _prepared(data, groupby, asked) as job:
+    if on_cluster:
+        with clustered(data, groupby, asked, None) as (scene, job):
+            return remember(framed(tested_on(scene, job, asked), job.work), job.description)
+    with prepared(data, groupby, asked) as job:
         frame = job.work.frame(job.targets, job.bar)
         warn_of_flat_targets(job.work)
         return remember(frame, job.description)
@@ -308,6 +300,7 @@ def sink_de(
     equal_var: bool = True,
     overestim_var: bool = False,
     part: tuple[int, int] | None = None,
+    engine: Engine | None = None,
     threads: int | None = None,
     memory_limit: int | str | None = None,
     progress: bool | None = None,
@@ -334,13 +327,19 @@ def sink_de(
         ``(i, n)``: test only the i-th of n shares of the genes, and write their numbers to a folder
         `path` for :func:`pdex.collect`. For job arrays: each job writes a share, in any order, and
         a share that is written again replaces the one before.
+    engine
+        ``"dask"``: run on the workers of a Dask cluster, as in :func:`pdex.de`. `path` is then a
+        folder that all workers see, which gets Parquet files and appears when it is whole. The
+        files that go from task to task are in a hidden folder beside it; if the call does not come
+        to its end, they stay, and the same call goes on from them.
     threads, memory_limit, progress
         As in :func:`pdex.de`.
 
     Returns
     -------
     polars.LazyFrame
-        A scan of the file, with the rows and columns of :func:`pdex.de`; of a share, its numbers.
+        A scan of the file or folder, with the rows and columns of :func:`pdex.de`; of a share, its
+        numbers.
 
     Raises
     ------
@@ -368,7 +367,8 @@ def sink_de(
     ...     print(lazy.select("p_value").collect().height)
     60
     """
-    asked = _Asked(
+    on_cluster = is_on_cluster(engine)
+    asked = Asked(
         reference=reference,
         test=test,
         groups=groups,
@@ -399,180 +399,24 @@ def sink_de(
         memory_limit=memory_limit,
         progress=progress,
     )
+    if on_cluster:
+        if part is not None:
+            msg = "part= and engine='dask' exclude each other: the workers test all shares"
+            raise ValueError(msg)
+        folder = check_result_folder(path)
+        with clustered(data, groupby, asked, folder) as (scene, job):
+            lazy = written(scene, tested_on(scene, job, asked), job.work, folder)
+            return remember(lazy, job.description)
     if part is not None:
         number, n = as_part(part)
         folder = check_shares(path)
-        with _prepared(data, groupby, asked, (number, n)) as job:
+        with prepared(data, groupby, asked, (number, n)) as job:
             folder.mkdir(exist_ok=True)
             plan = Plan.of(job.work, job.targets, job.description)
             return pl.scan_ipc(write_share(job.work, plan, job.bar, (folder, number, n)))
     file = check_output(path)
-    with _prepared(data, groupby, asked) as job:
+    with prepared(data, groupby, asked) as job:
         metadata = job.description.metadata()
         schema = job.work.to_file(file, job.targets, job.bar, metadata)
         warn_of_flat_targets(job.work)
         return remember(scan(file, schema), job.description)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The arguments of a call, checked as far as possible without the data."""
-
-    reference: str | Iterable[str]
-    test: Test
-    groups: Iterable[str] | None
-    exclude: Iterable[str] | None
-    min_cells: int | None
-    strata: str | None
-    where: pl.Expr | str | None
-    genes: Iterable[str] | None
-    layer: str | None
-    use_raw: bool
-    gene_names: str | None
-    normalize: Normalize | None
-    log1p: bool
-    join: Join | None
-    is_log1p: bool | None
-    mean: Mean
-    pseudocount: float
-    fdr: Scope
-    auroc: bool
-    alternative: Alternative
-    method: AnyMethod | None
-    continuity: bool
-    tie_correct: bool
-    midrank: bool
-    equal_var: bool
-    overestim_var: bool
-    threads: int | None
-    memory_limit: int | str | None
-    progress: bool | None
-
-    def __post_init__(self) -> None:
-        check_choice("mean", self.mean, get_args(Mean))
-        check_choice("fdr", self.fdr, get_args(Scope))
-        pseudocount = self.pseudocount
-        number = isinstance(pseudocount, (int, float, np.integer, np.floating))
-        if not number or isinstance(pseudocount, bool) or not 0 <= pseudocount < np.inf:
-            msg = f"pseudocount must be a finite number >= 0; got {pseudocount!r}"
-            raise ValueError(msg)
-
-    def options(self) -> dict[str, object]:
-        """Return the options of the test."""
-        full = options_of(self.test, {name: getattr(self, name) for name in OPTIONS})
-        if self.strata is not None:
-            check_stratified(self.test, full)
-        return full
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Work that is ready to run, with its targets, its progress bar and its description."""
-
-    work: Work
-    targets: list[str]
-    bar: Progress
-    description: Description
-
-
-@contextmanager
-def _prepared(
-    data: Data, groupby: str, asked: _Asked, part: tuple[int, int] = (1, 1)
-) -> Iterator[_Job]:
-    """Open the data, prepare the requested work, and close everything at the end.
-
-    Progress is that of a share of the genes.
-    """
-    options, resources = asked.options(), resources_of(asked.threads, asked.memory_limit)
-    auroc, rest = flag("auroc", asked.auroc), is_rest(asked.reference)
-    normalization = normalization_of(asked.normalize, asked.log1p)
-    progress = None if asked.progress is None else flag("progress", asked.progress)
-    with open_source(data, asked.layer, asked.use_raw, asked.join) as source:
-        with error_context(source.path), stage("labels"):
-            source.choose(asked.where)
-            source.name_genes(asked.gene_names)
-            # Ranks are those of the scaled counts, and means need no exponentials.
-            source.normalize(normalization, logged=asked.test == "ttest")
-            found, within = source.groups(groupby), None
-            strata = None if asked.strata is None else read_strata(source, asked.strata)
-            if strata is not None:
-                found = found.only(strata.places >= 0)
-            codes, targets = _codes(found, asked)
-            selected = source.select_genes(asked.genes)
-            if strata is not None:
-                within = place_cells(strata, (codes, targets, rest))
-        scale = scale_of(source, asked.is_log1p, resources.threads)
-        pseudocount = float(asked.pseudocount) if scale.has_ratio else None
-        work = Work(
-            source,
-            selected,
-            Comparison(codes, len(targets), rest, within, source.cells),
-            Question.of(asked.test, options, scale, asked.mean, auroc),
-            Finish(pseudocount, asked.fdr),
-            resources,
-        )
-        n_genes = len(share_of(selected, *part))
-        bar = Progress(n_genes, progress, lambda: source.reading)
-        try:
-            yield _Job(work, targets, bar, _described(work, groupby, asked, scale))
-        finally:
-            bar.close()
-
-
-def _described(work: Work, groupby: str, asked: _Asked, scale: Scale) -> Description:
-    """Return the description of the result of `work`."""
-    source, comparison, question = work.source, work.comparison, work.question
-    reference: object = asked.reference
-    normalized = source.normalization
-    several = isinstance(reference, Iterable) and not isinstance(reference, str)
-    return Description(
-        test=asked.test,
-        options=question.options,
-        groupby=groupby,
-        reference=as_names("reference", reference) if several else str(reference),
-        source=source.titles[0] if len(source.titles) == 1 else source.titles,
-        matrix=source.matrix_name,
-        is_log1p=scale.is_log1p if normalized is None else normalized.log1p,
-        normalize=None if normalized is None else normalized.asked,
-        log_base=scale.log_base,
-        mean=asked.mean,
-        pseudocount=work.finish.pseudocount,
-        fdr=asked.fdr,
-        n_cells=_cells(comparison),
-        n_targets=comparison.n_targets,
-        n_genes=len(work.genes),
-        strata=asked.strata,
-        where=None if asked.where is None else str(asked.where),
-        exclude=as_names("exclude", asked.exclude or []),
-        min_cells=asked.min_cells,
-    )
-
-
-def _cells(comparison: Comparison) -> int:
-    """Return the number of cells that take part."""
-    taking_part = comparison.codes != SKIP
-    if comparison.cells is None:
-        return int(np.count_nonzero(taking_part))
-    return int(comparison.cells[taking_part].sum())
-
-
-def is_rest(reference: object) -> bool:
-    """Return whether targets are compared with all other cells."""
-    return isinstance(reference, str) and reference == "rest"
-
-
-def _codes(found: Groups, asked: _Asked) -> tuple[npt.NDArray[np.uint32], list[str]]:
-    """Return a code for each cell, and the targets; raise ValueError if a group has two roles."""
-    reference: object = asked.reference
-    rest = is_rest(reference)
-    if isinstance(reference, Iterable) and not isinstance(reference, str):
-        reference = list(reference)
-    groups = None if asked.groups is None else as_names("groups", asked.groups)
-    exclude = [] if asked.exclude is None else as_names("exclude", asked.exclude)
-    least = 0 if asked.min_cells is None else at_least("min_cells", asked.min_cells, 1)
-    found.check_apart(
-        reference=[] if rest else found.references(reference),
-        groups=[found.require(name, "group") for name in groups or ()],
-        exclude=[found.require(name, "excluded group") for name in exclude],
-    )
-    return found.codes(reference, groups, rest=rest, exclude=exclude, min_cells=least)

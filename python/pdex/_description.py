@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Key in the metadata of a file.
 KEY = "pdex"
+#: The file that makes a folder of Parquet files a result, and names them.
+RESULT = "result.json"
 #: Descriptions by the id of the frame, for as long as the frame lives.
 _KNOWN: dict[int, Description] = {}
 
@@ -201,7 +203,28 @@ def known_of(result: object) -> Description | None:
         return None
 
 
+def _read_result(folder: Path) -> dict[str, Any]:
+    """Return what the file of a result in a folder says."""
+    path = folder / RESULT
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if facts["format"] == 1:
+            return facts
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        msg = f"{path} is damaged, or no result: {error!r}"
+        raise ValueError(msg) from error
+    msg = f"{path} was written by another version of pdex, in format {facts['format']}"
+    raise ValueError(msg)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a result in a folder, in order."""
+    return [folder / part["file"] for part in _read_result(folder)["parts"]]
+
+
 def _of_file(path: Path) -> Description:
+    if (path / RESULT).is_file():
+        return _of_facts(_read_result(path)["description"], path)
     if not path.is_file():
         what = "is a folder: describe a result" if path.is_dir() else "there is no such file"
         msg = f"{path}: {what}"
@@ -225,8 +248,15 @@ def _of_file(path: Path) -> Description:
         raise ValueError(msg)
     try:
         facts = json.loads(found)
+    except ValueError:
+        facts = found
+    return _of_facts(facts, path)
+
+
+def _of_facts(facts: Any, path: Path) -> Description:
+    try:
         known = [field.name for field in fields(Description)]
         return Description(**{name: facts[name] for name in known if name in facts})
     except (ValueError, TypeError, AttributeError) as error:
-        msg = f"{path} was described by another version of pdex: {found[:200]}"
+        msg = f"{path} was described by another version of pdex: {str(facts)[:200]}"
         raise ValueError(msg) from error

@@ -155,14 +155,16 @@ class Work:
         targets: list[str],
         metadata: Mapping[str, str],
         span: tuple[int, int] | None = None,
+        bar: Progress | None = None,
     ) -> pl.Schema:
         """Write the table of measured columns to `path`, and return its schema.
 
-        `span` are the first target to write and one past the last; None: all targets.
+        `span` are the first target to write and one past the last; None: all targets. `bar` counts
+        targets.
         """
         rows = max(1, ROWS // max(1, len(self.genes)))
         schema = self._schema()
-        frames = self.frames(measured, targets, rows, span)
+        frames = self.frames(measured, targets, rows, span, bar)
         write(path, schema, frames, rows * len(self.genes), metadata)
         return schema
 
@@ -172,8 +174,12 @@ class Work:
         targets: list[str],
         step: int,
         span: tuple[int, int] | None = None,
+        bar: Progress | None = None,
     ) -> Iterator[pl.DataFrame]:
-        """Yield the table of the targets of `span` (None: all), `step` targets at a time."""
+        """Yield the table of the targets of `span` (None: all), `step` targets at a time.
+
+        `bar` counts targets.
+        """
         adjusted, job = None, self._job(0)
         start, stop = (0, len(targets)) if span is None else span
         if self.finish.fdr == "all":
@@ -186,20 +192,26 @@ class Work:
             if adjusted is not None:
                 frame = frame.with_columns(pl.Series("fdr", adjusted(first, last)))
             yield self._noted(frame)
+            if bar is not None:
+                bar.advance(last - first)
 
     def _noted(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Count the comparisons whose p-value Welch's test makes far too small; return `frame`.
+        """Count the comparisons whose p-value Welch's test makes far too small; return `frame`."""
+        self.flat += self.flat_in(frame.lazy())
+        return frame
+
+    def flat_in(self, frame: pl.LazyFrame) -> int:
+        """Return how many p-values of a result Welch's test makes far too small.
 
         A target without variance has the degrees of freedom of the other sample.
         """
         question = self.question
         if question.test != "ttest" or question.options["equal_var"]:
-            return frame
+            return 0
         other = "n_target" if question.options["overestim_var"] else "n_reference"
         flat = (pl.col("df") - (pl.col(other) - 1)).abs() < 1e-9 * pl.col("df")
         few = pl.col("n_target") * pl.col("reference_fraction") < FEW_NON_ZERO
-        self.flat += int(frame.select((flat & few).sum()).item())
-        return frame
+        return int(frame.select((flat & few).sum()).collect().item())
 
     def _schema(self) -> pl.Schema:
         """Return the table's schema."""

@@ -7,11 +7,12 @@ back, completed, and written as a row group of a temporary file, which is rename
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from pdex import _pdex
+from pdex._description import RESULT, files_of
 from pdex._files import replacing
 from pdex._io.prefetch import result_of
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
+
+    from pdex._description import Description
 
     #: Returns the adjusted p-values of the targets from one to before another, with all genes.
     Adjusted = Callable[[int, int], npt.NDArray[np.float64]]
@@ -99,6 +103,17 @@ class Measured(Protocol):
 
     def rows(self, first: int, last: int) -> list[npt.NDArray[np.float64]]:
         """Return the columns for the targets from `first` to before `last`, with all genes."""
+
+
+def write_result(folder: Path, about: Description, parts: list[dict[str, Any]]) -> None:
+    """Write the file that makes a folder of Parquet files a result."""
+    facts = {"format": 1, "description": asdict(about), "parts": parts}
+    (folder / RESULT).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def scan_result(folder: Path) -> pl.LazyFrame:
+    """Return a lazy frame of a result in a folder."""
+    return pl.scan_parquet(files_of(folder))
 
 
 @dataclass

@@ -22,10 +22,18 @@ class Progress:
         True, False, or None: only if stderr is a terminal, or in a notebook.
     reading
         Returns which of many files is being read; empty if there is one, or none is.
+    unit
+        What is counted in place of genes.
     """
 
-    def __init__(self, total: int, show: bool | None, reading: Callable[[], str] = str) -> None:
-        self._total, self._reading = total, reading
+    def __init__(
+        self,
+        total: int,
+        show: bool | None,
+        reading: Callable[[], str] = str,
+        unit: str = "genes",
+    ) -> None:
+        self._total, self._reading, self._unit = total, reading, unit
         self._show = sys.stderr.isatty() or _in_notebook() if show is None else show
         self._start = time.monotonic()
         self._bar: Any = None
@@ -38,6 +46,12 @@ class Progress:
         if self._ready():
             self._note()
             self._bar.update(done - self._bar.n)
+
+    def expect(self, more: int) -> None:
+        """Add to the number of all, where it is not known from the start."""
+        self._total += more
+        if self._bar is not None:
+            self._bar.total = self._total
 
     def advance(self, genes: int) -> None:
         """Count a piece of `genes` genes as done."""
@@ -72,7 +86,7 @@ class Progress:
         if self._bar is None:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=self._total, unit=" genes", desc="pdex")
+            self._bar = tqdm(total=self._total, unit=f" {self._unit}", desc="pdex")
         return True
 
 

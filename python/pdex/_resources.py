@@ -10,7 +10,7 @@ import numpy as np
 from pdex._validate import parse_size
 
 #: The default limit, and the smallest limit with which a file can be read, in bytes.
-_MEMORY, _LEAST_MEMORY = 1_000_000_000, 100_000_000
+_MEMORY, LEAST_MEMORY = 1_000_000_000, 100_000_000
 
 
 class Resources(NamedTuple):
@@ -63,10 +63,10 @@ def parse_memory_limit(memory_limit: int | str | None) -> int:
     if isinstance(limit, str):
         limit = parse_size(limit)
     number = isinstance(limit, (int, np.integer)) and not isinstance(limit, bool)
-    if not number or cast("int", limit) < _LEAST_MEMORY:
+    if not number or cast("int", limit) < LEAST_MEMORY:
         msg = (
             "memory_limit must be None (1 GB), a number of bytes or a size such as '2GB', and at "
-            f"least {_LEAST_MEMORY // 1_000_000} MB; got {memory_limit!r}"
+            f"least {LEAST_MEMORY // 1_000_000} MB; got {memory_limit!r}"
         )
         raise ValueError(msg)
     return int(cast("int", limit))

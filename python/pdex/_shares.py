@@ -11,6 +11,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,11 +31,10 @@ from pdex._text import listed
 from pdex._validate import flag, suggesting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
     from pdex._engine import Codes
+    from pdex._output import Adjusted
 
 #: The key of a share's metadata.
 _SHARE = "pdex.share"
@@ -80,8 +80,13 @@ class Plan:
         )
 
     def digest(self) -> str:
-        """Return the hash by which shares of different calls are told apart."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Return the hash by which shares of different calls are told apart.
+
+        Where the data lie may differ from job to job.
+        """
+        facts = asdict(self)
+        del facts["description"]["source"]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def write_share(work: Work, plan: Plan, bar: Progress, place: tuple[Path, int, int]) -> Path:
@@ -205,14 +210,10 @@ def collect(
     shares = Shares(Path(folder))
     work, plan = shares.work(resources), shares.plan
     about = Description(**plan.description)
-    bar = Progress(len(work.genes), shown)
+    bar = Progress(len(plan.targets), shown, unit="targets")
     try:
-        with Spill(file.parent, len(plan.targets)) as spill, stage("collect"):
-            for genes, numbers in shares:
-                if genes:
-                    spill.add(numbers)
-                bar.advance(genes)
-            schema = work.written(spill, file, plan.targets, about.metadata())
+        with stage("collect"):
+            schema = work.written(shares, file, plan.targets, about.metadata(), bar=bar)
             warn_of_flat_targets(work)
     finally:
         bar.close()
@@ -249,6 +250,7 @@ class Shares:
         self.features: list[str] = [name for head in heads for name in head["features"]]
         self.lengths: list[int] = [len(head["features"]) for head in heads]
         self.plan = Plan(**heads[0]["common"])
+        self._frames: dict[int, pl.DataFrame] = {}
 
     def work(self, resources: Resources) -> Work:
         """Return the work of which the shares are the numbers."""
@@ -264,13 +266,34 @@ class Shares:
             resources,
         )
 
-    def __iter__(self) -> Iterator[tuple[int, list[npt.NDArray[np.float64]]]]:
-        """Yield the number of genes of each share, and its columns."""
-        for number in range(len(self.paths)):
-            yield self.lengths[number], self.numbers(number, 0, len(self.plan.targets))
+    def rows(self, first: int, last: int) -> list[npt.NDArray[np.float64]]:
+        """Return the columns for the targets from `first` to before `last`, with all genes."""
+        each = [self.numbers(share, first, last) for share in range(len(self.paths))]
+        shape = (last - first, -1)
+        return [
+            np.hstack([numbers.reshape(shape) for numbers in column if len(numbers)]).reshape(-1)
+            for column in zip(*each, strict=True)
+        ]
+
+    def adjusted(self, number: int, threads: int) -> Adjusted:
+        """Adjust the p-values of a column over all targets and genes, with `threads` threads."""
+        n_targets = len(self.plan.targets)
+        each = [self.numbers(share, 0, n_targets)[number] for share in range(len(self.paths))]
+        p_values = _pdex.benjamini_hochberg(np.concatenate(each), threads)
+        ends = np.cumsum([0, *map(len, each)])
+        parts = [p_values[a:b].reshape(n_targets, -1) for a, b in pairwise(ends) if b > a]
+        return lambda first, last: np.hstack([part[first:last] for part in parts]).reshape(-1)
 
     def numbers(self, share: int, first: int, last: int) -> list[npt.NDArray[np.float64]]:
         """Return the columns of a share for the targets from `first` to before `last`."""
+        genes = self.lengths[share]
+        if share not in self._frames:
+            self._frames[share] = self._frame(share)
+        part = self._frames[share].slice(first * genes, (last - first) * genes)
+        return [column.to_numpy() for column in part.get_columns()]
+
+    def _frame(self, share: int) -> pl.DataFrame:
+        """Map a share into memory."""
         path, genes = self.paths[share], self.lengths[share]
         try:
             frame = pl.read_ipc(path)
@@ -281,8 +304,7 @@ class Shares:
         if frame.columns != measured or frame.height != genes * len(self.plan.targets):
             msg = f"{path} is damaged: it has {frame.height} rows of {listed(frame.columns)}"
             raise ValueError(msg)
-        part = frame.slice(first * genes, (last - first) * genes)
-        return [column.to_numpy() for column in part.get_columns()]
+        return frame
 
 
 def _found(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from pdex._cluster.pool import is_on_cluster
+from pdex._cluster.run import Selection, scene_of, tabulated
 from pdex._counting import Counted, combined, facts_of, write_table
 from pdex._io.errors import error_context
 from pdex._io.normalize import normalization_of
@@ -19,12 +22,12 @@ from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._stages import stage
-from pdex._validate import Join, Normalize, as_names, as_part, flag, suggesting
+from pdex._validate import Engine, Join, Normalize, as_names, as_part, flag, suggesting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pdex._io.source import Data
+    from pdex._io.source import Data, Source
 
 
 class Tables:
@@ -189,6 +192,7 @@ def tabulate(
     where: pl.Expr | str | None = None,
     single_cells: str | Iterable[str] | None = None,
     part: tuple[int, int] | None = None,
+    engine: Engine | None = None,
     threads: int | None = None,
     memory_limit: int | str | None = None,
     progress: bool | None = None,
@@ -238,10 +242,16 @@ def tabulate(
     part
         ``(i, n)``: count only the i-th of n ranges of the cells, and read no others. For job
         arrays: each job writes a folder of its own, and a list of all n folders is the screen.
+    engine
+        ``"dask"``: count on the workers of a Dask cluster, as in :func:`pdex.de`. The folder that
+        holds `output` must be one that all workers share; the files that go from task to task are
+        in a hidden folder there. If the call does not come to its end, they stay, and the same call
+        goes on from them.
     threads
-        Number of threads. None: all cores.
+        Number of threads. None: all cores; with `engine`, those that Dask gave each worker.
     memory_limit
-        Bytes to use, as a number or a size such as ``"2GB"``. None: 1 GB.
+        Bytes to use, as a number or a size such as ``"2GB"``. None: 1 GB; with `engine`, each
+        worker uses as many, but no more than a third of its own limit.
     progress
         Show a progress bar if the work takes longer than a second. None: only on a terminal and in
         notebooks.
@@ -292,7 +302,17 @@ def tabulate(
         msg = "normalize='median': the median of one part is not that of all cells; give a number"
         raise ValueError(msg)
     progress = None if progress is None else flag("progress", progress)
-    with open_source(data, layer, use_raw, join) as source:
+    on_cluster = is_on_cluster(engine)
+    if on_cluster and (share is not None or normalize == "median"):
+        what = "part=" if share is not None else "normalize='median'"
+        msg = f"{what} and engine='dask' exclude each other"
+        raise ValueError(msg)
+    single = [] if single_cells is None else as_names("single_cells", single_cells)
+    with ExitStack() as opened:
+        scene = None
+        if on_cluster:
+            scene = opened.enter_context(scene_of(folder, (threads, memory_limit), progress))
+        source = opened.enter_context(open_source(data, layer, use_raw, join))
         with error_context(source.path), stage("labels"):
             source.choose(where)
             if share is not None:
@@ -300,10 +320,13 @@ def tabulate(
                 source.choose_part(*share)
             source.name_genes(gene_names)
             source.normalize(normalization, logged=False)
-            single = [] if single_cells is None else as_names("single_cells", single_cells)
+            selected = source.select_genes(genes)
+            if scene is not None:
+                selection = _selection(source, columns, single, (layer, use_raw, where, join))
+                tabulated(scene, source, selection, selected, folder)
+                return Tables(folder)
             # A part may be of cells without any label; the whole may not.
             codes, labels = combined(source, columns, single, empty=share is not None)
-            selected = source.select_genes(genes)
             facts = facts_of(source, columns, labels, resources.threads)
             facts["part"] = None if share is None else list(share)
         names = [source.var_names[i] for i in selected]
@@ -316,6 +339,21 @@ def tabulate(
         finally:
             bar.close()
     return Tables(folder)
+
+
+def _selection(
+    source: Source,
+    columns: list[str],
+    single: list[str],
+    which: tuple[str | None, bool, pl.Expr | str | None, str | None],
+) -> Selection:
+    """Return what workers need to know to count the same cells; raise an error as they would."""
+    found = {column: source.groups(column) for column in columns}
+    for label in single:
+        found[columns[0]].require(label, "label")
+    layer, use_raw, where, join = which
+    order = {column: groups.labels for column, groups in found.items()}
+    return Selection(columns, layer, use_raw, where, join == "inner", single, order=order)
 
 
 def _check_columns(columns: list[str]) -> None:

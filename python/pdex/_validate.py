@@ -27,6 +27,7 @@ Normalize = float | Literal["median"]
 Scope = Literal["target", "all"]
 Fold = Literal["values", "zeros"]
 Join = Literal["inner"]
+Engine = Literal["dask"]
 
 #: The options of each test, with their defaults.
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -114,6 +114,13 @@ class DaskMatrix(StoredMatrix):
         chunks.clear()
         return stacked(rows, self.where, threads)
 
+    def rows_of_blocks(self, n_bytes: int) -> Iterator[tuple[tuple[int, int], list[list[Any]]]]:
+        """Yield ranges of cells of about `n_bytes`, and rows of their delayed blocks."""
+        per_cell = self._look_at(1).n_bytes
+        blocks = self._array.to_delayed().tolist()
+        for first, last in self._groups(self._rows, max(1.0, n_bytes / max(per_cell, 1e-9))):
+            yield (self._rows[first], self._rows[last]), blocks[first:last]
+
     def _look_at(self, threads: int) -> _Look:
         """Compute some chunks, one at a time, to learn about all."""
         if self._look is not None:
@@ -229,6 +236,12 @@ class DaskMatrix(StoredMatrix):
             last = min(max(last, first + 1), n)
             yield first, last
             first = last
+
+
+def of_blocks(rows: list[list[Any]], where: str, threads: int) -> StoredMatrix:
+    """Return rows of computed blocks as one matrix."""
+    parts = [[memory.matrix_of(block, where, threads) for block in row] for row in rows]
+    return held(stacked([_beside(row, where, threads) for row in parts], where, threads), where)
 
 
 def _stopping(how: How) -> Callable[..., None]:

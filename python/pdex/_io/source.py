@@ -67,6 +67,8 @@ class Source:
     var: Frame | None = field(default=None, repr=False)
     #: What scales counts; None: values stay as they are.
     scaler: Scaler | None = field(default=None, repr=False)
+    #: The names of the genes in the data, where they were given others; else empty.
+    stored_names: list[str] = field(default_factory=list, repr=False)
     #: The labels of columns whose groups have an order, and more labels than have cells here.
     order: dict[str, list[str]] = field(default_factory=dict, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
@@ -190,6 +192,7 @@ class Source:
             raise ValueError(msg)
         found = require_column(self.var, column, "gene_names: var").rows()
         names = zip(self.var_names, found.is_null(), texts(found), strict=True)
+        self.stored_names = self.var_names
         self.var_names = [old if null or not new else new for old, null, new in names]
         self.names = f"var[{column!r}]"
 

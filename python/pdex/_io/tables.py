@@ -28,6 +28,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._files import replace_folder
 from pdex._io.labels import Column
 from pdex._io.prefetch import Prefetch
 
@@ -201,7 +202,8 @@ class Table:
         try:
             with path.open("rb") as file:
                 file.seek(offset)
-                data = file.read(-1 if size is None else size + (offset == 0))
+                # One byte more shows that a file of one part is longer than it was.
+                data = file.read(-1 if size is None else size + (name != PACKED))
         except FileNotFoundError:
             msg = f"{path} is missing, and {MANIFEST} names it: tabulate the screen again"
             raise FileNotFoundError(msg) from None
@@ -320,14 +322,21 @@ class Writer:
     threads
         Number of parts that are made at once.
     blocks
-        For tables that go from one task to others, the first gene of each block but the first: a
-        part ends there. All parts are in one file, and a table that is there already stays, since
-        a task that is run twice writes the same. None: each part has a file, and an older table is
-        replaced.
+        The first gene of each block but the first: a part ends there, and all parts are in one
+        file. None: each part has a file.
+    keep
+        Whether a table that is there already stays, since a task that is run twice writes the same.
     """
 
-    def __init__(self, folder: Path, threads: int, blocks: Sequence[int] | None = None) -> None:
-        self.folder, self._blocks = folder, blocks
+    def __init__(
+        self,
+        folder: Path,
+        threads: int,
+        *,
+        blocks: Sequence[int] | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.folder, self._blocks, self._keep = folder, blocks, keep
         self._partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
@@ -401,24 +410,17 @@ class Writer:
         self._write(0)
         genes = pl.DataFrame({"gene": pl.Series(names, dtype=pl.String), "rows": self._lengths})
         genes = genes.with_columns(pl.col("rows").cast(pl.UInt64))
-        manifest = Manifest(
-            format=FORMAT,
-            pdex=_pdex.__version__,
-            n_groups=labels.height,
-            n_genes=genes.height,
-            n_rows=sum(part.rows for part in self._parts),
-            labels=self._save(_parquet(labels), LABELS),
-            genes=self._save(_parquet(genes), GENES),
-            parts=self._parts,
-            **facts,
-        )
+        hashes = [
+            self._save(_parquet(frame), name) for name, frame in ((LABELS, labels), (GENES, genes))
+        ]
+        manifest = _manifest(labels, genes, self._parts, hashes, facts)
         with _named(self.folder):
             manifest.write(self._partial)
             self._replace()
 
     def _replace(self) -> None:
         """Give the folder its name."""
-        if self._blocks is not None:
+        if self._keep:
             try:
                 self._partial.rename(self.folder)
             except OSError:
@@ -426,16 +428,7 @@ class Writer:
                     raise
                 shutil.rmtree(self._partial, ignore_errors=True)
             return
-        old = self._partial.with_suffix(".old")
-        if self.folder.exists():
-            self.folder.rename(old)
-        try:
-            self._partial.rename(self.folder)
-        except BaseException:
-            if old.exists():
-                old.rename(self.folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        replace_folder(self._partial, self.folder)
 
 
 def _part(frame: pl.DataFrame, name: str, first: int, genes: int) -> tuple[Part, bytes]:
@@ -462,6 +455,68 @@ def _named(path: Path) -> Iterator[None]:
             raise
         reason = error.strerror or str(error)
         raise type(error)(error.errno, reason, str(path)) from error
+
+
+def assemble(
+    folder: Path,
+    blocks: Sequence[Table],
+    labels: pl.DataFrame,
+    names: Sequence[str],
+    facts: dict[str, Any],
+) -> None:
+    """Make one table of those of consecutive blocks of genes, whose files it shares.
+
+    Parameters
+    ----------
+    folder
+        The folder, which is made.
+    blocks
+        Tables whose genes have the numbers that they get in the whole.
+    labels, names, facts
+        As :meth:`Writer.finish` takes them.
+    """
+    folder.mkdir()
+    parts: list[Part] = []
+    first = 0
+    for block in blocks:
+        for part in block.manifest.parts:
+            name = f"part-{len(parts):05}.parquet"
+            source = block.folder / part.file
+            try:
+                os.link(source, folder / name)
+            except OSError:
+                # Not every file system has hard links.
+                shutil.copyfile(source, folder / name)
+            parts.append(part._replace(file=name, first_gene=first + part.first_gene))
+        first += block.manifest.n_genes
+    rows = pl.concat([block.genes["rows"] for block in blocks])
+    genes = pl.DataFrame({"gene": pl.Series(names, dtype=pl.String), "rows": rows})
+    hashes = []
+    for name, frame in ((LABELS, labels), (GENES, genes)):
+        data = _parquet(frame)
+        (folder / name).write_bytes(data)
+        hashes.append(_hash(data))
+    _manifest(labels, genes, parts, hashes, facts).write(folder)
+
+
+def _manifest(
+    labels: pl.DataFrame,
+    genes: pl.DataFrame,
+    parts: list[Part],
+    hashes: list[str],
+    facts: dict[str, Any],
+) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        pdex=_pdex.__version__,
+        n_groups=labels.height,
+        n_genes=genes.height,
+        n_rows=sum(part.rows for part in parts),
+        labels=hashes[0],
+        genes=hashes[1],
+        parts=parts,
+        **facts,
+    )
 
 
 def check_folder(output: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,157 @@
+"""Test a block of genes, from the count tables of all cells."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import polars as pl
+
+from pdex._counting import Counted, write_table
+from pdex._engine import Comparison, Finish, Question, Work
+from pdex._io.joined import JoinedTables
+from pdex._io.tabled import JoinedSource
+from pdex._io.tables import MANIFEST, Table, Writer
+from pdex._output import save
+from pdex._progress import Progress
+from pdex._shares import Plan, is_of, name_of, share_of, write_share
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pdex._resources import Resources
+
+#: A block of genes has about as many.
+GENES = 256
+
+
+class Tabled:
+    """Count tables, and the group of each of their groups, as files for the workers.
+
+    Parameters
+    ----------
+    folder
+        The folder of these files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, tables: list[str], names: pl.DataFrame, groups: pl.DataFrame) -> None:
+        """Write the folders of tables, the genes (name, wanted), and the groups (code, cells)."""
+        text = json.dumps(tables)
+        (self._folder / "tables.json").write_text(text, encoding="utf-8")
+        save(names, self._folder / "genes.parquet")
+        save(groups, self._folder / "groups.parquet")
+
+    def open(self, *, logged: bool) -> tuple[JoinedSource, npt.NDArray[np.uint32], pl.DataFrame]:
+        """Return the tables as a source, the numbers of the genes that are wanted, and the groups.
+
+        Values are logarithms if `logged` and the tables ask for them.
+        """
+        tables = json.loads((self._folder / "tables.json").read_text(encoding="utf-8"))
+        names = pl.read_parquet(self._folder / "genes.parquet")
+        groups = pl.read_parquet(self._folder / "groups.parquet")
+        joined = JoinedTables([Table(Path(table)) for table in tables], alike=True)
+        cells = groups["cells"].to_numpy()
+        # The labels of the groups are not needed any more.
+        no_labels = cast("Any", None)
+        called = names["name"].to_list()
+        source = JoinedSource(no_labels, joined, "the tables", called, None, "genes", cells=cells)
+        source.folders = tables
+        source.normalize(None, logged=logged)
+        return source, names["wanted"].arg_true().to_numpy().astype(np.uint32), groups
+
+
+@dataclass(frozen=True)
+class Test:
+    """Test the `number`-th of `n` blocks of genes."""
+
+    #: The folder of the plan and of the tables' files, and that of the shares.
+    folder: str
+    shares: str
+    number: int
+    n: int
+    #: The hash of the plan.
+    plan: str
+
+    @property
+    def what(self) -> str:
+        """What the task does."""
+        return f"testing block {self.number} of {self.n} of the genes"
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Merge the tables of the `number`-th of `n` blocks of genes."""
+
+    folder: str
+    table: str
+    number: int
+    n: int
+    facts: dict[str, Any]
+
+    @property
+    def what(self) -> str:
+        """What the task does."""
+        return f"merging block {self.number} of {self.n} of the genes"
+
+
+def sorted_name(number: int, n: int) -> str:
+    """Return the name of the file of a share's p-values in order."""
+    return f"{number}-of-{n}.sorted.ipc"
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Write what the tests of all blocks have in common."""
+    (folder / "plan.json").write_text(json.dumps(asdict(plan)), encoding="utf-8")
+
+
+def test(task: Test, resources: Resources) -> None:
+    """Write the share of a block, unless it is there."""
+    shares = Path(task.shares)
+    share, ordered = shares / name_of(task.number, task.n), sorted_name(task.number, task.n)
+    plan = Plan(**json.loads((Path(task.folder) / "plan.json").read_text(encoding="utf-8")))
+    if not (share.is_file() and is_of(share, task.plan)):
+        (shares / ordered).unlink(missing_ok=True)
+        question = Question(**plan.question)
+        logged = question.test == "ttest"
+        source, genes, groups = Tabled(Path(task.folder)).open(logged=logged)
+        codes = groups["code"].to_numpy()
+        strata = None
+        if plan.n_strata is not None:
+            strata = (groups["stratum"].to_numpy(), plan.n_strata)
+        compared = Comparison(codes, len(plan.targets), plan.rest, strata, source.cells)
+        finish = Finish(plan.pseudocount, plan.fdr)
+        work = Work(source, genes, compared, question, finish, resources)
+        write_share(work, plan, Progress(0, False), (shares, task.number, task.n))
+    if plan.fdr == "all" and not (shares / ordered).is_file():
+        _write_sorted(share, shares / ordered)
+
+
+def _write_sorted(share: Path, path: Path) -> None:
+    """Write the p-values below 1 of a share in ascending order, with their rows."""
+    p = pl.read_ipc(share)["p_value"].to_numpy()
+    (rows,) = np.nonzero(p < 1)
+    rows = rows[np.argsort(p[rows], kind="stable")]
+    frame = pl.DataFrame({"p": p[rows], "row": rows.astype(np.uint64)})
+    save(frame, path, {"pdex.count": str(int(np.count_nonzero(~np.isnan(p))))})
+
+
+def merge(task: Merge, resources: Resources) -> str:
+    """Write the merged table of a block, unless it is there, and return its folder."""
+    folder = Path(task.table)
+    if not (folder / MANIFEST).is_file():
+        source, genes, groups = Tabled(Path(task.folder)).open(logged=False)
+        labels = pl.read_parquet(Path(task.folder) / "labels.parquet")
+        first = len(genes) * (task.number - 1) // task.n
+        own = share_of(genes, task.number, task.n)
+        names = [source.var_names[gene] for gene in own]
+        codes = groups["code"].to_numpy()
+        counted = Counted(codes, labels, own, names, task.facts, first)
+        writer = Writer(folder, resources.threads, keep=True)
+        write_table(source, counted, writer, (resources, Progress(0, False)))
+    return task.table
