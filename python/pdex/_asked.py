@@ -41,13 +41,13 @@ from pdex._validate import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import numpy.typing as npt
     import polars as pl
 
     from pdex._io.groups import Groups
     from pdex._io.source import Data, Source
+    from pdex._places import Place
     from pdex._scale import Scale
 
 
@@ -115,7 +115,7 @@ class Job:
 
 @contextmanager
 def clustered(
-    data: Data, groupby: str, asked: Asked, output: Path | None
+    data: Data, groupby: str, asked: Asked, output: Place | None
 ) -> Iterator[tuple[Scene, Job]]:
     """Connect the workers, prepare the requested work, and remove its files at the end."""
     asked.options()

@@ -413,7 +413,8 @@ def sink_de(
         with prepared(data, groupby, asked, (number, n)) as job:
             folder.mkdir(exist_ok=True)
             plan = Plan.of(job.work, job.targets, job.description)
-            return pl.scan_ipc(write_share(job.work, plan, job.bar, (folder, number, n)))
+            share = write_share(job.work, plan, job.bar, (folder, number, n))
+            return pl.scan_ipc(str(share))
     file = check_output(path)
     with prepared(data, groupby, asked) as job:
         metadata = job.description.metadata()

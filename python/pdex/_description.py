@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from pdex import _pdex
+from pdex._places import Place, Remote, place_of
 from pdex._text import listed
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
     if not isinstance(result, (str, os.PathLike)):
         msg = f"result is a {type(result).__qualname__}: expected a frame of Polars or a path"
         raise TypeError(msg)
-    return _of_file(Path(result).expanduser())
+    return _of_file(place_of(result))
 
 
 def known_of(result: object) -> Description | None:
@@ -203,7 +204,7 @@ def known_of(result: object) -> Description | None:
         return None
 
 
-def _read_result(folder: Path) -> dict[str, Any]:
+def _read_result(folder: Place) -> dict[str, Any]:
     """Return what the file of a result in a folder says."""
     path = folder / RESULT
     try:
@@ -217,16 +218,17 @@ def _read_result(folder: Path) -> dict[str, Any]:
     raise ValueError(msg)
 
 
-def files_of(folder: Path) -> list[Path]:
+def files_of(folder: Place) -> list[Place]:
     """Return the files of a result in a folder, in order."""
     return [folder / part["file"] for part in _read_result(folder)["parts"]]
 
 
-def _of_file(path: Path) -> Description:
+def _of_file(path: Place) -> Description:
     if (path / RESULT).is_file():
         return _of_facts(_read_result(path)["description"], path)
-    if not path.is_file():
-        what = "is a folder: describe a result" if path.is_dir() else "there is no such file"
+    if isinstance(path, Remote) or not path.is_file():
+        is_folder = isinstance(path, Path) and path.is_dir()
+        what = "is a folder: describe a result" if is_folder else "there is no such file or result"
         msg = f"{path}: {what}"
         raise FileNotFoundError(msg)
     kind = path.suffix.lower()
@@ -253,7 +255,7 @@ def _of_file(path: Path) -> Description:
     return _of_facts(facts, path)
 
 
-def _of_facts(facts: Any, path: Path) -> Description:
+def _of_facts(facts: Any, path: Place) -> Description:
     try:
         known = [field.name for field in fields(Description)]
         return Description(**{name: facts[name] for name in known if name in facts})

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pdex._io.source import Piece, Source
+    from pdex._places import Place
     from pdex._resources import Resources
     from pdex._scale import Scale
 
@@ -133,10 +134,10 @@ class Work:
         """Return the names of the columns that `numbers` yields."""
         return self._job(0).measured()
 
-    def numbers(self, bar: Progress, folder: str) -> Iterator[list[npt.NDArray[np.float64]]]:
+    def numbers(self, bar: Progress, folder: str | None) -> Iterator[list[npt.NDArray[np.float64]]]:
         """Test some genes after others; yield the measured columns of all targets and of these.
 
-        Rows of a matrix that is read once are spilled to `folder`.
+        Rows of a matrix that is read once are spilled to `folder`, or, None, to that of the system.
         """
         n_targets = self.comparison.n_targets
         cell = 8 * len(self.measured())
@@ -151,7 +152,7 @@ class Work:
     def written(
         self,
         measured: Measured,
-        path: Path,
+        path: Place,
         targets: list[str],
         metadata: Mapping[str, str],
         span: tuple[int, int] | None = None,

@@ -32,6 +32,7 @@ from pdex._io.source import stamp_of
 from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
 from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places
+from pdex._places import size_of
 from pdex._scale import Values
 from pdex._text import listed
 from pdex._together import Facts, Screen, together
@@ -272,7 +273,7 @@ def _about(screen: Screen, paths: list[str] | None = None) -> Info:
 def _of_tables(table: Table, path: str) -> Info:
     """Return the description of count tables; `path` is as the caller wrote it."""
     manifest, folder = table.manifest, table.folder
-    rest = sum(os.path.getsize(folder / name) for name in (LABELS, GENES, MANIFEST))
+    rest = sum(size_of(folder / name) for name in (LABELS, GENES, MANIFEST))
     n_bytes = sum(part.bytes for part in manifest.parts) + rest
     obs, cells = table.obs(), table.labels["cells"].to_numpy()
     columns = [_column(obs, name, cells) for name in obs.columns]

@@ -24,6 +24,7 @@ from pdex import _pdex
 from pdex._description import RESULT, files_of
 from pdex._files import replacing
 from pdex._io.prefetch import result_of
+from pdex._places import Place, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,15 +106,15 @@ class Measured(Protocol):
         """Return the columns for the targets from `first` to before `last`, with all genes."""
 
 
-def write_result(folder: Path, about: Description, parts: list[dict[str, Any]]) -> None:
+def write_result(folder: Place, about: Description, parts: list[dict[str, Any]]) -> None:
     """Write the file that makes a folder of Parquet files a result."""
     facts = {"format": 1, "description": asdict(about), "parts": parts}
     (folder / RESULT).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def scan_result(folder: Path) -> pl.LazyFrame:
+def scan_result(folder: Place) -> pl.LazyFrame:
     """Return a lazy frame of a result in a folder."""
-    return pl.scan_parquet(files_of(folder))
+    return pl.scan_parquet([str(file) for file in files_of(folder)])
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Spill:
         Number of targets in each column.
     """
 
-    folder: Path
+    folder: Place
     n_targets: int
     _file: Any = None
     #: For each range: number of genes, offset in the file, and number of columns.
@@ -136,7 +137,8 @@ class Spill:
     _end: int = 0
 
     def __enter__(self) -> Spill:
-        self._file = tempfile.TemporaryFile(dir=self.folder)
+        folder = None if isinstance(self.folder, Remote) else self.folder
+        self._file = tempfile.TemporaryFile(dir=folder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -189,13 +191,13 @@ class Spill:
         return values.reshape(last - first, genes)
 
 
-def save(frame: pl.DataFrame, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+def save(frame: pl.DataFrame, path: Place, metadata: Mapping[str, str] | None = None) -> None:
     """Write one frame, as :func:`write` does."""
     write(path, frame.schema, iter([frame]), ROWS, metadata or {})
 
 
 def write(
-    path: Path,
+    path: Place,
     schema: pl.Schema,
     frames: Iterator[pl.DataFrame],
     rows: int,

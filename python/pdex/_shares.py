@@ -12,7 +12,6 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -24,6 +23,7 @@ from pdex._engine import Finish, Question, Work, numbers_of, regrouped, warn_of_
 from pdex._io.groups import SKIP, count_cells
 from pdex._io.source import Source
 from pdex._output import Spill, check_output, scan, write
+from pdex._places import Place, Remote, place_of, read_ipc
 from pdex._progress import Progress
 from pdex._resources import Resources, resources_of
 from pdex._stages import stage
@@ -89,7 +89,7 @@ class Plan:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def write_share(work: Work, plan: Plan, bar: Progress, place: tuple[Path, int, int]) -> Path:
+def write_share(work: Work, plan: Plan, bar: Progress, place: tuple[Place, int, int]) -> Place:
     """Test the genes of share `number` of `n`, write their numbers, and return the file.
 
     Parameters
@@ -112,14 +112,22 @@ def write_share(work: Work, plan: Plan, bar: Progress, place: tuple[Path, int, i
     path = folder / name_of(number, n)
     measured, n_targets = work.measured(), len(plan.targets)
     with Spill(folder, n_targets) as spill, stage("test and write"):
-        for numbers in work.numbers(bar, str(folder)):
+        for numbers in work.numbers(bar, None if isinstance(folder, Remote) else str(folder)):
             spill.add(numbers)
         # One frame: a share fits memory, as it must when it is collected.
         columns = spill.rows(0, n_targets) if len(work.genes) else [np.empty(0)] * len(measured)
         frame = pl.DataFrame(dict(zip(measured, columns, strict=True)))
         metadata = {_SHARE: json.dumps(facts)}
+        if isinstance(path, Remote):
+            # The metadata of a file in object storage cannot be read by themselves.
+            _beside(path).write_text(metadata[_SHARE])
         write(path, frame.schema, iter([frame]), max(1, frame.height), metadata)
     return path
+
+
+def _beside(path: Place) -> Place:
+    """Return the file of a share's metadata in object storage."""
+    return path.with_name(f"{path.name}.json")
 
 
 def name_of(number: int, n: int) -> str:
@@ -127,7 +135,7 @@ def name_of(number: int, n: int) -> str:
     return f"{number}-of-{n}.ipc"
 
 
-def is_of(path: Path, plan: str) -> bool:
+def is_of(path: Place, plan: str) -> bool:
     """Return whether a file is a share of the result with the hash `plan`."""
     try:
         return bool(_head(path)["plan"] == plan)
@@ -135,12 +143,12 @@ def is_of(path: Path, plan: str) -> bool:
         return False
 
 
-def check_shares(folder: object) -> Path:
+def check_shares(folder: object) -> Place:
     """Return the path of a folder for shares; raise an error if there can be none."""
     if not isinstance(folder, (str, os.PathLike)):
         msg = f"path must be the path of a folder; got {folder!r}"
         raise TypeError(msg)
-    path = Path(folder)
+    path = place_of(folder)
     if path.exists() and not path.is_dir():
         msg = f"{str(path)!r} is a file; expected a folder for shares of a result"
         raise FileExistsError(msg)
@@ -207,7 +215,7 @@ def collect(
     """
     file, resources = check_output(path), resources_of(threads, memory_limit)
     shown = None if progress is None else flag("progress", progress)
-    shares = Shares(Path(folder))
+    shares = Shares(place_of(folder))
     work, plan = shares.work(resources), shares.plan
     about = Description(**plan.description)
     bar = Progress(len(plan.targets), shown, unit="targets")
@@ -236,7 +244,7 @@ class Shares:
         Shares of different results, or a damaged one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder, self.paths = folder, _found(folder)
         heads = [_head(share) for share in self.paths]
         for share, head in zip(self.paths, heads, strict=True):
@@ -250,7 +258,8 @@ class Shares:
         self.features: list[str] = [name for head in heads for name in head["features"]]
         self.lengths: list[int] = [len(head["features"]) for head in heads]
         self.plan = Plan(**heads[0]["common"])
-        self._frames: dict[int, pl.DataFrame] = {}
+        #: Frames of shares that have been read, and the first target in them.
+        self._frames: dict[int, tuple[int, pl.DataFrame]] = {}
 
     def work(self, resources: Resources) -> Work:
         """Return the work of which the shares are the numbers."""
@@ -288,15 +297,30 @@ class Shares:
         """Return the columns of a share for the targets from `first` to before `last`."""
         genes = self.lengths[share]
         if share not in self._frames:
-            self._frames[share] = self._frame(share)
-        part = self._frames[share].slice(first * genes, (last - first) * genes)
+            self._frames[share] = (0, self._frame(share))
+        start, frame = self._frames[share]
+        part = frame.slice((first - start) * genes, (last - first) * genes)
         return [column.to_numpy() for column in part.get_columns()]
+
+    def hold(self, first: int, last: int) -> None:
+        """Read the targets from `first` to before `last` of all shares from object storage now.
+
+        Each share is read whole, and only these targets are held. Shares on disk are mapped into
+        memory, and need no such step.
+        """
+        if not isinstance(self.folder, Remote):
+            return
+        for share, genes in enumerate(self.lengths):
+            part = self._frame(share).slice(first * genes, (last - first) * genes)
+            # A slice would keep the whole share in memory.
+            copies = {column.name: column.to_numpy().copy() for column in part.get_columns()}
+            self._frames[share] = (first, pl.DataFrame(copies))
 
     def _frame(self, share: int) -> pl.DataFrame:
         """Map a share into memory."""
         path, genes = self.paths[share], self.lengths[share]
         try:
-            frame = pl.read_ipc(path)
+            frame = read_ipc(path)
         except (pl.exceptions.PolarsError, OSError) as error:
             msg = f"{path} cannot be read: {error}"
             raise ValueError(msg) from error
@@ -307,7 +331,7 @@ class Shares:
         return frame
 
 
-def _found(folder: Path) -> list[Path]:
+def _found(folder: Place) -> list[Place]:
     """Return the shares in a folder, in order; FileNotFoundError unless all are there."""
     if not folder.is_dir():
         msg = f"{str(folder)!r}: there is no such folder"
@@ -332,10 +356,13 @@ def _found(folder: Path) -> list[Path]:
     return [found[n, i] for i in range(1, n + 1)]
 
 
-def _head(path: Path) -> dict[str, Any]:
+def _head(path: Place) -> dict[str, Any]:
     """Return what a share's metadata say."""
     try:
-        facts = json.loads(dict(_pdex.ipc_metadata(str(path)))[_SHARE])
+        if isinstance(path, Remote):
+            facts = json.loads(_beside(path).read_text())
+        else:
+            facts = json.loads(dict(_pdex.ipc_metadata(str(path)))[_SHARE])
         return cast("dict[str, Any]", facts)
     except (KeyError, ValueError, OSError) as error:
         msg = f"{path} is damaged, or no share: {error}"

@@ -19,6 +19,7 @@ from pdex._io.normalize import normalization_of
 from pdex._io.opening import open_source
 from pdex._io.rows import pushed, served
 from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
+from pdex._places import place_of
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._stages import stage
@@ -66,14 +67,15 @@ class Tables:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._table = Table(Path(os.path.abspath(os.path.expanduser(path))))
+        self._table = Table(place_of(path))
         # Read now, so that damage is found before anything is computed.
         _ = self._table.labels, self._table.genes
 
     @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._table.folder
+    def path(self) -> Path | str:
+        """The folder, or its URL."""
+        folder = self._table.folder
+        return folder if isinstance(folder, Path) else str(folder)
 
     @property
     def labels(self) -> pl.DataFrame:
@@ -165,7 +167,7 @@ class _Parts:
         wanted = np.arange(len(self.gene), dtype=np.uint32)
         if n_rows is None:  # n_rows of Polars counts rows before the predicate
             wanted = pushed(predicate, self.gene, wanted)
-        frames = map(self._labelled, Table(Path(self.path)).frames(wanted))
+        frames = map(self._labelled, Table(place_of(self.path)).frames(wanted))
         yield from served(frames, with_columns, predicate, n_rows)
 
     def _labelled(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -324,7 +326,7 @@ def tabulate(
             if scene is not None:
                 selection = _selection(source, columns, single, (layer, use_raw, where, join))
                 tabulated(scene, source, selection, selected, folder)
-                return Tables(folder)
+                return Tables(str(folder))
             # A part may be of cells without any label; the whole may not.
             codes, labels = combined(source, columns, single, empty=share is not None)
             facts = facts_of(source, columns, labels, resources.threads)
@@ -338,7 +340,7 @@ def tabulate(
             )
         finally:
             bar.close()
-    return Tables(folder)
+    return Tables(str(folder))
 
 
 def _selection(

@@ -11,9 +11,9 @@ rank. Ranks are 64-bit integers, so that there may be more than 2³² p-values.
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from pdex import _pdex
 from pdex._cluster.test import sorted_name
 from pdex._description import Description
 from pdex._output import save
+from pdex._places import place_of, read_ipc
 from pdex._shares import Shares
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pdex._output import Adjusted
+    from pdex._places import Place
     from pdex._resources import Resources
 
     Numbers = npt.NDArray[np.float64]
@@ -103,7 +105,7 @@ class Collected(NamedTuple):
 
 def adjust(task: Adjust, resources: Resources) -> Range:  # noqa: ARG001 - one thread will do
     """Write the adjusted p-values of a range, in order of their places in the result."""
-    folder = Path(task.shares)
+    folder = place_of(task.shares)
     shares = Shares(folder)
     n_genes = len(shares.features)
     before, first_gene = 0, 0
@@ -126,7 +128,7 @@ def adjust(task: Adjust, resources: Resources) -> Range:  # noqa: ARG001 - one t
     inverse[order] = adjusted
     order = np.argsort(place)
     frame = pl.DataFrame({"place": place[order].astype(np.uint64), "fdr": inverse[order]})
-    save(frame, Path(task.path))
+    save(frame, place_of(task.path))
     return Range(task.path, lowest)
 
 
@@ -155,28 +157,26 @@ def running(p: Numbers, before: int, m: int) -> Numbers:
 
 def collect(task: Collect, resources: Resources) -> Collected:
     """Write the table of some targets."""
-    path = Path(task.path)
-    shares = _Adjusted(Path(task.shares), task.adjusted)
+    path = place_of(task.path)
+    shares = _Adjusted(place_of(task.shares), task.adjusted)
     work = shares.work(resources)
     about = Description(**shares.plan.description)
+    span = (task.first, task.last)
     if not path.is_file():
-        span = (task.first, task.last)
+        shares.hold(*span)
         work.written(shares, path, shares.plan.targets, about.metadata(), span)
-    flat = work.flat_in(pl.scan_parquet(path))
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            sha256.update(block)
+    data = path.read_bytes()
+    flat = work.flat_in(pl.scan_parquet(io.BytesIO(data)))
     rows = (task.last - task.first) * len(shares.features)
-    return Collected(path.name, rows, path.stat().st_size, sha256.hexdigest(), flat)
+    return Collected(path.name, rows, len(data), hashlib.sha256(data).hexdigest(), flat)
 
 
 class _Adjusted(Shares):
     """Shares whose p-values have been adjusted over all targets and genes."""
 
-    def __init__(self, folder: Path, ranges: list[tuple[Range, float]] | None) -> None:
+    def __init__(self, folder: Place, ranges: list[tuple[Range, float]] | None) -> None:
         super().__init__(folder)
-        self._ranges = [(_sorted(Path(found.file)), carried) for found, carried in ranges or ()]
+        self._ranges = [(_sorted(place_of(found.file)), carried) for found, carried in ranges or ()]
 
     def adjusted(self, number: int, threads: int) -> Adjusted:  # noqa: ARG002 - nothing is left
         """Return what reads the adjusted p-values of some targets."""
@@ -196,10 +196,10 @@ class _Adjusted(Shares):
         return adjusted
 
 
-def _sorted(path: Path) -> pl.DataFrame:
+def _sorted(path: Place) -> pl.DataFrame:
     """Map a file of numbers in order into memory."""
     try:
-        return pl.read_ipc(path)
+        return read_ipc(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{path} cannot be read: {error}"
         raise OSError(msg) from error
@@ -208,7 +208,7 @@ def _sorted(path: Path) -> pl.DataFrame:
 # --- on the client ------------------------------------------------------------------------------
 
 
-def adjusts_of(shares: Shares, folder: Path) -> list[Adjust]:
+def adjusts_of(shares: Shares, folder: Place) -> list[Adjust]:
     """Return the tasks that adjust all p-values below 1."""
     n, m, total, samples = len(shares.paths), 0, 0, []
     for number in range(1, n + 1):
@@ -237,7 +237,7 @@ def carried(ranges: Sequence[Range]) -> list[tuple[Range, float]]:
 
 
 def collects_of(
-    shares: Shares, folder: Path, adjusted: list[tuple[Range, float]] | None
+    shares: Shares, folder: Place, adjusted: list[tuple[Range, float]] | None
 ) -> list[Any]:
     """Return the tasks that write the parts of the result."""
     n_targets = len(shares.plan.targets)

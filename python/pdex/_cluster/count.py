@@ -7,7 +7,6 @@ import json
 import math
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from pdex._io.source import Source, stamp_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import FORMAT, MANIFEST, Writer
 from pdex._io.where import cells_where
+from pdex._places import place_of, read_parquet
 from pdex._progress import Progress
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pdex._io.normalize import Normalization
+    from pdex._places import Place
     from pdex._resources import Resources
 
 #: About how many bytes of a matrix, as it is in memory, a task counts.
@@ -120,10 +121,10 @@ class Rows:
 
 def count(task: Count, resources: Resources) -> str:
     """Write the table of some cells, unless it is there, and return its folder."""
-    asked, folder = task.asked, Path(task.table)
+    asked, folder = task.asked, place_of(task.table)
     if (folder / MANIFEST).is_file():
         return task.table
-    names = pl.read_parquet(asked.genes)
+    names = read_parquet(place_of(asked.genes))
     shared = names["shared"].to_list()
     with _opened(task, shared) as source:
         with error_context(source.path):
@@ -143,7 +144,7 @@ def count(task: Count, resources: Resources) -> str:
 def count_blocks(task: CountBlocks, *inputs: Any) -> str:
     """Write the table of the cells of some blocks; the last input is the resources."""
     *rows, resources = inputs
-    names = pl.read_parquet(task.asked.genes)
+    names = read_parquet(place_of(task.asked.genes))
     x = of_blocks(rows, task.where, resources.threads)
     cells = Rows(task.cells[0], x.shape[0])
     source = Source(cells, x, task.where, names["shared"].to_list())
@@ -185,7 +186,7 @@ def _write(
     called = names["name"].filter(wanted).to_list()
     counted = Counted(codes, labels, genes.astype(np.uint32), called, facts)
     blocks = block_bounds(len(genes), task.asked.blocks)[1:-1]
-    writer = Writer(Path(task.table), resources.threads, blocks=blocks, keep=True)
+    writer = Writer(place_of(task.table), resources.threads, blocks=blocks, keep=True)
     write_table(source, counted, writer, (resources, Progress(0, False)))
 
 
@@ -197,7 +198,7 @@ def block_bounds(n_genes: int, blocks: int) -> list[int]:
     return [n_genes * number // blocks for number in range(blocks + 1)]
 
 
-def counts_of(source: Source, asked: Asked, folder: Path) -> list[Count]:
+def counts_of(source: Source, asked: Asked, folder: Place) -> list[Count]:
     """Return the tasks that count the cells of all files of a source.
 
     Raises
@@ -252,7 +253,7 @@ def _spelled(asked: Asked) -> list[Any]:
     where = asked.where
     if isinstance(where, pl.Expr):
         where = hashlib.sha256(where.meta.serialize()).hexdigest()
-    names = hashlib.sha256(Path(asked.genes).read_bytes()).hexdigest()
+    names = hashlib.sha256(place_of(asked.genes).read_bytes()).hexdigest()
     own = (asked.columns, asked.single, asked.layer, asked.use_raw, asked.normalization, where)
     return [FORMAT, *own, asked.keep, asked.inner, asked.facts, names, asked.blocks]
 
@@ -275,7 +276,7 @@ def blocks_of(
     source: Source,
     asked: Asked,
     groups: tuple[npt.NDArray[np.uint32], pl.DataFrame],
-    folder: Path,
+    folder: Place,
 ) -> tuple[list[CountBlocks], list[list[Any]]]:
     """Return the tasks that count the cells of a Dask array, and the blocks that each needs."""
     x: DaskMatrix = source.x

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
 
 from pdex import _pdex
+from pdex._places import place_of
 from pdex._resources import LEAST_MEMORY, Resources, n_threads, parse_memory_limit
 from pdex._text import listed
 from pdex._validate import Engine, check_choice
@@ -21,8 +22,8 @@ from pdex.exceptions import PdexWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
+    from pdex._places import Place
     from pdex._progress import Progress
 
 #: How often a task whose reading or writing failed is run again.
@@ -79,7 +80,7 @@ def perform(call: Call, *inputs: Any) -> Outcome:
     """
     if _pdex.__version__ != call.version:
         return Outcome(None, ValueError(_differs(here(), _pdex.__version__, call.version)))
-    if not os.path.isdir(call.folder):
+    if not place_of(call.folder).is_dir():
         msg = f"{call.task.what}: {_unseen(here(), call.folder)}"
         raise FileNotFoundError(msg)
     with _ONE, warnings.catch_warnings():
@@ -145,8 +146,7 @@ def _resources(call: Call) -> Resources:
 def _look(path: str, token: str) -> tuple[str, str, bool]:
     """Return the name of the worker, its version of pdex, and whether it sees a file."""
     try:
-        with open(path, encoding="utf-8") as file:
-            seen = file.read() == token
+        seen = place_of(path).read_text(encoding="utf-8") == token
     except OSError:
         seen = False
     return here(), _pdex.__version__, seen
@@ -193,7 +193,7 @@ class Pool:
             self._client = _active_client()
         self._folder = ""
 
-    def probe(self, folder: Path) -> None:
+    def probe(self, folder: Place) -> None:
         """Ask every worker for its version, and whether it sees a folder, before anything runs.
 
         Raises

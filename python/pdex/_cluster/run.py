@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import warnings
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -25,13 +24,13 @@ from pdex._cluster.pool import Pool
 from pdex._counting import combined, facts_of
 from pdex._description import RESULT, Description
 from pdex._engine import Work, warn_of_flat_targets
-from pdex._files import replace_folder
 from pdex._io.dask import DaskMatrix
 from pdex._io.groups import SKIP
 from pdex._io.joined import JoinedTables
 from pdex._io.tabled import TableSource, joined_source
-from pdex._io.tables import Table, assemble
+from pdex._io.tables import MANIFEST, Table, assemble
 from pdex._output import save, scan_result, write_result
+from pdex._places import Place, place_of, remove, replace_folder
 from pdex._progress import Progress
 from pdex._shares import Plan, Shares
 from pdex.exceptions import PdexWarning
@@ -68,10 +67,10 @@ class Scene:
     """Where a call runs: its workers, its folder of files, and its bar, which counts tasks."""
 
     pool: Pool
-    folder: Path
+    folder: Place
     bar: Progress
 
-    def under(self, name: str) -> Path:
+    def under(self, name: str) -> Place:
         """Return a folder for some of the files, which is made if it is not there."""
         path = self.folder / name
         path.mkdir(exist_ok=True)
@@ -79,13 +78,13 @@ class Scene:
 
 
 @contextmanager
-def scratch(output: Path | None) -> Iterator[Path]:
+def scratch(output: Place | None) -> Iterator[Place]:
     """Yield the folder for the files of a call; it is removed at the end, but not after an error.
 
     Without `output`, it is a new one in the current folder, and is removed in any case.
     """
     if output is None:
-        folder = Path.cwd() / f".pdex-{os.getpid()}-{os.urandom(4).hex()}"
+        folder: Place = Path.cwd() / f".pdex-{os.getpid()}-{os.urandom(4).hex()}"
     else:
         folder = output.with_name(f".{output.name}.work")
     folder.mkdir(exist_ok=output is not None)
@@ -93,14 +92,14 @@ def scratch(output: Path | None) -> Iterator[Path]:
         yield folder
     except BaseException:
         if output is None or not any(folder.iterdir()):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
 
 
 @contextmanager
 def scene_of(
-    output: Path | None, limits: tuple[int | None, int | str | None], progress: bool | None
+    output: Place | None, limits: tuple[int | None, int | str | None], progress: bool | None
 ) -> Iterator[Scene]:
     """Connect the workers and probe them; remove the files of the call at the end.
 
@@ -113,12 +112,12 @@ def scene_of(
         yield Scene(pool, folder, bar)
 
 
-def check_result_folder(path: object) -> Path:
+def check_result_folder(path: object) -> Place:
     """Return the path of a folder for a result; raise an error if there can be none."""
     if not isinstance(path, (str, os.PathLike)):
         msg = f"path must be the path of a folder; got {path!r}"
         raise TypeError(msg)
-    folder = Path(os.path.abspath(os.path.expanduser(path)))
+    folder = place_of(path)
     if folder.suffix.lower() in (".parquet", ".ipc", ".arrow", ".feather", ".csv", ".tsv"):
         msg = (
             f"{str(path)!r}: engine='dask' writes a folder of Parquet files; give a name without "
@@ -183,7 +182,7 @@ def counted(
         tables = scene.pool.run(count.count_blocks, tasks, scene.bar, blocks)
     else:
         tables = scene.pool.run(count.count, count.counts_of(source, asked, folder), scene.bar)
-    joined = JoinedTables([Table(Path(table)) for table in tables], alike=True)
+    joined = JoinedTables([Table(place_of(table)) for table in tables], alike=True)
     found = joined_source(joined, names["name"].filter(names["wanted"]).to_list())
     found.order = selection.order
     return found
@@ -246,7 +245,7 @@ def tested(
 
 
 def _write_tables(
-    folder: Path, source: TableSource, genes: npt.NDArray[np.uint32], groups: pl.DataFrame
+    folder: Place, source: TableSource, genes: npt.NDArray[np.uint32], groups: pl.DataFrame
 ) -> None:
     """Write what tells workers which tables there are, and which genes and groups are wanted."""
     wanted = np.zeros(len(source.var_names), dtype=np.bool_)
@@ -272,7 +271,7 @@ def framed(shares: Shares, work: Work) -> pl.DataFrame:
     return frame
 
 
-def written(scene: Scene, shares: Shares, work: Work, output: Path) -> pl.LazyFrame:
+def written(scene: Scene, shares: Shares, work: Work, output: Place) -> pl.LazyFrame:
     """Write the table as Parquet files in a folder that appears when it is whole; return a scan."""
     plan, adjusted = shares.plan, None
     digest = plan.digest()[:16]
@@ -284,7 +283,7 @@ def written(scene: Scene, shares: Shares, work: Work, output: Path) -> pl.LazyFr
     parts: list[collect.Collected] = scene.pool.run(collect.collect, tasks, scene.bar)
     facts = [{"file": p.file, "rows": p.rows, "bytes": p.bytes, "sha256": p.sha256} for p in parts]
     write_result(result, Description(**plan.description), facts)
-    replace_folder(result, output)
+    replace_folder(result, output, RESULT)
     own = shares.work(work.resources)
     own.flat = sum(part.flat for part in parts)
     warn_of_flat_targets(own)
@@ -299,7 +298,7 @@ def tabulated(
     source: Source,
     selection: Selection,
     genes: npt.NDArray[np.uint32],
-    output: Path,
+    output: Place,
 ) -> None:
     """Count the cells of a source on the workers, and write one table of all."""
     if isinstance(source, TableSource):
@@ -324,11 +323,11 @@ def tabulated(
         test.Merge(str(folder), str(merged / f"{i}-of-{n}.tables"), i, n, facts)
         for i in range(1, n + 1)
     ]
-    blocks = [Table(Path(table)) for table in scene.pool.run(test.merge, tasks, scene.bar)]
+    blocks = [Table(place_of(table)) for table in scene.pool.run(test.merge, tasks, scene.bar)]
     whole = scene.folder / f"whole-{digest}"
-    shutil.rmtree(whole, ignore_errors=True)
+    remove(whole)
     assemble(whole, blocks, labels, names, facts)
-    replace_folder(whole, output)
+    replace_folder(whole, output, MANIFEST)
 
 
 def _digest(

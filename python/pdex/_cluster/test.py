@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,12 +15,14 @@ from pdex._io.joined import JoinedTables
 from pdex._io.tabled import JoinedSource
 from pdex._io.tables import MANIFEST, Table, Writer
 from pdex._output import save
+from pdex._places import place_of, read_ipc, read_parquet
 from pdex._progress import Progress
 from pdex._shares import Plan, is_of, name_of, share_of, write_share
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from pdex._places import Place
     from pdex._resources import Resources
 
 #: A block of genes has about as many.
@@ -37,7 +38,7 @@ class Tabled:
         The folder of these files.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self._folder = folder
 
     def write(self, tables: list[str], names: pl.DataFrame, groups: pl.DataFrame) -> None:
@@ -53,9 +54,9 @@ class Tabled:
         Values are logarithms if `logged` and the tables ask for them.
         """
         tables = json.loads((self._folder / "tables.json").read_text(encoding="utf-8"))
-        names = pl.read_parquet(self._folder / "genes.parquet")
-        groups = pl.read_parquet(self._folder / "groups.parquet")
-        joined = JoinedTables([Table(Path(table)) for table in tables], alike=True)
+        names = read_parquet(self._folder / "genes.parquet")
+        groups = read_parquet(self._folder / "groups.parquet")
+        joined = JoinedTables([Table(place_of(table)) for table in tables], alike=True)
         cells = groups["cells"].to_numpy()
         # The labels of the groups are not needed any more.
         no_labels = cast("Any", None)
@@ -105,21 +106,21 @@ def sorted_name(number: int, n: int) -> str:
     return f"{number}-of-{n}.sorted.ipc"
 
 
-def write_plan(folder: Path, plan: Plan) -> None:
+def write_plan(folder: Place, plan: Plan) -> None:
     """Write what the tests of all blocks have in common."""
     (folder / "plan.json").write_text(json.dumps(asdict(plan)), encoding="utf-8")
 
 
 def test(task: Test, resources: Resources) -> None:
     """Write the share of a block, unless it is there."""
-    shares = Path(task.shares)
+    shares = place_of(task.shares)
     share, ordered = shares / name_of(task.number, task.n), sorted_name(task.number, task.n)
-    plan = Plan(**json.loads((Path(task.folder) / "plan.json").read_text(encoding="utf-8")))
+    plan = Plan(**json.loads((place_of(task.folder) / "plan.json").read_text(encoding="utf-8")))
     if not (share.is_file() and is_of(share, task.plan)):
         (shares / ordered).unlink(missing_ok=True)
         question = Question(**plan.question)
         logged = question.test == "ttest"
-        source, genes, groups = Tabled(Path(task.folder)).open(logged=logged)
+        source, genes, groups = Tabled(place_of(task.folder)).open(logged=logged)
         codes = groups["code"].to_numpy()
         strata = None
         if plan.n_strata is not None:
@@ -132,9 +133,9 @@ def test(task: Test, resources: Resources) -> None:
         _write_sorted(share, shares / ordered)
 
 
-def _write_sorted(share: Path, path: Path) -> None:
+def _write_sorted(share: Place, path: Place) -> None:
     """Write the p-values below 1 of a share in ascending order, with their rows."""
-    p = pl.read_ipc(share)["p_value"].to_numpy()
+    p = read_ipc(share)["p_value"].to_numpy()
     (rows,) = np.nonzero(p < 1)
     rows = rows[np.argsort(p[rows], kind="stable")]
     frame = pl.DataFrame({"p": p[rows], "row": rows.astype(np.uint64)})
@@ -143,10 +144,10 @@ def _write_sorted(share: Path, path: Path) -> None:
 
 def merge(task: Merge, resources: Resources) -> str:
     """Write the merged table of a block, unless it is there, and return its folder."""
-    folder = Path(task.table)
+    folder = place_of(task.table)
     if not (folder / MANIFEST).is_file():
-        source, genes, groups = Tabled(Path(task.folder)).open(logged=False)
-        labels = pl.read_parquet(Path(task.folder) / "labels.parquet")
+        source, genes, groups = Tabled(place_of(task.folder)).open(logged=False)
+        labels = read_parquet(place_of(task.folder) / "labels.parquet")
         first = len(genes) * (task.number - 1) // task.n
         own = share_of(genes, task.number, task.n)
         names = [source.var_names[gene] for gene in own]

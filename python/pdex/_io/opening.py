@@ -11,12 +11,13 @@ from pdex._io.dask import DaskMatrix, is_dask
 from pdex._io.errors import error_context
 from pdex._io.labels import frame_of
 from pdex._io.normalize import log_base_of, noted_base
-from pdex._io.paths import is_path, members_of, path_of
+from pdex._io.paths import members_of, path_of
 from pdex._io.source import Source
 from pdex._io.tabled import open_tables
 from pdex._io.tables import is_table
 from pdex._io.zarr import arrays as zarr_arrays
 from pdex._io.zarr import stores
+from pdex._places import place_of
 from pdex._text import listed
 from pdex._validate import Join, check_choice, did_you_mean, flag
 from pdex.exceptions import NotFoundError
@@ -51,17 +52,17 @@ def open_source(
     data, *others = members_of(data)
     if others:
         every = [data, *others]
-        if all(is_path(one) and is_table(path_of(one)) for one in every):
-            return open_tables([path_of(one) for one in every], layer, use_raw)
+        if all(_is_table(one) for one in every):
+            return open_tables([str(place_of(one)) for one in every], layer, use_raw)
         from pdex._io.many import open_many
 
         return open_many([data, *others], layer, use_raw, join)
+    if _is_table(data):
+        return open_tables([str(place_of(data))], layer, use_raw)
     if stores.is_group(data) or stores.is_path(data):
         return _of_root(stores.open_root(data), layer, use_raw)
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
-        if is_table(path):
-            return open_tables([path], layer, use_raw)
         with error_context(path):
             root = h5ad.Root(path)
         return _of_root(root, layer, use_raw)
@@ -69,6 +70,11 @@ def open_source(
     source = _of_adata(data, layer, use_raw)
     _check_shape(source)
     return source
+
+
+def _is_table(data: object) -> bool:
+    """Return whether `data` is the path or URL of count tables."""
+    return isinstance(data, (str, os.PathLike)) and is_table(os.path.expanduser(data))
 
 
 def _of_root(root: stores.Root | h5ad.Root, layer: str | None, use_raw: bool) -> Source:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from pdex._io.joined import JoinedTables, check_parts
 from pdex._io.normalize import Normalization, log_base_of, normalization_of
 from pdex._io.source import Source
 from pdex._io.tables import Table
+from pdex._places import place_of
 from pdex._text import listed
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def open_tables(paths: Sequence[str], layer: str | None, use_raw: bool) -> Table
         Another matrix than that of the tables is asked for, the tables cannot be added, or parts
         of a screen are missing.
     """
-    tables = [Table(Path(path)) for path in paths]
+    tables = [Table(place_of(path)) for path in paths]
     for table in tables:
         if use_raw or layer is not None:
             matrix = table.manifest.matrix

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,9 +29,9 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex._files import replace_folder
 from pdex._io.labels import Column
 from pdex._io.prefetch import Prefetch
+from pdex._places import Place, Remote, copy, fill, place_of, read_range, replace_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,7 +115,7 @@ class Manifest:
     parts: list[Part]
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
+    def read(cls, folder: Place) -> Manifest:
         """Read a folder's manifest.
 
         Raises
@@ -156,7 +157,7 @@ class Manifest:
         parts = [(part.first_gene, part.sha256) for part in self.parts]
         return _hash(json.dumps([self.labels, self.genes, parts]).encode())
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Place) -> None:
         """Write the manifest, which makes the folder a table."""
         facts = asdict(self) | {"parts": [part._asdict() for part in self.parts]}
         (folder / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -164,7 +165,10 @@ class Manifest:
 
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a folder of count tables, or is named like one."""
-    return Path(path).suffix == ".tables" or os.path.isfile(os.path.join(path, MANIFEST))
+    text = os.fspath(path)
+    if "://" in text:
+        return text.rstrip("/").endswith(".tables")
+    return Path(text).suffix == ".tables" or os.path.isfile(os.path.join(text, MANIFEST))
 
 
 class Table:
@@ -183,7 +187,7 @@ class Table:
         A file is damaged, or does not belong to the manifest.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
         self.manifest = Manifest.read(folder)
 
@@ -200,10 +204,9 @@ class Table:
     def _read(self, name: str, sha256: str, size: int | None = None, offset: int = 0) -> bytes:
         path = self.folder / name
         try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                # One byte more shows that a file of one part is longer than it was.
-                data = file.read(-1 if size is None else size + (name != PACKED))
+            # One byte more shows that a file of one part is longer than it was.
+            stop = None if size is None else offset + size + (name != PACKED)
+            data = read_range(path, offset, stop)
         except FileNotFoundError:
             msg = f"{path} is missing, and {MANIFEST} names it: tabulate the screen again"
             raise FileNotFoundError(msg) from None
@@ -295,7 +298,7 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _parse(data: bytes, path: Path) -> pl.DataFrame:
+def _parse(data: bytes, path: Place) -> pl.DataFrame:
     """Return the frame of a Parquet file; ValueError that names it if it is damaged."""
     try:
         frame = pl.read_parquet(data)
@@ -330,14 +333,17 @@ class Writer:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         threads: int,
         *,
         blocks: Sequence[int] | None = None,
         keep: bool = False,
     ) -> None:
         self.folder, self._blocks, self._keep = folder, blocks, keep
-        self._partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+        if isinstance(folder, Remote):
+            self._partial = Path(tempfile.gettempdir()) / f"pdex-{secrets.token_hex(8)}"
+        else:
+            self._partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
         self._making: deque[Future[tuple[Part, bytes]]] = deque()
@@ -420,15 +426,18 @@ class Writer:
 
     def _replace(self) -> None:
         """Give the folder its name."""
-        if self._keep:
+        if self._keep and isinstance(self.folder, Remote):
+            fill(self.folder, self._partial, MANIFEST)
+            shutil.rmtree(self._partial, ignore_errors=True)
+        elif self._keep and isinstance(self.folder, Path):
             try:
                 self._partial.rename(self.folder)
             except OSError:
                 if not (self.folder / MANIFEST).is_file():
                     raise
                 shutil.rmtree(self._partial, ignore_errors=True)
-            return
-        replace_folder(self._partial, self.folder)
+        else:
+            replace_folder(self._partial, self.folder, MANIFEST)
 
 
 def _part(frame: pl.DataFrame, name: str, first: int, genes: int) -> tuple[Part, bytes]:
@@ -446,7 +455,7 @@ def _parquet(frame: pl.DataFrame) -> bytes:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(path: Place) -> Iterator[None]:
     """Make errors of writing OSErrors that name the path."""
     try:
         yield
@@ -458,7 +467,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def assemble(
-    folder: Path,
+    folder: Place,
     blocks: Sequence[Table],
     labels: pl.DataFrame,
     names: Sequence[str],
@@ -481,12 +490,7 @@ def assemble(
     for block in blocks:
         for part in block.manifest.parts:
             name = f"part-{len(parts):05}.parquet"
-            source = block.folder / part.file
-            try:
-                os.link(source, folder / name)
-            except OSError:
-                # Not every file system has hard links.
-                shutil.copyfile(source, folder / name)
+            copy(block.folder / part.file, folder / name)
             parts.append(part._replace(file=name, first_gene=first + part.first_gene))
         first += block.manifest.n_genes
     rows = pl.concat([block.genes["rows"] for block in blocks])
@@ -519,7 +523,7 @@ def _manifest(
     )
 
 
-def check_folder(output: str | os.PathLike[str]) -> Path:
+def check_folder(output: str | os.PathLike[str]) -> Place:
     """Return the absolute path of a folder that a table can be written to.
 
     Raises
@@ -529,7 +533,7 @@ def check_folder(output: str | os.PathLike[str]) -> Path:
     FileNotFoundError
         The folder that is to hold it does not exist.
     """
-    folder = Path(os.path.abspath(os.path.expanduser(output)))
+    folder = place_of(output)
     if not folder.parent.is_dir():
         msg = f"{str(output)!r}: there is no folder {str(folder.parent)!r}"
         raise FileNotFoundError(msg)
