@@ -88,21 +88,15 @@ class Remote:
 
     def exists(self) -> bool:
         """Return whether there is such a file, or a file in such a folder."""
-        with self._errors():
-            return bool(self._fs.exists(self.url))
+        return bool(self._files())
 
     def mkdir(self, **_: bool) -> None:
         """Do nothing: folders need not be made."""
 
     def iterdir(self) -> Iterator[Remote]:
         """Yield the files and folders in a folder."""
-        try:
-            with self._errors():
-                found = self._fs.ls(self.url, detail=False)
-        except FileNotFoundError:
-            return
-        for path in found:
-            yield self / path.rstrip("/").rpartition("/")[2]
+        for path, _ in self._entries(self.url):
+            yield self / path.rpartition("/")[2]
 
     def size(self) -> int:
         """Return the number of bytes of a file."""
@@ -153,9 +147,30 @@ class Remote:
 
     def remove(self) -> None:
         """Delete a folder."""
-        with self._errors():
-            if self._fs.exists(self.url):
-                self._fs.rm(self.url, recursive=True)
+        if files := self._files():
+            with self._errors():
+                self._fs.rm(files)
+
+    def _files(self) -> list[str]:
+        """Return the names of all files below a folder; of a file, its own."""
+        found: list[str] = []
+        folders = [self.url]
+        while folders:
+            for path, is_folder in self._entries(folders.pop()):
+                (folders if is_folder else found).append(path)
+        return found
+
+    def _entries(self, folder: str) -> list[tuple[str, bool]]:
+        """Return the names in a folder, and whether they are folders."""
+        try:
+            with self._errors():
+                found = self._fs.ls(folder, detail=True)
+        except FileNotFoundError:
+            return []
+        own = folder.partition("://")[2].rstrip("/")
+        each = [(entry["name"].rstrip("/"), entry["type"] == "directory") for entry in found]
+        # Some servers name the folder itself, too.
+        return [(name, is_folder) for name, is_folder in each if not is_folder or name != own]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

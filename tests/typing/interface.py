@@ -152,7 +152,7 @@ def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
         progress=False,
     )
     assert_type(tables, pdex.Tables)
-    assert_type(pdex.Tables(path=str(tables.path)).path, Path)
+    assert_type(pdex.Tables(path=str(tables.path)).path, Path | str)
     assert_type(tables.labels, pl.DataFrame)
     assert_type(tables.genes, pl.Series)
     assert_type(tables.scan(), pl.LazyFrame)

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from pdex import _pdex
-from pdex._cluster.test import sorted_name
+from pdex._cluster.test import count_of, sorted_name
 from pdex._description import Description
 from pdex._output import save
 from pdex._places import place_of, read_ipc
@@ -213,7 +212,7 @@ def adjusts_of(shares: Shares, folder: Place) -> list[Adjust]:
     n, m, total, samples = len(shares.paths), 0, 0, []
     for number in range(1, n + 1):
         path = shares.folder / sorted_name(number, n)
-        m += int(dict(_pdex.ipc_metadata(str(path)))["pdex.count"])
+        m += int(count_of(path).read_text(encoding="utf-8"))
         p = _sorted(path)["p"]
         total += len(p)
         samples.append(p.gather_every(max(1, len(p) // _SAMPLES)).to_numpy())

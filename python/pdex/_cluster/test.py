@@ -139,7 +139,13 @@ def _write_sorted(share: Place, path: Place) -> None:
     (rows,) = np.nonzero(p < 1)
     rows = rows[np.argsort(p[rows], kind="stable")]
     frame = pl.DataFrame({"p": p[rows], "row": rows.astype(np.uint64)})
-    save(frame, path, {"pdex.count": str(int(np.count_nonzero(~np.isnan(p))))})
+    count_of(path).write_text(str(np.count_nonzero(~np.isnan(p))), encoding="utf-8")
+    save(frame, path)
+
+
+def count_of(path: Place) -> Place:
+    """Return the file that says how many p-values of a share are no NaN."""
+    return path.with_name(f"{path.name}.count")
 
 
 def merge(task: Merge, resources: Resources) -> str:
