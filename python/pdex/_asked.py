@@ -119,12 +119,6 @@ def clustered(
 ) -> Iterator[tuple[Scene, Job]]:
     """Connect the workers, prepare the requested work, and remove its files at the end."""
     asked.options()
-    if asked.normalize == "median":
-        msg = (
-            "normalize='median' and engine='dask' exclude each other: no worker sees all cells; "
-            "give a number, such as the median of one file"
-        )
-        raise ValueError(msg)
     progress = None if asked.progress is None else flag("progress", asked.progress)
     limits = (asked.threads, asked.memory_limit)
     with scene_of(output, limits, progress) as scene, prepared(data, groupby, asked) as job:

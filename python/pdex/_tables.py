@@ -305,9 +305,8 @@ def tabulate(
         raise ValueError(msg)
     progress = None if progress is None else flag("progress", progress)
     on_cluster = is_on_cluster(engine)
-    if on_cluster and (share is not None or normalize == "median"):
-        what = "part=" if share is not None else "normalize='median'"
-        msg = f"{what} and engine='dask' exclude each other"
+    if on_cluster and share is not None:
+        msg = "part= and engine='dask' exclude each other: the workers count all cells"
         raise ValueError(msg)
     single = [] if single_cells is None else as_names("single_cells", single_cells)
     with ExitStack() as opened:
@@ -325,7 +324,7 @@ def tabulate(
             selected = source.select_genes(genes)
             if scene is not None:
                 selection = _selection(source, columns, single, (layer, use_raw, where, join))
-                tabulated(scene, source, selection, selected, folder)
+                tabulated(scene, source, selection, selected, resources, folder)
                 return Tables(str(folder))
             # A part may be of cells without any label; the whole may not.
             codes, labels = combined(source, columns, single, empty=share is not None)

@@ -23,6 +23,7 @@ from pdex._io.source import Source, stamp_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import FORMAT, MANIFEST, Writer
 from pdex._io.where import cells_where
+from pdex._output import save
 from pdex._places import place_of, read_parquet
 from pdex._progress import Progress
 
@@ -100,6 +101,19 @@ class CountBlocks:
         return f"counting cells {self.cells[0]:,} to {self.cells[1]:,} of {self.where}"
 
 
+@dataclass(frozen=True)
+class Total:
+    """Write the totals of the chosen cells of a file, or of a part of it."""
+
+    of: Count
+    path: str
+
+    @property
+    def what(self) -> str:
+        """What the task does."""
+        return self.of.what.replace("counting", "adding up", 1)
+
+
 class Rows:
     """Cells of which only the numbers are known."""
 
@@ -128,12 +142,6 @@ def count(task: Count, resources: Resources) -> str:
     shared = names["shared"].to_list()
     with _opened(task, shared) as source:
         with error_context(source.path):
-            if source.var_names != shared:
-                msg = f"{task.data} has changed since the call began: its genes are others"
-                raise ValueError(msg)
-            source.choose(asked.where, empty=True)
-            if task.n > 1:
-                source.choose_part(task.part, task.n)
             _keep(source, asked)
             source.normalize(asked.normalization, logged=False)
             codes, labels = combined(source, asked.columns, asked.single, empty=True)
@@ -153,11 +161,43 @@ def count_blocks(task: CountBlocks, *inputs: Any) -> str:
     return task.table
 
 
+def total(task: Total, resources: Resources) -> str:
+    """Write the totals of the cells that are chosen, unless they are there; return the file."""
+    path, asked = place_of(task.path), task.of.asked
+    if path.is_file():
+        return task.path
+    shared = read_parquet(place_of(asked.genes))["shared"].to_list()
+    with _opened(task.of, shared) as source, error_context(source.path):
+        source.normalize(asked.normalization)
+        assert source.scaler is not None
+        assert isinstance(source.x, StoredMatrix)
+        totals = source.scaler.totals(source.x, resources, None, task.of.cells)
+        span = np.zeros(len(totals), dtype=np.bool_)
+        span[slice(*task.of.cells)] = True
+        chosen = span if source.chosen is None else source.chosen
+        save(pl.DataFrame({"total": totals[chosen]}), path)
+    return task.path
+
+
 def _opened(task: Count, shared: list[str]) -> Source:
+    """Open the file of a task, and choose its cells."""
     asked = task.asked
     if asked.inner:
-        return open_many([task.data], asked.layer, asked.use_raw, "inner", shared)
-    return open_source(task.data, asked.layer, asked.use_raw)
+        source: Source = open_many([task.data], asked.layer, asked.use_raw, "inner", shared)
+    else:
+        source = open_source(task.data, asked.layer, asked.use_raw)
+    try:
+        with error_context(source.path):
+            if source.var_names != shared:
+                msg = f"{task.data} has changed since the call began: its genes are others"
+                raise ValueError(msg)
+            source.choose(asked.where, empty=True)
+            if task.n > 1:
+                source.choose_part(task.part, task.n)
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 def _keep(source: Source, asked: Asked) -> None:
@@ -218,6 +258,11 @@ def counts_of(source: Source, asked: Asked, folder: Place) -> list[Count]:
             table = folder / f"{name}-{part}-of-{n}.tables"
             tasks.append(Count(asked, path, part, n, cells, str(table)))
     return tasks
+
+
+def totals_of(tasks: list[Count], folder: Place) -> list[Total]:
+    """Return the tasks that find the totals of the same cells."""
+    return [Total(one, str(folder / f"{place_of(one.table).name}.ipc")) for one in tasks]
 
 
 def _files(source: Source) -> Iterator[tuple[str, int, int, str]]:

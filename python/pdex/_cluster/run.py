@@ -12,7 +12,7 @@ import json
 import os
 import warnings
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,11 @@ from pdex._engine import Work, warn_of_flat_targets
 from pdex._io.dask import DaskMatrix
 from pdex._io.groups import SKIP
 from pdex._io.joined import JoinedTables
+from pdex._io.normalize import Normalization, median_of
 from pdex._io.tabled import TableSource, joined_source
 from pdex._io.tables import MANIFEST, Table, assemble
 from pdex._output import save, scan_result, write_result
-from pdex._places import Place, place_of, remove, replace_folder
+from pdex._places import Place, place_of, read_ipc, remove, replace_folder
 from pdex._progress import Progress
 from pdex._shares import Plan, Shares
 from pdex.exceptions import PdexWarning
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from pdex._engine import Comparison
     from pdex._io.source import Source
+    from pdex._resources import Resources
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,11 @@ def check_result_folder(path: object) -> Place:
 
 
 def counted(
-    scene: Scene, source: Source, selection: Selection, genes: npt.NDArray[np.uint32]
+    scene: Scene,
+    source: Source,
+    selection: Selection,
+    genes: npt.NDArray[np.uint32],
+    resources: Resources,
 ) -> TableSource:
     """Count the cells of a source on the workers, and return the tables of all as one source.
 
@@ -153,6 +159,8 @@ def counted(
         The same for the workers, and the labels.
     genes
         The genes to count, by their numbers.
+    resources
+        What this process may use.
     """
     count.check_where(source, selection.where)
     wanted = np.zeros(len(source.var_names), dtype=np.bool_)
@@ -176,6 +184,8 @@ def counted(
         blocks_of(len(genes)),
     )
     folder = scene.under("counts")
+    if source.normalization is not None and source.normalization.target is None:
+        asked = replace(asked, normalization=_of_median(scene, source, asked, resources))
     if isinstance(source.x, DaskMatrix):
         groups = combined(source, selection.columns, selection.single)
         tasks, blocks = count.blocks_of(source, asked, groups, folder)
@@ -186,6 +196,24 @@ def counted(
     found = joined_source(joined, names["name"].filter(names["wanted"]).to_list())
     found.order = selection.order
     return found
+
+
+def _of_median(
+    scene: Scene, source: Source, asked: count.Asked, resources: Resources
+) -> Normalization:
+    """Find the median of the totals of all cells; return the normalization to that number."""
+    assert source.scaler is not None
+    chosen = source.chosen
+    if isinstance(source.x, DaskMatrix):
+        totals = source.scaler.totals(source.x, resources, None)
+        totals = totals if chosen is None else totals[chosen]
+    else:
+        tasks = count.totals_of(
+            count.counts_of(source, asked, scene.under("counts")), scene.under("totals")
+        )
+        files = scene.pool.run(count.total, tasks, scene.bar)
+        totals = np.concatenate([read_ipc(place_of(file))["total"].to_numpy() for file in files])
+    return Normalization(median_of(totals), source.scaler.normalization.log1p)
 
 
 def blocks_of(n_genes: int) -> int:
@@ -219,7 +247,7 @@ def tested(
     """
     genes, source = work.genes, work.source
     if not isinstance(source, TableSource):
-        source = counted(scene, source, selection, genes)
+        source = counted(scene, source, selection, genes, work.resources)
         genes = np.arange(len(genes), dtype=np.uint32)
         with warnings.catch_warnings():
             # They were issued for the cells.
@@ -298,13 +326,14 @@ def tabulated(
     source: Source,
     selection: Selection,
     genes: npt.NDArray[np.uint32],
+    resources: Resources,
     output: Place,
 ) -> None:
     """Count the cells of a source on the workers, and write one table of all."""
     if isinstance(source, TableSource):
         found, first = source, genes
     else:
-        found = counted(scene, source, selection, genes)
+        found = counted(scene, source, selection, genes, resources)
         first = np.arange(len(genes), dtype=np.uint32)
     codes, labels = combined(found, selection.columns, selection.single)
     facts = facts_of(source, selection.columns, labels, 1) | {"part": None}

@@ -99,9 +99,9 @@ class Scaler:
         """
         if self._totals is None:
             if x.n_bytes((resources.threads, progress)) <= resources.for_pieces:
-                self._read_later = lambda: self._read(x, resources, progress)
+                self._read_later = lambda: self.totals(x, resources, progress)
                 return 0, x.shape[1]
-            self._totals = self._read(x, resources, progress)
+            self._totals = self.totals(x, resources, progress)
         return span
 
     def whole(self, matrix: Matrix, threads: int) -> Matrix:
@@ -121,7 +121,7 @@ class Scaler:
         Totals are found in passing; a median needs them before.
         """
         if self.normalization.target is None and self._totals is None:
-            self._totals = self._read(x, resources, progress)
+            self._totals = self.totals(x, resources, progress)
 
         def scaled(first: int, matrix: Matrix) -> Matrix:
             if self._totals is None:
@@ -137,22 +137,25 @@ class Scaler:
             return self.normalization.target
         assert self._totals is not None
         chosen = self._source.chosen
-        # Without any count there is nothing to scale.
-        return _pdex.median_total(self._totals if chosen is None else self._totals[chosen]) or 1.0
+        return median_of(self._totals if chosen is None else self._totals[chosen])
 
-    def _read(
+    def totals(
         self,
         x: StoredMatrix,
         resources: Resources,
         progress: Callable[[int], object] | None,
+        span: tuple[int, int] | None = None,
     ) -> Totals:
-        """Return the total of each cell over all genes, from a pass over the matrix."""
+        """Return the total of each cell over all genes, from a pass over the matrix.
+
+        Cells outside `span` (None: all cells are within) may have 0.
+        """
         how, budget = (resources.threads, progress), resources.for_pieces
-        if x.layout != "csc":
-            ranges = x.by_cells(how, budget // 2, (0, x.shape[0]))
-            parts = [self._total(matrix, how[0], first) for first, matrix in ranges]
-            return np.concatenate(parts) if parts else np.zeros(0)
         totals = np.zeros(x.shape[0])
+        if x.layout != "csc":
+            for first, matrix in x.by_cells(how, budget // 2, span or (0, x.shape[0])):
+                totals[first : first + matrix.shape[0]] = self._total(matrix, how[0], first)
+            return totals
         for _, _, matrix in x.pieces(how, budget):
             totals += self._total(matrix, how[0])
         return totals
@@ -175,6 +178,11 @@ class Scaler:
             raise source.not_a_number(
                 _pdex.NotANumberError(message, first + cell, gene), 0
             ) from None
+
+
+def median_of(totals: Totals) -> float:
+    """Return the median of the totals of cells; without any count there is nothing to scale: 1."""
+    return _pdex.median_total(totals) or 1.0
 
 
 def noted_base(uns: Mapping[str, Any]) -> object:
