@@ -1,12 +1,19 @@
 """Fixtures that every suite shares: samples of every kind, ways to run an expression, the data."""
 
 import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anndata as ad
 import numpy as np
 import polars as pl
 import pytest
@@ -201,3 +208,120 @@ def screen_path() -> Path:
     if not SCREEN.exists():
         pytest.skip(f"the Papalexi screen is not at {SCREEN}")
     return SCREEN
+
+
+# --- Zarr stores of every kind, written from AnnData ---------------------------------------------
+
+
+def write_again(parent, name, sharded, dtypes):
+    """Store an array in chunks that are small and divide nothing, or as another type."""
+    old = parent[name]
+    values, attributes = old[...], dict(old.attrs)
+    dtype = dtypes.get(old.path, values.dtype)
+    chunks = ((37,), (13, 4))[old.ndim - 1]
+    shards = ((37 * 3,), (13 * 2, 8))[old.ndim - 1] if sharded else None
+    del parent[name]
+    made = parent.create_array(name, shape=values.shape, dtype=dtype, chunks=chunks, shards=shards)
+    made[...] = values.astype(dtype)
+    made.attrs.update(attributes)
+
+
+def loose(path):
+    """Remove the copy of all metadata at the root."""
+    (path / ".zmetadata").unlink(missing_ok=True)
+    if (path / "zarr.json").exists():
+        facts = json.loads((path / "zarr.json").read_text())
+        facts.pop("consolidated_metadata", None)
+        (path / "zarr.json").write_text(json.dumps(facts))
+
+
+@pytest.fixture(scope="session")
+def write_zarr():
+    """Writes AnnData as a Zarr store, of which the matrices have small chunks; returns its path.
+
+    kind: "2" or "3", with "sharded" and "loose" (not consolidated) behind it; dtypes: other types
+    of arrays, by their places in the store.
+    """
+    zarr = pytest.importorskip("zarr", "3.1", reason="Zarr stores need zarr-python 3.1")
+
+    def write(data, path, kind="3", dtypes=None, **options):
+        version, *more = kind.split()
+        with ad.settings.override(zarr_write_format=int(version)):
+            data.write_zarr(path, **options)
+        root = zarr.open_group(path, mode="r+", use_consolidated=False)
+        for place in ("X", "raw/X", *(f"layers/{name}" for name in root.get("layers", ()))):
+            node = root.get(place)
+            if hasattr(node, "chunks"):
+                parts = [place]
+            else:
+                parts = [] if node is None else [f"{place}/{name}" for name in node]
+            for part in parts:
+                parent, _, name = part.rpartition("/")
+                write_again(root[parent] if parent else root, name, "sharded" in more, dtypes or {})
+        if "loose" in more:
+            loose(Path(path))
+        else:
+            zarr.consolidate_metadata(path)
+        return Path(path)
+
+    return write
+
+
+# --- an S3 server --------------------------------------------------------------------------------
+
+KEY, SECRET, BUCKET = "key", "secret", "screens"
+TOOLS = Path(__file__).parents[1] / ".tools" / "bin"
+
+
+def program():
+    """The server: named by PDEX_S3_SERVER, in .tools/, or on PATH."""
+    path = os.environ.get("PDEX_S3_SERVER") or shutil.which(
+        "s3s-fs", path=os.pathsep.join([str(TOOLS), os.environ.get("PATH", "")])
+    )
+    if path is None:
+        pytest.skip("s3s-fs, an S3 server, is not installed: make s3-server")
+    return path
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The address of a server that keeps objects in a folder, and the folder of a bucket."""
+    root = tmp_path_factory.mktemp("s3")
+    (root / BUCKET).mkdir()
+    port = free_port()
+    words = [program(), "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--access-key", KEY, "--secret-key", SECRET, str(root)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 20
+        while not answers(port):
+            assert process.poll() is None, f"{words[0]} ended with {process.returncode}"
+            assert time.monotonic() < until, f"{words[0]} does not answer"
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}", root / BUCKET
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def environment(server, monkeypatch):
+    """What tools for S3 are told by the environment."""
+    settings = {"ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": SECRET, "ENDPOINT_URL": server[0]}
+    settings |= {"REGION": "us-east-1", "DEFAULT_REGION": "us-east-1", "ALLOW_HTTP": "true"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"AWS_{name}", value)

@@ -3,13 +3,6 @@
 `make s3-server` installs the server, s3s-fs of crates.io, into .tools/.
 """
 
-import os
-import shutil
-import socket
-import subprocess
-import time
-from pathlib import Path
-
 import pdex
 import pytest
 from pdex._io.zarr import stores
@@ -17,54 +10,7 @@ from polars.testing import assert_frame_equal
 
 zarr = pytest.importorskip("zarr", "3.1", reason="Zarr stores need zarr-python 3.1")
 pytest.importorskip("obstore", reason="object storage is read with obstore")
-
 KEY, SECRET, BUCKET = "key", "secret", "screens"
-TOOLS = Path(__file__).parents[2] / ".tools" / "bin"
-
-
-def program():
-    """The server: named by PDEX_S3_SERVER, in .tools/, or on PATH."""
-    path = os.environ.get("PDEX_S3_SERVER") or shutil.which(
-        "s3s-fs", path=os.pathsep.join([str(TOOLS), os.environ.get("PATH", "")])
-    )
-    if path is None:
-        pytest.skip("s3s-fs, an S3 server, is not installed: make s3-server")
-    return path
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def answers(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of a server that keeps objects in a folder, and the folder of a bucket."""
-    root = tmp_path_factory.mktemp("s3")
-    (root / BUCKET).mkdir()
-    port = free_port()
-    words = [program(), "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--access-key", KEY, "--secret-key", SECRET, str(root)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 20
-        while not answers(port):
-            assert process.poll() is None, f"{words[0]} ended with {process.returncode}"
-            assert time.monotonic() < until, f"{words[0]} does not answer"
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}", root / BUCKET
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +46,6 @@ def store_of(address, **options):
         retry_config={"max_retries": 0},
     )
     return zarr.storage.ObjectStore(store, read_only=options.get("read_only", True))
-
-
-@pytest.fixture
-def environment(server, monkeypatch):
-    """What tools for S3 are told by the environment."""
-    settings = {"ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": SECRET, "ENDPOINT_URL": server[0]}
-    settings |= {"REGION": "us-east-1", "DEFAULT_REGION": "us-east-1", "ALLOW_HTTP": "true"}
-    for name, value in settings.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
 
 
 def same(got, expected):
@@ -167,4 +104,4 @@ def test_a_key_that_is_refused(server, kept):
 
 def test_a_server_that_is_gone(kept):
     with pytest.raises(OSError, match=r"S3Store.*cannot be opened as a Zarr store"):
-        pdex.de(store_of(f"http://127.0.0.1:{free_port()}"), "target")
+        pdex.de(store_of("http://127.0.0.1:1"), "target")
