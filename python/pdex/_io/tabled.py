@@ -80,6 +80,12 @@ class JoinedSource(TableSource):
     folders: list[str] = field(default_factory=list)
 
     @property
+    def matrix_name(self) -> str:
+        """Name of the matrix that was counted."""
+        name: str = self.x.manifest.matrix
+        return name
+
+    @property
     def titles(self) -> list[str]:
         """The path of each folder."""
         return self.folders

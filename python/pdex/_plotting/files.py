@@ -6,6 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
+from pdex._description import RESULT, files_of
+
 _KINDS = (".parquet", ".csv", ".tsv", ".ipc", ".arrow", ".feather")
 #: File types that may be gzipped.
 _GZIPPED = (".csv", ".tsv")
@@ -19,8 +21,13 @@ def without_gz(path: Path) -> Path:
 
 
 def read(path: str | Path) -> pl.DataFrame:
-    """Read a result from Parquet, CSV, TSV or Arrow IPC; CSV and TSV may be gzipped."""
+    """Read a result from Parquet, CSV, TSV or Arrow IPC, or from the folder of a cluster's result.
+
+    CSV and TSV may be gzipped.
+    """
     path = Path(path)
+    if (path / RESULT).is_file():
+        return pl.read_parquet([str(file) for file in files_of(path)])
     kind = without_gz(path).suffix.lower()
     if path.is_dir():
         msg = f"{path} is a folder: expected the result of pdex.de in a file"
