@@ -41,7 +41,7 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._fs = _file_system(urlsplit(url).scheme)
+        self._fs = _file_system(url)
 
     def __str__(self) -> str:
         return self.url
@@ -276,8 +276,18 @@ def replace_folder(new: Place, folder: Place, last: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _file_system(url: str) -> Any:
+    """Return what opens a URL; raise ValueError if nothing does."""
+    scheme = urlsplit(url).scheme
+    try:
+        return _of_scheme(scheme)
+    except ValueError as error:
+        msg = f"{url}: fsspec knows no {scheme!r} URLs: {error}"
+        raise ValueError(msg) from error
+
+
 @cache
-def _file_system(scheme: str) -> Any:
+def _of_scheme(scheme: str) -> Any:
     """Return what opens URLs of a scheme: fsspec finds keys where the provider's own tools do."""
     package = _PACKAGES.get(scheme, "fsspec")
     if _has("fsspec") and _has(package):
