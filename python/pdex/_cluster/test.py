@@ -11,6 +11,7 @@ import polars as pl
 
 from pdex._counting import Counted, write_table
 from pdex._engine import Comparison, Finish, Question, Work
+from pdex._files import replacing
 from pdex._io.joined import JoinedTables
 from pdex._io.tabled import JoinedSource
 from pdex._io.tables import MANIFEST, Table, Writer
@@ -116,8 +117,8 @@ def test(task: Test, resources: Resources) -> None:
     shares = place_of(task.shares)
     share, ordered = shares / name_of(task.number, task.n), sorted_name(task.number, task.n)
     plan = Plan(**json.loads((place_of(task.folder) / "plan.json").read_text(encoding="utf-8")))
-    if not (share.is_file() and is_of(share, task.plan)):
-        (shares / ordered).unlink(missing_ok=True)
+    there = share.is_file() and is_of(share, task.plan)
+    if not there:
         question = Question(**plan.question)
         logged = question.test == "ttest"
         source, genes, groups = Tabled(place_of(task.folder)).open(logged=logged)
@@ -129,7 +130,8 @@ def test(task: Test, resources: Resources) -> None:
         finish = Finish(plan.pseudocount, plan.fdr)
         work = Work(source, genes, compared, question, finish, resources)
         write_share(work, plan, Progress(0, False), (shares, task.number, task.n))
-    if plan.fdr == "all" and not (shares / ordered).is_file():
+    # Not deleted above: it may be in use already, if another worker did this task, too.
+    if plan.fdr == "all" and not (there and (shares / ordered).is_file()):
         _write_sorted(share, shares / ordered)
 
 
@@ -139,7 +141,8 @@ def _write_sorted(share: Place, path: Place) -> None:
     (rows,) = np.nonzero(p < 1)
     rows = rows[np.argsort(p[rows], kind="stable")]
     frame = pl.DataFrame({"p": p[rows], "row": rows.astype(np.uint64)})
-    count_of(path).write_text(str(np.count_nonzero(~np.isnan(p))), encoding="utf-8")
+    with replacing(count_of(path)) as part:
+        part.write_text(str(np.count_nonzero(~np.isnan(p))), encoding="utf-8")
     save(frame, path)
 
 
