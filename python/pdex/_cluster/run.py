@@ -167,7 +167,10 @@ def counted(
     wanted[genes] = True
     stored = source.stored_names or source.var_names
     names = pl.DataFrame({"shared": stored, "name": source.var_names, "wanted": wanted})
-    save(names, scene.folder / "names.parquet")
+    # By its content: tasks of a call for other genes, whose client died, may read theirs yet.
+    known = hashlib.sha256(json.dumps(names.to_dict(as_series=False)).encode()).hexdigest()
+    genes_file = scene.folder / f"names-{known[:16]}.parquet"
+    save(names, genes_file)
     nothing = pl.DataFrame({"cells": pl.Series([], dtype=pl.UInt64)})
     facts = facts_of(source, selection.columns, nothing, 1) | {"sources": [], "part": None}
     asked = count.Asked(
@@ -180,7 +183,7 @@ def counted(
         selection.keep,
         selection.inner,
         facts,
-        str(scene.folder / "names.parquet"),
+        str(genes_file),
         blocks_of(len(genes)),
     )
     folder = scene.under("counts")
