@@ -309,10 +309,17 @@ def written(scene: Scene, shares: Shares, work: Work, output: Place) -> pl.LazyF
     if plan.fdr == "all":
         adjusts = collect.adjusts_of(shares, scene.under(f"adjusted-{digest}"))
         adjusted = collect.carried(scene.pool.run(collect.adjust, adjusts, scene.bar))
-    result = scene.under(f"result-{digest}")
-    tasks = collect.collects_of(shares, result, adjusted)
+    result = made = scene.under(f"parts-{digest}")
+    tasks = collect.collects_of(shares, made, adjusted)
     parts: list[collect.Collected] = scene.pool.run(collect.collect, tasks, scene.bar)
     facts = [{"file": p.file, "rows": p.rows, "bytes": p.bytes, "sha256": p.sha256} for p in parts]
+    if isinstance(made, Path):
+        # Apart from what workers left that died, or may yet write that were taken for dead.
+        result = whole = made.with_name(f"result-{digest}")
+        remove(whole)
+        whole.mkdir()
+        for part in parts:
+            (made / part.file).rename(whole / part.file)
     write_result(result, Description(**plan.description), facts)
     replace_folder(result, output, RESULT)
     own = shares.work(work.resources)
