@@ -266,6 +266,8 @@ def replace_folder(new: Place, folder: Place, last: str) -> None:
     assert isinstance(new, Path)
     old = new.with_name(f"{new.name}.old")
     if folder.exists():
+        # Of a process that died when it had replaced an even older one.
+        remove(old)
         folder.rename(old)
     try:
         new.rename(folder)
