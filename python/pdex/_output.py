@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -230,7 +232,24 @@ def write(
     with replacing(path) as partial, ThreadPoolExecutor(1) as pool:
         written = pool.submit(sink, frame, partial, rows, dict(metadata))
         try:
-            result_of(written)
+            with _system_errors(path, partial):
+                result_of(written)
         except BaseException:
             stopped.set()
             raise
+
+
+@contextmanager
+def _system_errors(path: Place, partial: Path) -> Iterator[None]:
+    """Make errors of the system OSErrors, which Polars tells as words only, or as less."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        if "transport error" in str(error):
+            # Of the Parquet footer, for which the reason is lost: the disk is full still.
+            with partial.open("ab") as file:
+                file.write(bytes(1 << 16))
+        raise
