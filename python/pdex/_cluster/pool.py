@@ -289,9 +289,13 @@ class Pool:
         try:
             for future in as_completed(futures):
                 place = number[future.key]
-                if future.status != "finished":
-                    raise _of_worker(future, tasks[place].what)
-                values[place] = _value(future.result())
+                try:
+                    # If its worker was lost just now, it runs again.
+                    outcome = future.result()
+                except Exception as error:
+                    suspects = [tasks[number[one.key]].what for one in _killers(futures)]
+                    raise _of_worker(error, suspects or [tasks[place].what]) from error
+                values[place] = _value(outcome)
                 future.release()
                 bar.advance(1)
         finally:
@@ -307,11 +311,17 @@ def _value(outcome: Outcome) -> Any:
     return outcome.value
 
 
-def _of_worker(future: Any, what: str) -> BaseException:
+def _killers(futures: Sequence[Any]) -> list[Any]:
+    """Return the tasks that workers ran, or were about to, when too many were lost."""
+    found = [one for one in futures if one.status == "error"]
+    return [one for one in found if type(one.exception()).__name__ == "KilledWorker"]
+
+
+def _of_worker(error: Exception, whats: list[str]) -> BaseException:
     """Return the error for a task that was not finished."""
-    if future.status == "cancelled":
+    what = " or ".join(whats[:3]) + (f" or {len(whats) - 3} more" if len(whats) > 3 else "")
+    if type(error).__name__ == "FutureCancelledError":
         return OSError(f"{what}: the task was cancelled, or its scheduler was lost")
-    error: BaseException = future.exception()
     if type(error).__name__ == "KilledWorker":
         msg = (
             f"{what}: each worker that tried was lost ({error}). It may need more memory than its "
