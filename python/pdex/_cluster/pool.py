@@ -97,17 +97,21 @@ def perform(call: Call, *inputs: Any) -> Outcome:
 def _named(error: OSError, what: str) -> OSError:
     """Return an error of the same class that says what was being done, and where."""
     kind = type(error) if type(error).__module__ == "builtins" else OSError
-    named = kind(f"{what} on {here()}: {error}")
-    named.errno = error.errno
-    return named
+    said = f"{what} on {here()}: {error.strerror or error}"
+    if error.errno is None:
+        return kind(said)
+    # As arguments, they are pickled.
+    file = () if error.filename is None else (error.filename,)
+    return kind(error.errno, said, *file)
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that can be pickled."""
+    """Return an error that can be pickled, of the same class if that is ValueError."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return ValueError(f"{type(error).__name__}: {error}")
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return ValueError(f"{kind}{error}")
     return error
 
 
