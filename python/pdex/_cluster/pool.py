@@ -126,9 +126,9 @@ def _worker() -> Any:
         return None
 
 
-def here() -> str:
-    """Return the name of the worker."""
-    worker = _worker()
+def here(worker: Any = None) -> str:
+    """Return the name of a worker, or of that whose task this is."""
+    worker = worker or _worker()
     if worker is None:
         return f"process {os.getpid()}"
     return f"worker {worker.address} (host {socket.gethostname()})"
@@ -147,13 +147,16 @@ def _resources(call: Call) -> Resources:
     return Resources(threads, memory)
 
 
-def _look(path: str, token: str) -> tuple[str, str, bool]:
-    """Return the name of the worker, its version of pdex, and whether it sees a file."""
+def _look(path: str, token: str, dask_worker: Any = None) -> tuple[str, str, bool]:
+    """Return the name of the worker, its version of pdex, and whether it sees a file.
+
+    Outside of tasks, Dask gives the worker.
+    """
     try:
         seen = place_of(path).read_text(encoding="utf-8") == token
     except OSError:
         seen = False
-    return here(), _pdex.__version__, seen
+    return here(dask_worker), _pdex.__version__, seen
 
 
 def _differs(worker: str, theirs: str, ours: str) -> str:
@@ -206,8 +209,8 @@ class Pool:
             A worker has another version of pdex.
         FileNotFoundError
             A worker does not see the folder.
-        ModuleNotFoundError
-            A worker has no pdex.
+        ModuleNotFoundError, RuntimeError
+            A worker has no pdex, or one that lacks what it is asked for.
         """
         self._folder = str(folder)
         token = secrets.token_hex(8)
@@ -218,15 +221,17 @@ class Pool:
         finally:
             marker.unlink(missing_ok=True)
         for address, answer in found.items():
-            if isinstance(answer, ModuleNotFoundError):
-                msg = f"worker {address} cannot import {answer.name}: install pdex there"
-                raise ModuleNotFoundError(msg, name=answer.name)
-            if isinstance(answer, BaseException):
-                raise answer
-        for worker, version, _ in found.values():
+            # An error of connecting is that of a worker that was lost, and needs no folder.
+            if isinstance(answer, Exception) and not isinstance(answer, OSError):
+                msg = f"worker {address} cannot run pdex {_pdex.__version__}: {answer}"
+                # Dask tells errors of imports in words.
+                lacks = "ModuleNotFoundError" in repr(answer)
+                raise (ModuleNotFoundError if lacks else RuntimeError)(msg) from answer
+        answers = [answer for answer in found.values() if isinstance(answer, tuple)]
+        for worker, version, _ in answers:
             if version != _pdex.__version__:
                 raise ValueError(_differs(worker, version, _pdex.__version__))
-        blind = [worker for worker, _, seen in found.values() if not seen]
+        blind = [worker for worker, _, seen in answers if not seen]
         if blind:
             raise FileNotFoundError(_unseen(listed(blind, 3).replace("'", ""), self._folder))
 
