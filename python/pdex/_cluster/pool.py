@@ -329,7 +329,7 @@ def _killers(futures: Sequence[Any]) -> list[Any]:
 def _of_worker(error: Exception, whats: list[str]) -> BaseException:
     """Return the error for a task that was not finished."""
     what = " or ".join(whats[:3]) + (f" or {len(whats) - 3} more" if len(whats) > 3 else "")
-    if type(error).__name__ == "FutureCancelledError":
+    if "CancelledError" in type(error).__name__:
         return OSError(f"{what}: the task was cancelled, or its scheduler was lost")
     if type(error).__name__ == "KilledWorker":
         msg = (
