@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from pdex._cluster.run import Scene, Selection, scene_of, tested
+from pdex._cluster.run import Scene, Which, scene_of, tested
 from pdex._description import Description
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
@@ -106,7 +106,6 @@ class Asked:
 class Job:
     """Work that is ready to run, with its targets, its progress bar and its description."""
 
-    groupby: str
     work: Work
     targets: list[str]
     bar: Progress
@@ -127,29 +126,8 @@ def clustered(
 
 def tested_on(scene: Scene, job: Job, asked: Asked) -> Shares:
     """Test all genes on the workers."""
-    source, groupby, targets = job.work.source, job.groupby, job.targets
-    columns = [groupby] if asked.strata is None else [groupby, asked.strata]
-    found = source.groups(groupby)
-    compared = job.work.comparison
-    # Cells that take no part need not be counted.
-    used = np.unique(found.places[compared.codes != SKIP]).tolist()
-    selection = Selection(
-        list(dict.fromkeys(columns)),
-        asked.layer,
-        asked.use_raw,
-        asked.where,
-        asked.join == "inner",
-        keep=[found.labels[place] for place in used],
-        order={column: source.groups(column).labels for column in columns},
-    )
-    return tested(
-        scene,
-        job.work,
-        job.description,
-        targets,
-        selection,
-        lambda tables: _compared(tables, groupby, asked)[0],
-    )
+    which = Which(asked.layer, asked.use_raw, asked.join == "inner")
+    return tested(scene, job.work, job.description, job.targets, which)
 
 
 @contextmanager
@@ -185,7 +163,7 @@ def prepared(
         n_genes = len(share_of(selected, *part))
         bar = Progress(n_genes, progress, lambda: source.reading)
         try:
-            yield Job(groupby, work, targets, bar, _described(work, groupby, asked, scale))
+            yield Job(work, targets, bar, _described(work, groupby, asked, scale))
         finally:
             bar.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ from pdex._counting import Counted, write_table
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._files import replacing
 from pdex._io.joined import JoinedTables
-from pdex._io.tabled import JoinedSource
+from pdex._io.tabled import joined_source
 from pdex._io.tables import MANIFEST, Table, Writer
 from pdex._output import save
 from pdex._places import place_of, read_ipc, read_parquet
@@ -23,11 +23,13 @@ from pdex._shares import Plan, is_of, name_of, share_of, write_share
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from pdex._io.tabled import JoinedSource
     from pdex._places import Place
     from pdex._resources import Resources
 
-#: A block of genes has about as many.
+#: The most genes of a block, and the most pairs of a target and a gene.
 GENES = 256
+NUMBERS = 1 << 21
 
 
 class Tabled:
@@ -42,9 +44,11 @@ class Tabled:
     def __init__(self, folder: Place) -> None:
         self._folder = folder
 
-    def write(self, tables: list[str], names: pl.DataFrame, groups: pl.DataFrame) -> None:
+    def write(
+        self, tables: list[str], n_groups: int | None, names: pl.DataFrame, groups: pl.DataFrame
+    ) -> None:
         """Write the folders of tables, the genes (name, wanted), and the groups (code, cells)."""
-        text = json.dumps(tables)
+        text = json.dumps({"tables": tables, "n_groups": n_groups})
         (self._folder / "tables.json").write_text(text, encoding="utf-8")
         save(names, self._folder / "genes.parquet")
         save(groups, self._folder / "groups.parquet")
@@ -54,16 +58,12 @@ class Tabled:
 
         Values are logarithms if `logged` and the tables ask for them.
         """
-        tables = json.loads((self._folder / "tables.json").read_text(encoding="utf-8"))
+        known = json.loads((self._folder / "tables.json").read_text(encoding="utf-8"))
         names = read_parquet(self._folder / "genes.parquet")
         groups = read_parquet(self._folder / "groups.parquet")
-        joined = JoinedTables([Table(place_of(table)) for table in tables], alike=True)
-        cells = groups["cells"].to_numpy()
-        # The labels of the groups are not needed any more.
-        no_labels = cast("Any", None)
-        called = names["name"].to_list()
-        source = JoinedSource(no_labels, joined, "the tables", called, None, "genes", cells=cells)
-        source.folders = tables
+        tables = [Table(place_of(table)) for table in known["tables"]]
+        joined = JoinedTables(tables, alike=True, n_groups=known["n_groups"])
+        source = joined_source(joined, names["name"].to_list(), groups["cells"].to_numpy())
         source.normalize(None, logged=logged)
         return source, names["wanted"].arg_true().to_numpy().astype(np.uint32), groups
 
@@ -161,7 +161,7 @@ def merge(task: Merge, resources: Resources) -> str:
         own = share_of(genes, task.number, task.n)
         names = [source.var_names[gene] for gene in own]
         codes = groups["code"].to_numpy()
-        counted = Counted(codes, labels, own, names, task.facts, first)
+        counted = Counted(codes, labels.height, labels, own, names, task.facts, first)
         writer = Writer(folder, resources.threads, keep=True)
         write_table(source, counted, writer, (resources, Progress(0, False)))
     return task.table

@@ -43,6 +43,8 @@ class JoinedTables:
         At least one.
     alike
         Whether they are known to be of one screen and to be complete, and need no checks.
+    n_groups
+        The number of groups that all tables number alike; None: each has groups of its own.
 
     Raises
     ------
@@ -51,7 +53,9 @@ class JoinedTables:
         logarithms.
     """
 
-    def __init__(self, tables: Sequence[Table], alike: bool = False) -> None:
+    def __init__(
+        self, tables: Sequence[Table], *, alike: bool = False, n_groups: int | None = None
+    ) -> None:
         self.tables = list(tables)
         if not alike:
             for other in self.tables[1:]:
@@ -72,12 +76,13 @@ class JoinedTables:
             },
             part=None,
             n_cells=sum(one.n_cells for one in every),
-            n_groups=sum(one.n_groups for one in every),
+            n_groups=sum(one.n_groups for one in every) if n_groups is None else n_groups,
             n_rows=sum(one.n_rows for one in every),
             parts=[],
         )
         #: The number of the first group of each table.
-        self._firsts = np.cumsum([0, *(one.n_groups for one in every[:-1])])
+        own = [one.n_groups if n_groups is None else 0 for one in every]
+        self._firsts = np.cumsum([0, *own[:-1]])
 
     @property
     def genes(self) -> pl.DataFrame:
