@@ -86,6 +86,11 @@ class Asked:
     progress: bool | None
 
     def __post_init__(self) -> None:
+        # Read once: an iterator has nothing left for a second time.
+        for name in ("reference", "groups", "exclude", "genes"):
+            value = getattr(self, name)
+            if isinstance(value, Iterable) and not isinstance(value, str):
+                object.__setattr__(self, name, list(value))
         check_choice("mean", self.mean, get_args(Mean))
         check_choice("fdr", self.fdr, get_args(Scope))
         pseudocount = self.pseudocount
@@ -205,7 +210,7 @@ def _described(work: Work, groupby: str, asked: Asked, scale: Scale) -> Descript
         strata=asked.strata,
         where=None if asked.where is None else str(asked.where),
         exclude=as_names("exclude", asked.exclude or []),
-        min_cells=asked.min_cells,
+        min_cells=None if asked.min_cells is None else int(asked.min_cells),
     )
 
 

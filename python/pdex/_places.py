@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import secrets
 import shutil
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import polars as pl
 
@@ -40,6 +42,9 @@ class Remote:
     """
 
     def __init__(self, url: str) -> None:
+        if "?" in url:
+            msg = f"{url}: a URL of a file or folder has no '?'"
+            raise ValueError(msg)
         self.url = url.rstrip("/")
         self._fs = _file_system(url)
 
@@ -188,14 +193,17 @@ class Remote:
 Place: TypeAlias = Path | Remote
 
 
-def place_of(path: str | os.PathLike[str] | Remote) -> Place:
-    """Return an absolute path, or a URL, as a place."""
+def place_of(path: str | os.PathLike[str] | Remote, *, follow: bool = False) -> Place:
+    """Return an absolute path, or a URL, as a place; if `follow`, what a symbolic link names."""
     if isinstance(path, Remote):
         return path
     text = os.fspath(path)
+    if text.startswith("file://"):
+        text = url2pathname(urlsplit(text).path)
     if "://" in text:
         return Remote(text)
-    return Path(os.path.abspath(os.path.expanduser(text)))
+    text = os.path.expanduser(text)
+    return Path(os.path.realpath(text) if follow else os.path.abspath(text))
 
 
 def read_range(place: Place, start: int, stop: int | None) -> bytes:
@@ -252,15 +260,26 @@ def fill(folder: Remote, new: Place, last: str) -> None:
             (folder / file.name).upload(file)
 
 
+def apart(folder: Place) -> str:
+    """Return what to add to names of files, so that those of an older folder are not replaced.
+
+    On disk, a folder is replaced as a whole, and it is nothing.
+    """
+    return f"-{secrets.token_hex(4)}" if isinstance(folder, Remote) else ""
+
+
 def replace_folder(new: Place, folder: Place, last: str) -> None:
     """Give a folder its name; an older one of that name goes.
 
-    Object storage cannot rename: there, the older folder is deleted and the files are copied, that
-    called `last` at the end.
+    Object storage cannot rename: there, the files are copied, that called `last` at the end, and
+    then those are deleted that only the older folder had.
     """
     if isinstance(folder, Remote):
-        folder.remove()
+        older = {file.name for file in folder.iterdir()}
+        older.difference_update(file.name for file in new.iterdir())
         fill(folder, new, last)
+        for name in older:
+            (folder / name).unlink(missing_ok=True)
         remove(new)
         return
     assert isinstance(new, Path)

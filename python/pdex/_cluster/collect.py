@@ -22,7 +22,7 @@ import polars as pl
 from pdex._cluster.test import count_of, sorted_name
 from pdex._description import Description
 from pdex._output import save
-from pdex._places import place_of, read_ipc
+from pdex._places import apart, place_of, read_ipc
 from pdex._shares import Shares
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 #: About how many p-values a task adjusts.
-P_VALUES = 1 << 24
+P_VALUES = 1 << 22
 #: About how many rows a part of the result has.
 ROWS = 1 << 22
 #: How many of a share's p-values are looked at to cut them into ranges.
@@ -183,7 +183,10 @@ class _Adjusted(Shares):
 
     def _of_targets(self, number: int, first: int, last: int) -> Numbers:
         n_genes = len(self.features)
-        p = self.rows(first, last)[number]
+        every = range(len(self.paths))
+        each = [self.numbers(share, first, last)[number] for share in every]
+        parts = [numbers.reshape(last - first, -1) for numbers in each if len(numbers)]
+        p = np.hstack(parts).reshape(-1) if parts else np.empty(0)
         # P-values of 1 stay as they are, NaN, too.
         adjusted: Numbers = p.copy()
         span = np.array([first * n_genes, last * n_genes], dtype=np.uint64)
@@ -239,14 +242,14 @@ def collects_of(
     shares: Shares, folder: Place, adjusted: list[tuple[Range, float]] | None
 ) -> list[Any]:
     """Return the tasks that write the parts of the result."""
-    n_targets = len(shares.plan.targets)
+    n_targets, different = len(shares.plan.targets), apart(folder)
     step = max(1, ROWS // max(1, len(shares.features)))
     return [
         Collect(
             str(shares.folder),
             first,
             min(first + step, n_targets),
-            str(folder / f"part-{number:05}.parquet"),
+            str(folder / f"part-{number:05}{different}.parquet"),
             adjusted,
         )
         for number, first in enumerate(range(0, n_targets, step))

@@ -8,7 +8,6 @@ import secrets
 import socket
 import sys
 import threading
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
@@ -18,7 +17,7 @@ from pdex._places import place_of
 from pdex._resources import LEAST_MEMORY, Resources, n_threads, parse_memory_limit
 from pdex._text import listed
 from pdex._validate import Engine, check_choice
-from pdex.exceptions import PdexWarning
+from pdex._warn import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,9 +82,8 @@ def perform(call: Call, *inputs: Any) -> Outcome:
     if not place_of(call.folder).is_dir():
         msg = f"{call.task.what}: {_unseen(here(), call.folder)}"
         raise FileNotFoundError(msg)
-    with _ONE, warnings.catch_warnings():
-        # The client issued them.
-        warnings.simplefilter("ignore", PdexWarning)
+    # The client issues the warnings.
+    with _ONE, quiet():
         try:
             return Outcome(call.function(call.task, *inputs, _resources(call)))
         except OSError as error:
@@ -196,8 +194,14 @@ class Pool:
             msg = "engine='dask' needs Dask: install pdex[dask]"
             raise ModuleNotFoundError(msg, name="dask") from error
         self._client: Any = None
-        if dask.config.get("scheduler", None) in _OF_CLIENT:
+        scheduler = dask.config.get("scheduler", None)
+        if hasattr(scheduler, "scheduler_info"):
+            self._client = scheduler
+        elif scheduler in _OF_CLIENT:
             self._client = _active_client()
+        if getattr(self._client, "asynchronous", False):
+            msg = "engine='dask' takes a client that is not asynchronous"
+            raise ValueError(msg)
         self._folder = ""
 
     def probe(self, folder: Place) -> None:
@@ -239,6 +243,14 @@ class Pool:
         """Return what each worker answers."""
         if self._client is None:
             return {"here": _look(path, token)}
+        try:
+            # It reads what tasks there are, which names functions of pdex.
+            _, version, _ = self._client.run_on_scheduler(_look, path, token)
+        except Exception as error:
+            msg = f"the scheduler needs pdex {_pdex.__version__}, too: install it there ({error})"
+            raise RuntimeError(msg) from error
+        if version != _pdex.__version__:
+            raise ValueError(_differs("the scheduler", version, _pdex.__version__))
         found = self._client.run(_look, path, token, on_error="return")
         if not found:
             # Wait for one: a cluster that adapts starts workers when there is a task.

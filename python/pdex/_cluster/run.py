@@ -108,7 +108,7 @@ def check_result_folder(path: object) -> Place:
     if not isinstance(path, (str, os.PathLike)):
         msg = f"path must be the path of a folder; got {path!r}"
         raise TypeError(msg)
-    folder = place_of(path)
+    folder = place_of(path, follow=True)
     if folder.suffix.lower() in (".parquet", ".ipc", ".arrow", ".feather", ".csv", ".tsv"):
         msg = (
             f"{str(path)!r}: engine='dask' writes a folder of Parquet files; give a name without "

@@ -121,6 +121,7 @@ class JoinedTables:
         dtype = np.dtype(np.float64) if logged else self.dtype
         for first, last in pairwise(self._bounds(int(genes[0]), int(genes[-1]) + 1, budget)):
             a, b = np.searchsorted(genes, [first, last])
+            held.done(first)
             if b > a:
                 rows = [
                     rows._replace(
@@ -156,6 +157,8 @@ class _Held:
         self._tables, self._budget, self._logged = tables, budget, logged
         #: The rows of a part by the numbers of its table and of itself, those used last at the end.
         self._held: OrderedDict[tuple[int, int], Rows] = OrderedDict()
+        #: The bytes of parts, which are parsed again where their rows were not held.
+        self._data: dict[tuple[int, int], bytes] = {}
 
     def rows(self, number: int, first: int, last: int) -> Iterator[Rows]:
         """Yield the rows of a table from gene `first` to before `last`, part by part."""
@@ -177,14 +180,25 @@ class _Held:
             yield Rows(starts, rows.groups[a:b], rows.values[a:b], rows.counts[a:b])
 
     def _part(self, number: int, place: int) -> Rows:
-        key = (number, place)
+        key, table = (number, place), self._tables[number]
+        part = table.manifest.parts[place]
         if key not in self._held:
-            table = self._tables[number]
-            self._held[key] = table.rows(table.manifest.parts[place], self._logged)
+            data = self._data.get(key) or table.read(part)
+            self._held[key] = table.rows_of(part, data, self._logged)
+            # The bytes of a part take a tenth of its rows.
+            if sum(map(len, self._data.values())) + len(data) <= self._budget // 2:
+                self._data[key] = data
         self._held.move_to_end(key)
         while len(self._held) > 1 and self._size() > self._budget:
             self._held.popitem(last=False)
         return self._held[key]
+
+    def done(self, before: int) -> None:
+        """Forget the bytes of parts whose genes are all below `before`."""
+        for number, place in list(self._data):
+            part = self._tables[number].manifest.parts[place]
+            if part.first_gene + part.genes <= before:
+                del self._data[number, place]
 
     def _size(self) -> int:
         return _ROW * sum(len(rows.groups) for rows in self._held.values())

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from pdex._io.labels import Frame
 
 
-def cells_where(obs: Frame, where: object, *, empty: bool = False) -> npt.NDArray[np.bool_]:
+def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
     """Return for each row of obs whether `where` holds; where it is null, it does not.
-
-    It may hold for no cell only if `empty`.
 
     Parameters
     ----------
@@ -65,7 +63,7 @@ def cells_where(obs: Frame, where: object, *, empty: bool = False) -> npt.NDArra
         )
         raise ValueError(msg)
     mask: npt.NDArray[np.bool_] = chosen.fill_null(False).to_numpy()
-    if not empty and not mask.any():
+    if not mask.any():
         msg = f"where={shown} holds for no cell"
         raise ValueError(msg)
     return mask
