@@ -45,7 +45,7 @@ def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
         msg = f"where must be a Polars expression or SQL text; got {where!r}"
         raise TypeError(msg)
     shown = repr(where) if isinstance(where, str) else str(where)
-    names = expression.meta.root_names()
+    names = dict.fromkeys(expression.meta.root_names())
     frame = pl.DataFrame(
         [require_column(obs, name, "where: obs").rows().alias(name) for name in names]
     )
