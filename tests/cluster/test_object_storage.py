@@ -5,6 +5,7 @@ import re
 
 import pdex
 import pytest
+from pdex import _places
 from pdex._cluster import collect, count, test
 from pdex._places import Remote, place_of
 from polars.testing import assert_frame_equal
@@ -106,7 +107,11 @@ def run(screen, url, expected):
         assert pdex.describe(f"{url}/out") == pdex.describe(lazy)
 
 
-def test_places(folder):
+@pytest.mark.parametrize("client", ["s3fs", "obstore"])
+def test_places(folder, monkeypatch, client):
+    pytest.importorskip(client)
+    _places._of_scheme.cache_clear()
+    monkeypatch.setattr(_places, "_has", lambda name: name in ("fsspec", client))
     url, kept = folder
     place = place_of(f"{url}/a/b.txt")
     assert isinstance(place, Remote)
@@ -128,3 +133,4 @@ def test_places(folder):
     assert not (place.parent / "c.txt").exists()
     with pytest.raises(ValueError, match=r"^none://a\.txt: fsspec knows no 'none' URLs"):
         place_of("none://a.txt")
+    _places._of_scheme.cache_clear()
