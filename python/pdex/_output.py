@@ -70,13 +70,13 @@ _SINKS: dict[str, Callable[[pl.LazyFrame, Path, int, dict[str, str]], None]] = {
 }
 
 
-def check_output(output: object) -> Path:
+def check_output(output: object) -> Place:
     """Return the path of a result; raise an error if no result can be written there."""
     if not isinstance(output, (str, os.PathLike)):
         msg = f"path must be the path of a file; got {output!r}"
         raise TypeError(msg)
-    path = Path(output)
-    if path.is_dir():
+    path: Place = Remote(str(output)) if "://" in str(output) else Path(output)
+    if isinstance(path, Path) and path.is_dir():
         msg = f"{str(path)!r} is a folder; expected the path of a file"
         raise IsADirectoryError(msg)
     if path.suffix.lower() not in _SINKS:
@@ -88,14 +88,14 @@ def check_output(output: object) -> Path:
     return path
 
 
-def scan(path: Path, schema: pl.Schema) -> pl.LazyFrame:
+def scan(path: Place, schema: pl.Schema) -> pl.LazyFrame:
     """Return a lazy frame of a result; in text files, labels that look like numbers stay text."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return pl.scan_parquet(path)
+        return pl.scan_parquet(str(path))
     if suffix in (".csv", ".tsv"):
-        return pl.scan_csv(path, separator="," if suffix == ".csv" else "\t", schema=schema)
-    return pl.scan_ipc(path)
+        return pl.scan_csv(str(path), separator="," if suffix == ".csv" else "\t", schema=schema)
+    return pl.scan_ipc(str(path))
 
 
 class Measured(Protocol):

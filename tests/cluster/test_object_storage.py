@@ -2,8 +2,11 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import pdex
+import polars as pl
 import pytest
 from pdex import _places
 from pdex._cluster import collect, count, test
@@ -134,3 +137,22 @@ def test_places(folder, monkeypatch, client):
     with pytest.raises(ValueError, match=r"^none://a\.txt: fsspec knows no 'none' URLs"):
         place_of("none://a.txt")
     _places._of_scheme.cache_clear()
+
+
+def test_commands(screen, folder, tmp_path):
+    url, kept = folder
+    words = [sys.executable, "-m", "pdex"]
+    tables, shares, whole = f"{url}/a.tables", f"{url}/shares", f"{url}/de.parquet"
+    for line in (
+        ["tabulate", screen, "-g", "target", "-o", tables],
+        ["de", tables, "-g", "target", "--part", "1/2", "-o", shares],
+        ["de", tables, "-g", "target", "--part", "2/2", "-o", shares],
+        ["collect", shares, "-o", whole],
+        ["info", tables],
+    ):
+        done = subprocess.run([*words, *map(str, line)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert f"{url}/a.tables" in done.stdout
+    assert "de.parquet" in files_in(kept)
+    got = pl.read_parquet((kept / "de.parquet").read_bytes())
+    assert_frame_equal(got, pdex.de(screen, "target"), check_exact=True)
