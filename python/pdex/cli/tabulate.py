@@ -74,8 +74,8 @@ pdex de screen.tables --groupby target --strata batch -o de.parquet
     required=True,
     metavar="FOLDER",
     panel="The result",
-    help="Folder to write, or its URL in object storage; it appears when it is complete. Older tables "
-    "there are replaced.",
+    help="Folder to write, or its URL in object storage; it appears when it is complete. Older "
+    "tables there are replaced.",
 )
 @options_of_work
 def tabulate(path: Screen, output: Path | str, **options: Any) -> None:
