@@ -241,15 +241,17 @@ def write(
 
 @contextmanager
 def _system_errors(path: Place, partial: Path) -> Iterator[None]:
-    """Make errors of the system OSErrors, which Polars tells as words only, or as less."""
+    """Give errors of the system their class and number, where Polars has them in words, or not."""
     try:
         yield
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
         if number := re.search(r"\(os error (\d+)\)", str(error)):
             code = int(number[1])
             raise OSError(code, os.strerror(code), str(path)) from error
         if "transport error" in str(error):
-            # Of the Parquet footer, for which the reason is lost: the disk is full still.
+            # Of the end of a Parquet file, without a reason: the disk is full still.
             with partial.open("ab") as file:
                 file.write(bytes(1 << 16))
         raise
