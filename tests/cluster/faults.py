@@ -38,7 +38,7 @@ def fault(function, call, action, record=None, most=None, on=None, once=False):
     context manager is over with its block.
     record: a folder for notes of the faults that happened, which `happened` reads.
     most: so many faults in all processes together, for which a record is needed.
-    on: only calls count whose arguments, as they are printed, have this text.
+    on: only calls count in whose arguments, as they are printed, this pattern is found.
     once: one fault for all calls with the same arguments, in whatever process; needs a record, too.
     """
     assert record is not None or not (most or once), "most and once need a record"
@@ -140,7 +140,7 @@ def wrapped(plain, number, later, action):
     @functools.wraps(plain)
     def faulty(*args, **kwargs):
         given = repr((args, kwargs))
-        if on is not None and on not in given:
+        if on is not None and not re.search(on, given):
             return plain(*args, **kwargs)
         call = next(calls)
         due = call == number or (later and call > number)
