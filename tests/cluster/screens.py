@@ -12,16 +12,17 @@ from pdex._cluster import collect, count, run, test
 
 from . import faults
 
-#: Tasks of a few cells, genes and targets, which the client of a call cuts.
-SMALL = [(count, "TASK", 6000), (test, "GENES", 8)]
-SMALL += [(collect, "ROWS", 48), (collect, "P_VALUES", 40)]
+#: Tasks of a few cells, genes and targets, into which the client of a call cuts it.
+SMALL = [(count, "TASK", 6000), (test, "GENES", 12)]
+SMALL += [(collect, "ROWS", 48), (collect, "P_VALUES", 60)]
+PERFORM = "pdex._cluster.pool.perform"
 #: What workers note when they begin to write a table or another file, or a task.
-BEGUN = ["pdex._io.tables.Writer.__init__", "pdex._files.replacing", "pdex._cluster.pool.perform"]
+BEGUN = ["pdex._io.tables.Writer.__init__", "pdex._files.replacing", PERFORM]
 
 
 @contextlib.contextmanager
 def replaced(*values):
-    """Set attributes for a while: modules or classes, names and values."""
+    """Set attributes for a while, each told by its owner, its name and its value."""
     old = [getattr(owner, name) for owner, name, _ in values]
     for owner, name, value in values:
         setattr(owner, name, value)
@@ -33,20 +34,28 @@ def replaced(*values):
 
 
 def sink(files, output, **options):
-    """All kinds of tasks: count, test, adjust and collect."""
+    """Count twice two parts, test 2 blocks, adjust 2 ranges of p-values, collect 2 parts."""
     with replaced(*SMALL):
         return pdex.sink_de(files, "target", output, fdr="all", engine="dask", **options)
 
 
 def tabulate(files, output, **options):
-    """Count and merge."""
+    """Count twice two parts, and merge 2 blocks."""
     with replaced(*SMALL):
         return pdex.tabulate(files, "target", output=output, engine="dask", **options)
 
 
+def here(call, *args, **options):
+    """Call in this process, without a cluster."""
+    import dask
+
+    with dask.config.set(scheduler="synchronous"):
+        return call(*args, **options)
+
+
 @dataclass
 class Screen:
-    """The files, and of each call without faults: what it writes, and of which parts."""
+    """The files, and of each call without faults: what it writes, and the parts it is made of."""
 
     folder: Path
     files: list[str]
@@ -54,7 +63,7 @@ class Screen:
     parts: dict
 
     def tasks(self, call):
-        """The number of tasks of a call: a share has two files."""
+        """The number of tasks of a call: a share of the numbers has two files."""
         return sum(not name.endswith(".sorted.ipc") for name in self.parts[call])
 
     def check(self, call, output):
@@ -65,15 +74,13 @@ class Screen:
         assert beside == [output.name], beside
 
     def older(self, call, output):
-        """Write an older result, of the first file alone, and return its content."""
+        """Write an older output, of the first file alone, and return its content."""
         shutil.copytree(self.folder / f"older {call.__name__}", output)
         return content(output)
 
 
 def made(folder):
-    """Write the files of a screen, and make of it what calls must make, in this process."""
-    import dask
-
+    """Write the files of a screen, and make of it what calls make, in this process."""
     files = []
     for number in range(2):
         screen = pdex.datasets.simulate_screen(
@@ -90,9 +97,9 @@ def made(folder):
             found.setdefault(call, parts(output))
             remove(path)
 
-        with replaced((run, "remove", tidy)), dask.config.set(scheduler="synchronous"):
-            call(files, output)
-            call(files[:1], folder / f"older {call.__name__}")
+        with replaced((run, "remove", tidy)):
+            here(call, files, output)
+        here(call, files[:1], folder / f"older {call.__name__}")
         whole[call] = content(output)
     return Screen(folder, files, whole, found)
 
@@ -127,14 +134,25 @@ def parts(output):
 
 
 def begun(notes, output, pid=None):
-    """How often workers, or one of them, began to write each part of a call, by its name."""
-    lines = [args for name, args, its in faults.noted(notes) if name in BEGUN[:2] and pid in (None, its)]
-    paths = [re.search(r"PosixPath\('(.*?)'\)", line)[1] for line in lines]
+    """How often workers, or one of them, began to write each file of a call, by its name."""
+    found = [call for call in faults.noted(notes) if call[0] != PERFORM and pid in (None, call[2])]
+    paths = [re.search(r"PosixPath\('(.*?)'\)", arguments)[1] for _, arguments, _ in found]
     folder = f"{hidden(output)}/"
     return Counter(path.removeprefix(folder) for path in paths if path.startswith(folder))
 
 
-def attempts(notes, text=""):
-    """The processes that began a task that has some text in it, each time."""
-    lines = [(args, pid) for name, args, pid in faults.noted(notes) if name == BEGUN[2]]
-    return [pid for args, pid in lines if text in args]
+def again(made, there=None):
+    """The parts that were begun more than once, or that were there; but for ranges of p-values."""
+    made = {name for name, times in made.items() if (times > 1 if there is None else name in there)}
+    return {name for name in made if "adjusted" not in name}
+
+
+def attempts(notes, pattern=""):
+    """The processes that began a task in which a pattern is found, one for each time."""
+    found = [call for call in faults.noted(notes) if call[0] == PERFORM]
+    return [pid for _, arguments, pid in found if re.search(pattern, arguments)]
+
+
+def part(file, cells):
+    """A pattern for the task that counts some cells of a file."""
+    return rf"{re.escape(file)}'.* cells=\({cells[0]}, {cells[1]}\)"

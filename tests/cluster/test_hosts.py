@@ -45,11 +45,10 @@ def test_a_folder_that_not_all_hosts_see(
         # It comes after all were asked.
         first.end()
         cluster.lost(first)
-        with monkeypatch.context() as patch, pytest.raises(
-            FileNotFoundError, match=f"counting cells .*: {unseen}"
-        ):
-            patch.setattr(pool.Pool, "_asked", lambda self, path, token: {})
+        monkeypatch.setattr(pool.Pool, "_asked", lambda self, path, token: {})
+        with pytest.raises(FileNotFoundError, match=f"^counting cells .*: {unseen}"):
             sink(screen.files, output)
+        monkeypatch.undo()
         assert set(attempts(notes)) == {blind.pid}
         assert parts(output) == set()
 
@@ -63,18 +62,16 @@ def test_a_folder_that_not_all_hosts_see(
         assert caught.value.errno == errno.EROFS
         assert content(output) == older
 
+        cluster.workers[-1].end()
         cluster.start_worker(host=one)
-        cluster.workers[-2].end()
         cluster.ready()
         sink(screen.files, output)
-    hidden(folder / "tables").exists()
     screen.check(sink, output)
 
 
 def test_two_hosts_one_of_which_is_unplugged(
     network, start_cluster, screen, folder, notes, tmp_path
 ):
-    one, other = network.hosts
     output, environment = folder / "out", faults.notes(screens.BEGUN, notes)
     with start_cluster(0, environment=environment, host=network.address, ttl=2) as cluster:
         cluster.connect()
@@ -88,20 +85,20 @@ def test_two_hosts_one_of_which_is_unplugged(
         # Of another call, before it has written anything.
         workers[1].end()
         cluster.lost(workers[1])
-        last = cluster.start_worker(slow(3000), host=other)
+        last = cluster.start_worker(slow(3000), host=network.hosts[1])
         cluster.ready()
 
         def unplug():
             processes.until(lambda: cluster.tasks().get(last.name))
-            other.unplug()
+            network.hosts[1].unplug()
 
-        with ThreadPoolExecutor(1) as turn:
-            unplugged = turn.submit(unplug)
+        with ThreadPoolExecutor(1) as thread:
+            unplugged = thread.submit(unplug)
             tabulate(screen.files, output)
             unplugged.result()
         assert set(cluster.seen()) == {workers[0].name}
         screen.check(tabulate, output)
         assert set(begun(notes, output, workers[0].pid)) >= screen.parts[tabulate]
-        other.plug()
+        network.hosts[1].plug()
         processes.until(lambda: not last.alive)
     screen.check(tabulate, output)
