@@ -15,7 +15,7 @@ from pdex._io.tables import frame_name
 from pdex._stages import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -43,9 +43,16 @@ class Counted(NamedTuple):
 
 
 def write_table(
-    source: Source, counted: Counted, writer: Writer, doing: tuple[Resources, Progress]
+    source: Source,
+    counted: Counted,
+    writer: Writer,
+    doing: tuple[Resources, Progress],
+    check: Callable[[], object] = bool,
 ) -> None:
-    """Count the cells of each group and value, gene by gene, and write the table."""
+    """Count the cells of each group and value, gene by gene, and write the table.
+
+    `check` is called before the table appears.
+    """
     _, _, labels, genes, names, facts, _ = counted
     scaled, most = source.normalization is not None, 0.0
     with writer.writing(), stage("tabulate"):
@@ -59,6 +66,7 @@ def write_table(
         if scaled:
             values = facts["values"] | {"least": 0.0, "most": most, "fractional": True}
             facts = facts | {"values": values}
+        check()
         writer.finish(labels, names, facts)
 
 
@@ -145,14 +153,14 @@ def combined(
 
 
 def facts_of(
-    source: Source, columns: list[str], labels: pl.DataFrame, threads: int
+    source: Source, columns: list[str], labels: pl.DataFrame, threads: int, *, whole: bool = True
 ) -> dict[str, Any]:
-    """Return what the manifest says of the source."""
+    """Return what the manifest says of the source; unless it is `whole`, not of its files."""
     normalized = source.normalization
     least, most, fractional = source.survey(threads)
     values = {"dtype": str(dtype_of(source)), "least": least, "most": most}
     return {
-        "sources": _sources(source),
+        "sources": _sources(source) if whole else [],
         "matrix": source.matrix_name,
         "groupby": columns,
         "values": values | {"fractional": fractional},

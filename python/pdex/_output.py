@@ -26,7 +26,7 @@ from pdex import _pdex
 from pdex._description import RESULT, files_of
 from pdex._files import replacing
 from pdex._io.prefetch import result_of
-from pdex._places import Place, Remote
+from pdex._places import Place, Remote, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ def check_output(output: object) -> Place:
     if not isinstance(output, (str, os.PathLike)):
         msg = f"path must be the path of a file; got {output!r}"
         raise TypeError(msg)
-    path: Place = Remote(str(output)) if "://" in str(output) else Path(output)
+    path = place_of(output) if "://" in str(output) else Path(output)
     if isinstance(path, Path) and path.is_dir():
         msg = f"{str(path)!r} is a folder; expected the path of a file"
         raise IsADirectoryError(msg)
@@ -92,10 +92,11 @@ def scan(path: Place, schema: pl.Schema) -> pl.LazyFrame:
     """Return a lazy frame of a result; in text files, labels that look like numbers stay text."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return pl.scan_parquet(str(path))
+        return pl.scan_parquet(str(path), glob=False)
     if suffix in (".csv", ".tsv"):
-        return pl.scan_csv(str(path), separator="," if suffix == ".csv" else "\t", schema=schema)
-    return pl.scan_ipc(str(path))
+        separator = "," if suffix == ".csv" else "\t"
+        return pl.scan_csv(str(path), separator=separator, schema=schema, glob=False)
+    return pl.scan_ipc(str(path), glob=False)
 
 
 class Measured(Protocol):
@@ -116,7 +117,7 @@ def write_result(folder: Place, about: Description, parts: list[dict[str, Any]])
 
 def scan_result(folder: Place) -> pl.LazyFrame:
     """Return a lazy frame of a result in a folder."""
-    return pl.scan_parquet([str(file) for file in files_of(folder)])
+    return pl.scan_parquet([str(file) for file in files_of(folder)], glob=False)
 
 
 @dataclass

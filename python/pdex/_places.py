@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import re
 import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -199,8 +200,15 @@ def place_of(path: str | os.PathLike[str] | Remote, *, follow: bool = False) -> 
         return path
     text = os.fspath(path)
     if text.startswith("file://"):
-        text = url2pathname(urlsplit(text).path)
+        split = urlsplit(text)
+        if split.netloc not in ("", "localhost") or split.query or split.fragment:
+            msg = f"{text}: expected the URL of a file on this machine, such as file:///data/x"
+            raise ValueError(msg)
+        text = url2pathname(split.path)
     if "://" in text:
+        if follow and not urlsplit(text).path.strip("/"):
+            msg = f"{text}: name a folder within the bucket"
+            raise ValueError(msg)
         return Remote(text)
     text = os.path.expanduser(text)
     return Path(os.path.realpath(text) if follow else os.path.abspath(text))
@@ -227,7 +235,10 @@ def read_parquet(place: Place) -> pl.DataFrame:
 
 def read_ipc(place: Place) -> pl.DataFrame:
     """Return the frame of an Arrow IPC file, which is mapped into memory if it is on disk."""
-    return pl.read_ipc(io.BytesIO(place.read_bytes()) if isinstance(place, Remote) else place)
+    if isinstance(place, Remote):
+        return pl.read_ipc(io.BytesIO(place.read_bytes()))
+    # Polars would take brackets for a pattern.
+    return pl.read_ipc(re.sub(r"([\[*?])", r"[\1]", str(place)))
 
 
 def remove(folder: Place) -> None:
@@ -279,7 +290,9 @@ def replace_folder(new: Place, folder: Place, last: str) -> None:
         older.difference_update(file.name for file in new.iterdir())
         fill(folder, new, last)
         for name in older:
-            (folder / name).unlink(missing_ok=True)
+            # The new one is whole, whatever is left of the older.
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
         remove(new)
         return
     assert isinstance(new, Path)

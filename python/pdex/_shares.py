@@ -125,9 +125,12 @@ def write_share(work: Work, plan: Plan, bar: Progress, place: tuple[Place, int, 
         frame = pl.DataFrame(dict(zip(measured, columns, strict=True)))
         metadata = {_SHARE: json.dumps(facts)}
         if isinstance(path, Remote):
+            # Those of an older share.
+            _beside(path).unlink(missing_ok=True)
+        write(path, frame.schema, iter([frame]), max(1, frame.height), metadata)
+        if isinstance(path, Remote):
             # The metadata of a file in object storage cannot be read by themselves.
             _beside(path).write_text(metadata[_SHARE])
-        write(path, frame.schema, iter([frame]), max(1, frame.height), metadata)
     return path
 
 
@@ -166,7 +169,12 @@ def check_shares(folder: object) -> Place:
 
 def share_of(genes: Codes, number: int, n: int) -> Codes:
     """Return the genes of a share."""
-    return genes[len(genes) * (number - 1) // n : len(genes) * number // n]
+    return genes[slice(*cut(len(genes), n)[number - 1 : number + 1])]
+
+
+def cut(length: int, n: int) -> list[int]:
+    """Return the bounds of `n` ranges of about equal length."""
+    return [length * number // n for number in range(n + 1)]
 
 
 @suggesting

@@ -45,7 +45,7 @@ def screen(tmp_path_factory):
 def files_in(folder):
     """The files below a folder, without what tells files of one name apart."""
     found = (str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
-    return sorted(re.sub(r"(part-\d+)-[0-9a-f]{8}", r"\1", name) for name in found)
+    return sorted(re.sub(r"(part-\d+|genes|labels)-[0-9a-f]{8}", r"\1", name) for name in found)
 
 
 def test_tables(screen, folder, tmp_path):

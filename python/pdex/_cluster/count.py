@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -26,9 +28,10 @@ from pdex._io.tables import FORMAT, MANIFEST, Writer
 from pdex._output import save
 from pdex._places import place_of, read_parquet, read_range
 from pdex._progress import Progress
+from pdex._shares import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -142,8 +145,7 @@ def count(task: Count, resources: Resources) -> str:
         codes[first:last] = _groups(task.of, task.start + first, task.start + last)
         # Ranges of cells are read by themselves.
         source.chosen = codes != SKIP
-        _write(source, codes, names, task, resources)
-        _check(task, source)
+        _write(source, codes, names, task, resources, lambda: _check(task, source))
     return task.table
 
 
@@ -195,12 +197,13 @@ def _opened(task: Count, names: pl.DataFrame) -> Source:
 
 def _check(task: Count, source: Source) -> None:
     """Raise ValueError if a file is not what it was when the client opened it."""
-    if source.obs.height != task.n_cells or stamp_of(task.data) != task.stamp:
+    if source.obs.height != task.n_cells or _pair(stamp_of(task.data)) != task.stamp:
         raise _changed(task)
 
 
 def _changed(task: Count) -> ValueError:
-    return ValueError(f"{task.data} has changed since it was opened: start again")
+    msg = f"{task.data} has changed since it was opened: start again"
+    return ValueError(msg)
 
 
 def _groups(of: Counting, first: int, last: int) -> npt.NDArray[np.uint32]:
@@ -215,6 +218,7 @@ def _write(
     names: pl.DataFrame,
     task: Count | CountBlocks,
     resources: Resources,
+    check: Callable[[], object] = bool,
 ) -> None:
     of, wanted = task.of, names["wanted"]
     genes = wanted.arg_true().to_numpy().astype(np.uint32)
@@ -222,18 +226,13 @@ def _write(
     labels = pl.DataFrame({"group": present, "cells": cells.astype(np.uint64)})
     facts = of.facts | {"n_cells": int(cells.sum())}
     called = names["name"].filter(wanted).to_list()
-    blocks = block_bounds(len(genes), of.blocks)[1:-1]
+    blocks = cut(len(genes), of.blocks)[1:-1]
     counted = Counted(codes, of.n_groups, labels, genes, called, facts)
     writer = Writer(place_of(task.table), resources.threads, blocks=blocks, keep=True)
-    write_table(source, counted, writer, (resources, Progress(0, False)))
+    write_table(source, counted, writer, (resources, Progress(0, False)), check)
 
 
 # --- on the client ------------------------------------------------------------------------------
-
-
-def block_bounds(n_genes: int, blocks: int) -> list[int]:
-    """Return the first gene of each block, and the number of genes."""
-    return [n_genes * number // blocks for number in range(blocks + 1)]
 
 
 def write_groups(codes: npt.NDArray[np.uint32], folder: Place) -> Place:
@@ -259,23 +258,21 @@ def counts_of(
         Some data are in this process, where workers do not see them.
     """
     tasks, spelled, start = [], _spelled(of), 0
-    for path, n_cells, n_bytes, layout in _files(source):
+    for path, n_cells, n_bytes, layout, stamp in _files(source):
         # A CSC matrix is read whole for any of its cells.
         n = 1 if layout == "csc" else max(1, min(n_cells, math.ceil(n_bytes / TASK)))
-        stamp = stamp_of(path)
         # Of a URL nothing is known: its tables are those of this call alone.
         whole = secrets.token_hex(8) if stamp is None else stamp_of(path, whole=True)
-        for part in range(1, n + 1):
-            first, last = cells = (n_cells * (part - 1) // n, n_cells * part // n)
+        for first, last in pairwise(cut(n_cells, n)):
+            cells = (first, last)
             own = codes[start + first : start + last]
             if not np.any(own != SKIP):
                 continue
             known = hashlib.sha256(own.tobytes()).hexdigest()
             made_of = json.dumps([path, whole, n_cells, cells, known, spelled])
             name = hashlib.sha256(made_of.encode()).hexdigest()[:24]
-            seen = None if stamp is None else (int(stamp[0]), int(stamp[1]))
             table = str(folder / f"{name}.tables")
-            tasks.append(Count(of, path, seen, n_cells, cells, start, table))
+            tasks.append(Count(of, path, stamp, n_cells, cells, start, table))
         start += n_cells
     return tasks
 
@@ -285,19 +282,41 @@ def totals_of(tasks: list[Count], folder: Place) -> list[Total]:
     return [Total(one, str(folder / f"{place_of(one.table).name}.ipc")) for one in tasks]
 
 
-def _files(source: Source) -> Iterator[tuple[str, int, int, str]]:
-    """Yield path, number of cells, bytes in memory and layout of each file."""
+class _File(NamedTuple):
+    """A file of a screen."""
+
+    path: str
+    n_cells: int
+    #: About how many bytes its matrix takes in memory.
+    n_bytes: int
+    layout: str
+    #: Size and time of modification when it was opened; None: they are not known.
+    stamp: tuple[int, int] | None
+
+
+def _files(source: Source) -> Iterator[_File]:
+    """Yield the files of a source."""
     how = (1, None)
     if isinstance(source, ManySource):
         for member in source.members:
-            if member.path is None:
+            if member.path is None or not (member.version or os.path.exists(member.path)):
                 raise _in_memory(f"{member.name} in memory")
-            yield member.path, member.n_cells, member.n_bytes(how), member.layout
+            n_bytes = member.n_bytes(how)
+            stamp = _pair(member.version)
+            yield _File(member.path, member.n_cells, n_bytes, member.layout, stamp)
         return
-    if source.path is None or not isinstance(source.x, StoredMatrix):
+    path = source.path
+    known = path is not None and (source.file is not None or os.path.exists(path))
+    if path is None or not known or not isinstance(source.x, StoredMatrix):
         raise _in_memory(source.titles[0])
-    with error_context(source.path):
-        yield source.path, source.obs.height, source.x.n_bytes(how), source.x.layout
+    with error_context(path):
+        stamp = _pair(source.stamp or stamp_of(path))
+        yield _File(path, source.obs.height, source.x.n_bytes(how), source.x.layout, stamp)
+
+
+def _pair(stamp: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the numbers of a stamp alone, which are compared on workers."""
+    return None if stamp is None else (int(stamp[0]), int(stamp[1]))
 
 
 def _in_memory(name: str) -> TypeError:

@@ -17,7 +17,6 @@ from pdex._places import place_of
 from pdex._resources import LEAST_MEMORY, Resources, n_threads, parse_memory_limit
 from pdex._text import listed
 from pdex._validate import Engine, check_choice
-from pdex._warn import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,8 +81,7 @@ def perform(call: Call, *inputs: Any) -> Outcome:
     if not place_of(call.folder).is_dir():
         msg = f"{call.task.what}: {_unseen(here(), call.folder)}"
         raise FileNotFoundError(msg)
-    # The client issues the warnings.
-    with _ONE, quiet():
+    with _ONE:
         try:
             return Outcome(call.function(call.task, *inputs, _resources(call)))
         except OSError as error:

@@ -27,13 +27,19 @@ from pdex._engine import Work, counted, numbers_of, warn_of_flat_targets
 from pdex._io.dask import DaskMatrix
 from pdex._io.groups import SKIP
 from pdex._io.joined import JoinedTables
+from pdex._io.many import ManySource
 from pdex._io.normalize import Normalization, median_of
 from pdex._io.tabled import TableSource, joined_source
 from pdex._io.tables import MANIFEST, Table, assemble
 from pdex._output import save, scan_result, write_result
-from pdex._places import Place, place_of, read_ipc, remove, replace_folder
+from pdex._places import Place, Remote, place_of, read_ipc, remove, replace_folder
 from pdex._progress import Progress
 from pdex._shares import Plan, Shares
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +57,10 @@ class Which(NamedTuple):
     use_raw: bool
     #: Whether the genes are those that many sources share.
     inner: bool
+
+
+#: The file that a call locks.
+_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -79,13 +89,35 @@ def scratch(output: Place | None) -> Iterator[Place]:
     else:
         folder = output.with_name(f".{output.name}.work")
     folder.mkdir(exist_ok=output is not None)
-    try:
-        yield folder
-    except BaseException:
-        if output is None or not any(folder.iterdir()):
-            remove(folder)
-        raise
-    remove(folder)
+    with _alone(folder, output):
+        try:
+            yield folder
+        except BaseException:
+            if output is None or {one.name for one in folder.iterdir()} <= {_LOCK}:
+                remove(folder)
+            raise
+        remove(folder)
+
+
+@contextmanager
+def _alone(folder: Place, output: Place | None) -> Iterator[None]:
+    """Hold a lock of the folder, which ends with this process; raise an error if another does.
+
+    There is none in object storage, nor where the system has no such locks.
+    """
+    if isinstance(folder, Remote) or fcntl is None:
+        yield
+        return
+    with (folder / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"{output}: another call is writing it: wait for it, or choose another name"
+            raise FileExistsError(msg) from None
+        except OSError:
+            # Not every file system has locks.
+            pass
+        yield
 
 
 @contextmanager
@@ -170,8 +202,8 @@ def counted_on(
         which.layer,
         which.use_raw,
         source.normalization,
-        which.inner,
-        facts_of(source, [], nothing, 1) | {"sources": [], "part": None},
+        which.inner and isinstance(source, ManySource),
+        facts_of(source, [], nothing, 1, whole=False) | {"part": None},
         str(genes_file),
         n_blocks,
         str(count.write_groups(codes, scene.folder)),
@@ -369,9 +401,6 @@ def tabulated(
         found = joined_source(joined, names, cells)
         genes = np.arange(len(genes), dtype=np.uint32)
         codes = np.arange(n_groups, dtype=np.uint32)
-    if source.normalization is not None:
-        most = max(table.manifest.values["most"] for table in tables_of(found))
-        facts["values"] |= {"least": 0.0, "most": most, "fractional": True}
     made_of = [_pdex.__version__, found.versions(), facts, labels.to_dict(as_series=False), names]
     known = hashlib.sha256(json.dumps(made_of, default=str).encode())
     known.update(codes.tobytes())
@@ -386,7 +415,11 @@ def tabulated(
         for i in range(1, n + 1)
     ]
     blocks = [Table(place_of(table)) for table in scene.pool.run(test.merge, tasks, scene.bar)]
+    if source.normalization is not None:
+        most = max(block.manifest.values["most"] for block in blocks)
+        facts["values"] |= {"least": 0.0, "most": most, "fractional": True}
     whole = scene.folder / f"whole-{digest}"
     remove(whole)
-    assemble(whole, blocks, labels, names, facts)
+    different = f"-{digest[:8]}" if isinstance(whole, Remote) else ""
+    assemble(whole, blocks, labels, names, facts, different)
     replace_folder(whole, output, MANIFEST)

@@ -18,7 +18,7 @@ from pdex._io.tables import MANIFEST, Table, Writer
 from pdex._output import save
 from pdex._places import place_of, read_ipc, read_parquet
 from pdex._progress import Progress
-from pdex._shares import Plan, is_of, name_of, share_of, write_share
+from pdex._shares import Plan, cut, is_of, name_of, share_of, write_share
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -157,7 +157,7 @@ def merge(task: Merge, resources: Resources) -> str:
     if not (folder / MANIFEST).is_file():
         source, genes, groups = Tabled(place_of(task.folder)).open(logged=False)
         labels = read_parquet(place_of(task.folder) / "labels.parquet")
-        first = len(genes) * (task.number - 1) // task.n
+        first = cut(len(genes), task.n)[task.number - 1]
         own = share_of(genes, task.number, task.n)
         names = [source.var_names[gene] for gene in own]
         codes = groups["code"].to_numpy()

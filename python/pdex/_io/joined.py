@@ -159,6 +159,7 @@ class _Held:
         self._held: OrderedDict[tuple[int, int], Rows] = OrderedDict()
         #: The bytes of parts, which are parsed again where their rows were not held.
         self._data: dict[tuple[int, int], bytes] = {}
+        self._n_bytes = 0
 
     def rows(self, number: int, first: int, last: int) -> Iterator[Rows]:
         """Yield the rows of a table from gene `first` to before `last`, part by part."""
@@ -186,8 +187,9 @@ class _Held:
             data = self._data.get(key) or table.read(part)
             self._held[key] = table.rows_of(part, data, self._logged)
             # The bytes of a part take a tenth of its rows.
-            if sum(map(len, self._data.values())) + len(data) <= self._budget // 2:
+            if key not in self._data and self._n_bytes + len(data) <= self._budget // 2:
                 self._data[key] = data
+                self._n_bytes += len(data)
         self._held.move_to_end(key)
         while len(self._held) > 1 and self._size() > self._budget:
             self._held.popitem(last=False)
@@ -198,7 +200,7 @@ class _Held:
         for number, place in list(self._data):
             part = self._tables[number].manifest.parts[place]
             if part.first_gene + part.genes <= before:
-                del self._data[number, place]
+                self._n_bytes -= len(self._data.pop((number, place)))
 
     def _size(self) -> int:
         return _ROW * sum(len(rows.groups) for rows in self._held.values())

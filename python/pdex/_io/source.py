@@ -67,6 +67,8 @@ class Source:
     var: Frame | None = field(default=None, repr=False)
     #: What scales counts; None: values stay as they are.
     scaler: Scaler | None = field(default=None, repr=False)
+    #: Size and time of modification of a file that was opened here, at that time.
+    stamp: tuple[int, int] | None = field(default=None, repr=False)
     #: The names of the genes in the data, where they were given others; else empty.
     stored_names: list[str] = field(default_factory=list, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
@@ -176,7 +178,7 @@ class Source:
         if self.chosen is None or self.x.layout == "csc":
             return False
         taken = np.flatnonzero(self.chosen)
-        return len(taken) > 0 and bool(2 * (taken[-1] + 1 - taken[0]) <= len(self.chosen))
+        return len(taken) > 0 and bool(2 * (taken[-1] + 1 - taken[0]) <= len(self.chosen) + 1)
 
     def name_genes(self, column: str | None) -> None:
         """Name the genes by a column of var, where it has a value; None leaves their names."""

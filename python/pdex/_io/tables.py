@@ -19,7 +19,7 @@ import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -112,6 +112,8 @@ class Manifest:
     labels: str
     genes: str
     parts: list[Part]
+    #: The files of labels and genes.
+    files: list[str] = field(default_factory=lambda: [LABELS, GENES])
 
     @classmethod
     def read(cls, folder: Place) -> Manifest:
@@ -139,8 +141,8 @@ class Manifest:
             written, version = facts["format"], facts["pdex"]
             if written == FORMAT:
                 facts["parts"] = [Part(**part) for part in facts["parts"]]
-                facts.setdefault("part", None)
-                return cls(**{field.name: facts[field.name] for field in fields(cls)})
+                facts = {"part": None, "files": [LABELS, GENES]} | facts
+                return cls(**{one.name: facts[one.name] for one in fields(cls)})
         except (ValueError, TypeError, KeyError) as error:
             msg = f"{path} is damaged: {error!r}"
             raise ValueError(msg) from error
@@ -193,12 +195,14 @@ class Table:
     @cached_property
     def labels(self) -> pl.DataFrame:
         """A row per group of cells: its number, its labels and its cells."""
-        return _parse(self._read(LABELS, self.manifest.labels), self.folder / LABELS)
+        name, _ = self.manifest.files
+        return _parse(self._read(name, self.manifest.labels), self.folder / name)
 
     @cached_property
     def genes(self) -> pl.DataFrame:
         """A row per gene: its name and its number of rows."""
-        return _parse(self._read(GENES, self.manifest.genes), self.folder / GENES)
+        _, name = self.manifest.files
+        return _parse(self._read(name, self.manifest.genes), self.folder / name)
 
     def _read(self, name: str, sha256: str, size: int | None = None, offset: int = 0) -> bytes:
         path = self.folder / name
@@ -426,10 +430,9 @@ class Writer:
         self._write(0)
         genes = pl.DataFrame({"gene": pl.Series(names, dtype=pl.String), "rows": self._lengths})
         genes = genes.with_columns(pl.col("rows").cast(pl.UInt64))
-        hashes = [
-            self._save(_parquet(frame), name) for name, frame in ((LABELS, labels), (GENES, genes))
-        ]
-        manifest = _manifest(labels, genes, self._parts, hashes, facts)
+        manifest = _manifest(labels, genes, self._parts, self._apart, facts)
+        for name, frame in zip(manifest.files, (labels, genes), strict=True):
+            self._save(_parquet(frame), name)
         with _named(self.folder):
             manifest.write(self._partial)
             self._replace()
@@ -483,6 +486,7 @@ def assemble(
     labels: pl.DataFrame,
     names: Sequence[str],
     facts: dict[str, Any],
+    different: str = "",
 ) -> None:
     """Make one table of those of consecutive blocks of genes, whose files it shares.
 
@@ -494,10 +498,12 @@ def assemble(
         Tables whose genes have the numbers that they get in the whole.
     labels, names, facts
         As :meth:`Writer.finish` takes them.
+    different
+        What to add to the names of files.
     """
     folder.mkdir()
     parts: list[Part] = []
-    first, different = 0, apart(folder)
+    first = 0
     for block in blocks:
         for part in block.manifest.parts:
             name = f"part-{len(parts):05}{different}.parquet"
@@ -506,30 +512,30 @@ def assemble(
         first += block.manifest.n_genes
     rows = pl.concat([block.genes["rows"] for block in blocks])
     genes = pl.DataFrame({"gene": pl.Series(names, dtype=pl.String), "rows": rows})
-    hashes = []
-    for name, frame in ((LABELS, labels), (GENES, genes)):
-        data = _parquet(frame)
-        (folder / name).write_bytes(data)
-        hashes.append(_hash(data))
-    _manifest(labels, genes, parts, hashes, facts).write(folder)
+    manifest = _manifest(labels, genes, parts, different, facts)
+    for name, frame in zip(manifest.files, (labels, genes), strict=True):
+        (folder / name).write_bytes(_parquet(frame))
+    manifest.write(folder)
 
 
 def _manifest(
     labels: pl.DataFrame,
     genes: pl.DataFrame,
     parts: list[Part],
-    hashes: list[str],
+    different: str,
     facts: dict[str, Any],
 ) -> Manifest:
+    """Return the manifest; `different` is added to the names of the files of labels and genes."""
     return Manifest(
         format=FORMAT,
         pdex=_pdex.__version__,
         n_groups=labels.height,
         n_genes=genes.height,
         n_rows=sum(part.rows for part in parts),
-        labels=hashes[0],
-        genes=hashes[1],
+        labels=_hash(_parquet(labels)),
+        genes=_hash(_parquet(genes)),
         parts=parts,
+        files=[name.replace(".", f"{different}.") for name in (LABELS, GENES)],
         **facts,
     )
 
