@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shutil
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,3 +157,21 @@ def attempts(notes, pattern=""):
 def part(file, cells):
     """A pattern for the task that counts some cells of a file."""
     return rf"{re.escape(file)}'.* cells=\({cells[0]}, {cells[1]}\)"
+
+
+# --- on workers, which import this module -------------------------------------------------------
+
+
+def have_version(version):
+    """Let this worker have another version of pdex."""
+    pdex._pdex.__version__ = version
+
+
+def forget():
+    """Let this worker have no module of pdex's for tasks."""
+    sys.modules["pdex._cluster.pool"] = None
+
+
+def remember():
+    """Undo `forget`."""
+    del sys.modules["pdex._cluster.pool"]

@@ -8,6 +8,7 @@ import secrets
 import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
@@ -245,6 +246,9 @@ class Pool:
             # It reads what tasks there are, which names functions of pdex.
             _, version, _ = self._client.run_on_scheduler(_look, path, token)
         except Exception as error:
+            if isinstance(error, OSError) or self._client.status != "running":
+                msg = f"the scheduler does not answer: {error}"
+                raise OSError(msg) from error
             msg = f"the scheduler needs pdex {_pdex.__version__}, too: install it there ({error})"
             raise RuntimeError(msg) from error
         if version != _pdex.__version__:
@@ -312,6 +316,10 @@ class Pool:
                     # If its worker was lost just now, it runs again.
                     outcome = future.result()
                 except Exception as error:
+                    if future.status != "error":
+                        what = tasks[place].what
+                        msg = f"{what}: the task was cancelled, or its scheduler was lost ({error})"
+                        raise OSError(msg) from error
                     suspects = [tasks[number[one.key]].what for one in _killers(futures)]
                     raise _of_worker(error, suspects or [tasks[place].what]) from error
                 values[place] = _value(outcome)
@@ -319,7 +327,8 @@ class Pool:
                 bar.advance(1)
         finally:
             # Tasks that wait are dropped; those that run come to their end, which does no harm.
-            self._client.cancel(futures)
+            with suppress(Exception):
+                self._client.cancel(futures)
         return values
 
 
@@ -339,8 +348,6 @@ def _killers(futures: Sequence[Any]) -> list[Any]:
 def _of_worker(error: Exception, whats: list[str]) -> BaseException:
     """Return the error for a task that was not finished."""
     what = " or ".join(whats[:3]) + (f" or {len(whats) - 3} more" if len(whats) > 3 else "")
-    if "CancelledError" in type(error).__name__:
-        return OSError(f"{what}: the task was cancelled, or its scheduler was lost")
     if type(error).__name__ == "KilledWorker":
         msg = (
             f"{what}: each worker that tried was lost ({error}). It may need more memory than its "
