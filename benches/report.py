@@ -41,14 +41,20 @@ def row(*cells: object) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def marks(name: str) -> tuple[str, str]:
+def marks(name: str, script: str = "side_by_side.py") -> tuple[str, str]:
     """Return the lines around the part of the page that a section makes."""
-    return f"<!-- {name}: made by benches/side_by_side.py -->", f"<!-- end of {name} -->"
+    return f"<!-- {name}: made by benches/{script} -->", f"<!-- end of {name} -->"
 
 
-def write(name: str, lines: Sequence[str], about: str, page: Path = PAGE) -> None:
+def write(
+    name: str,
+    lines: Sequence[str],
+    about: str,
+    page: Path = PAGE,
+    script: str = "side_by_side.py",
+) -> None:
     """Put a section's lines between its marks; what is around them stays."""
-    start, end = marks(name)
+    start, end = marks(name, script)
     text = page.read_text()
     if text.count(start) != 1 or text.count(end) != 1:
         raise SystemExit(f"{page} has no marks {start} and {end}")

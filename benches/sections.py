@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import checks
 import report
+from cluster import cluster
 from disk import disk
 from report import header, row
 from screens import Shape, of_non_zeros
@@ -383,5 +384,6 @@ SECTIONS = {
     "lazy": Section(lazy),
     "tables": Section(sizes),
     "larger": Section(larger),
+    "cluster": Section(cluster, {"illico-dask": ("illico", "anndata", "dask", "distributed")}),
     "k562": Section(k562, usual=False),
 }

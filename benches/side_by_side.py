@@ -4,8 +4,8 @@ python benches/side_by_side.py [--only SECTION ...] [--rows TEXT] [--folder .ben
                                [--write | --tiny | --smoke]
 
 The sections are answers, peers, shapes, anderson, memory, threads, linear, start, disk, sources,
-lazy, tables and larger; k562, a screen of 310,000 cells and 10^9 non-zeros (8 GB on disk), runs
-only where it is named.
+lazy, tables, larger and cluster; k562, a screen of 310,000 cells and 10^9 non-zeros (8 GB on disk),
+runs only where it is named.
 
 Each peer has an environment of its own below the folder, made on the first run, and the screens of
 ../shared/tools/make_screen.py are written there. Each side is a process that loads the data, calls

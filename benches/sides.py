@@ -19,7 +19,7 @@ WORKER = Path(__file__).with_name("worker.py")
 #: What is installed for each peer; one of them has this package's name.
 PEERS = {
     "illico": ["illico==0.6.0", "scanpy==1.11.5"],
-    # For cluster_illico.py, with the Dask of pyproject.toml. read_lazy needs xarray; illico needs
+    # For cluster.py, with the Dask of pyproject.toml. read_lazy needs xarray; illico needs
     # statsmodels, which it does not name.
     "illico-dask": ["illico[dask]==0.6.0", "distributed==2026.8.*", "xarray", "statsmodels"],
     "pdex-0.1": ["pdex==0.1.28"],
