@@ -118,3 +118,17 @@ def test_every_file_says_the_same_version(project):
     assert {project["version"], cargo["version"], cited} == {pdex.__version__}
     authors = [author["name"] for author in project["authors"]]
     assert authors == cargo["authors"] == re.findall(r"^  - name: (.+)$", citation, re.M)
+
+
+def test_the_workflows_use_the_tools_and_pythons_that_are_declared(project):
+    folder = ROOT / ".github/workflows"
+    release = (folder / "release.yml").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for tool in re.search(r"^  TOOLS: (.+)$", release, re.M)[1].split():
+        assert f'"{tool}"' in makefile, tool
+    tried = re.search(
+        r"^ +python: \[(.+)\]$", (folder / "ci.yml").read_text(encoding="utf-8"), re.M
+    )
+    pythons = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    assert re.findall(r"[\d.]+", tried[1]) == pythons
+    assert project["requires-python"] == f">={pythons[0]}"
