@@ -1,5 +1,6 @@
 """On a cluster: options, labels and files that differ, and calls that follow each other."""
 
+import importlib
 import os
 import shutil
 from types import SimpleNamespace
@@ -385,3 +386,17 @@ def test_a_worker_of_one_call_is_told_its_memory(monkeypatch):
     assert found == [10**9, 10**9, 10**8, 5 * 10**8, 10**9]
     asked = pool._resources(pool.Call(print, None, "", None, "2GB"))
     assert (asked.memory, asked.threads) == (2 * 10**9, 1)
+
+
+def test_a_report_of_a_result_in_a_folder(plate):
+    pytest.importorskip("altair", reason="pictures need the extra plots")
+    plate(["ctrl", "a", "b"]).write_h5ad("a.h5ad")
+    lazy = pdex.sink_de("a.h5ad", "target", "out", reference="ctrl", engine="dask")
+    assert len(os.listdir("out")) > 2
+    read = importlib.import_module("pdex._plotting.files").read
+    assert_frame_equal(read("out"), lazy.collect(), check_exact=True)
+    assert "non-targeting" not in pdex.report("out", "de.html").read_text()
+    with open("out/result.json", "w") as file:
+        file.write("{}")
+    with pytest.raises(ValueError, match="out cannot be read as a result"):
+        pdex.report("out", "de.html")

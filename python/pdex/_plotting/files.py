@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
 
-from pdex._description import RESULT, files_of
-
 _KINDS = (".parquet", ".csv", ".tsv", ".ipc", ".arrow", ".feather")
+#: The file that names the files of a result in a folder.
+_RESULT = "result.json"
 #: File types that may be gzipped.
 _GZIPPED = (".csv", ".tsv")
 #: Columns that are read as text, so that labels that look like numbers stay labels.
@@ -26,8 +27,8 @@ def read(path: str | Path) -> pl.DataFrame:
     CSV and TSV may be gzipped.
     """
     path = Path(path)
-    if (path / RESULT).is_file():
-        return pl.read_parquet([str(file) for file in files_of(path)])
+    if (path / _RESULT).is_file():
+        return _read_folder(path)
     kind = without_gz(path).suffix.lower()
     if path.is_dir():
         msg = f"{path} is a folder: expected the result of pdex.de in a file"
@@ -49,6 +50,16 @@ def read(path: str | Path) -> pl.DataFrame:
         return pl.read_ipc(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         msg = f"{path} cannot be read as {kind[1:]}: {error}"
+        raise ValueError(msg) from error
+
+
+def _read_folder(folder: Path) -> pl.DataFrame:
+    try:
+        facts = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
+        files = [str(folder / part["file"]) for part in facts["parts"]]
+        return pl.read_parquet(files, glob=False)
+    except (pl.exceptions.PolarsError, OSError, ValueError, LookupError, TypeError) as error:
+        msg = f"{folder} cannot be read as a result: {error}"
         raise ValueError(msg) from error
 
 
