@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from pdex._cluster.run import Scene, Selection, scene_of, tested
+from pdex._cluster.run import Scene, Which, scene_of, tested
 from pdex._description import Description
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
@@ -86,6 +86,11 @@ class Asked:
     progress: bool | None
 
     def __post_init__(self) -> None:
+        # Read once: an iterator has nothing left for a second time.
+        for name in ("reference", "groups", "exclude", "genes"):
+            value = getattr(self, name)
+            if isinstance(value, Iterable) and not isinstance(value, str):
+                object.__setattr__(self, name, list(value))
         check_choice("mean", self.mean, get_args(Mean))
         check_choice("fdr", self.fdr, get_args(Scope))
         pseudocount = self.pseudocount
@@ -106,7 +111,6 @@ class Asked:
 class Job:
     """Work that is ready to run, with its targets, its progress bar and its description."""
 
-    groupby: str
     work: Work
     targets: list[str]
     bar: Progress
@@ -127,29 +131,8 @@ def clustered(
 
 def tested_on(scene: Scene, job: Job, asked: Asked) -> Shares:
     """Test all genes on the workers."""
-    source, groupby, targets = job.work.source, job.groupby, job.targets
-    columns = [groupby] if asked.strata is None else [groupby, asked.strata]
-    found = source.groups(groupby)
-    compared = job.work.comparison
-    # Cells that take no part need not be counted.
-    used = np.unique(found.places[compared.codes != SKIP]).tolist()
-    selection = Selection(
-        list(dict.fromkeys(columns)),
-        asked.layer,
-        asked.use_raw,
-        asked.where,
-        asked.join == "inner",
-        keep=[found.labels[place] for place in used],
-        order={column: source.groups(column).labels for column in columns},
-    )
-    return tested(
-        scene,
-        job.work,
-        job.description,
-        targets,
-        selection,
-        lambda tables: _compared(tables, groupby, asked)[0],
-    )
+    which = Which(asked.layer, asked.use_raw, asked.join == "inner")
+    return tested(scene, job.work, job.description, job.targets, which)
 
 
 @contextmanager
@@ -185,7 +168,7 @@ def prepared(
         n_genes = len(share_of(selected, *part))
         bar = Progress(n_genes, progress, lambda: source.reading)
         try:
-            yield Job(groupby, work, targets, bar, _described(work, groupby, asked, scale))
+            yield Job(work, targets, bar, _described(work, groupby, asked, scale))
         finally:
             bar.close()
 
@@ -227,7 +210,7 @@ def _described(work: Work, groupby: str, asked: Asked, scale: Scale) -> Descript
         strata=asked.strata,
         where=None if asked.where is None else str(asked.where),
         exclude=as_names("exclude", asked.exclude or []),
-        min_cells=asked.min_cells,
+        min_cells=None if asked.min_cells is None else int(asked.min_cells),
     )
 
 

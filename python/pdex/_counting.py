@@ -15,7 +15,7 @@ from pdex._io.tables import frame_name
 from pdex._stages import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -30,7 +30,8 @@ class Counted(NamedTuple):
 
     #: The group of each cell; SKIP for cells that are left out.
     codes: npt.NDArray[np.uint32]
-    #: The groups: number, labels and cells.
+    n_groups: int
+    #: The groups that have cells: number, labels and cells.
     labels: pl.DataFrame
     #: The genes, by their numbers, and what they are called.
     genes: npt.NDArray[np.uint32]
@@ -42,10 +43,17 @@ class Counted(NamedTuple):
 
 
 def write_table(
-    source: Source, counted: Counted, writer: Writer, doing: tuple[Resources, Progress]
+    source: Source,
+    counted: Counted,
+    writer: Writer,
+    doing: tuple[Resources, Progress],
+    check: Callable[[], object] = bool,
 ) -> None:
-    """Count the cells of each group and value, gene by gene, and write the table."""
-    _, labels, genes, names, facts, _ = counted
+    """Count the cells of each group and value, gene by gene, and write the table.
+
+    `check` is called before the table appears.
+    """
+    _, _, labels, genes, names, facts, _ = counted
     scaled, most = source.normalization is not None, 0.0
     with writer.writing(), stage("tabulate"):
         for frame, lengths in _frames(source, counted, doing):
@@ -54,10 +62,11 @@ def write_table(
             writer.add(frame, lengths)
             doing[1].advance(len(lengths))
         if not labels.height:
-            writer.add(_nothing(source), [0] * len(genes))
+            writer.add(_nothing(facts["values"]["dtype"]), [0] * len(genes))
         if scaled:
             values = facts["values"] | {"least": 0.0, "most": most, "fractional": True}
             facts = facts | {"values": values}
+        check()
         writer.finish(labels, names, facts)
 
 
@@ -65,25 +74,38 @@ def _frames(
     source: Source, counted: Counted, doing: tuple[Resources, Progress]
 ) -> Iterator[tuple[pl.DataFrame, list[int]]]:
     """Yield the rows of consecutive genes, and how many each gene has."""
-    codes, labels, genes, _, _, first = counted
+    codes, n_groups, labels, genes, _, facts, first = counted
     resources, bar = doing
     if not labels.height:
         return
+    dtype: pl.DataType = getattr(pl, facts["values"]["dtype"])()
     numbers = np.zeros(len(source.var_names), dtype=np.uint32)
     numbers[genes] = np.arange(first, first + len(genes), dtype=np.uint32)
-    folding = Folding(codes, labels.height, "sorted", nan=False, numbers=numbers)
+    folding = Folding(codes, n_groups, "sorted", nan=False, numbers=numbers)
     for gene, group, value, count in rows_of(source, folding, genes, resources, bar.read):
         # Each gene has rows, if only of zeros.
         number = gene.to_numpy()
         ends = np.searchsorted(number, np.arange(number[0], number[-1] + 1), side="right")
         lengths = np.diff(ends, prepend=0).tolist()
-        yield pl.DataFrame([gene, group, value.alias("value"), count]), lengths
+        exact = _exact(value.alias("value"), dtype, source.where)
+        yield pl.DataFrame([gene, group, exact, count]), lengths
 
 
-def _nothing(source: Source) -> pl.DataFrame:
+def _exact(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:
+    """Return values as the type of the table; raise ValueError if one cannot be held exactly."""
+    if value.dtype == dtype:
+        return value
+    cast: pl.Series = value.cast(dtype, strict=False)
+    if not cast.cast(value.dtype, strict=False).equals(value, null_equal=False):
+        msg = f"{where} has values that {dtype}, the type of all sources together, rounds"
+        raise ValueError(msg)
+    return cast
+
+
+def _nothing(dtype: str) -> pl.DataFrame:
     """Return the rows of no cells."""
     number = pl.UInt32()
-    columns = {"gene": number, "group": number, "value": dtype_of(source), "count": number}
+    columns = {"gene": number, "group": number, "value": getattr(pl, dtype)(), "count": number}
     return pl.DataFrame(schema=pl.Schema(columns))
 
 
@@ -131,14 +153,14 @@ def combined(
 
 
 def facts_of(
-    source: Source, columns: list[str], labels: pl.DataFrame, threads: int
+    source: Source, columns: list[str], labels: pl.DataFrame, threads: int, *, whole: bool = True
 ) -> dict[str, Any]:
-    """Return what the manifest says of the source."""
+    """Return what the manifest says of the source; unless it is `whole`, not of its files."""
     normalized = source.normalization
     least, most, fractional = source.survey(threads)
     values = {"dtype": str(dtype_of(source)), "least": least, "most": most}
     return {
-        "sources": _sources(source),
+        "sources": _sources(source) if whole else [],
         "matrix": source.matrix_name,
         "groupby": columns,
         "values": values | {"fractional": fractional},

@@ -200,10 +200,13 @@ def de(
         gene); broken sparse arrays; no cells; no raw.
     TypeError
         The matrix does not hold real numbers; an option does not belong to the test; `strata` names
-        several columns.
+        several columns; with `engine`, data in this process, which workers do not see.
     OSError
         The file cannot be read, or its bytes contradict its metadata. Every error about a file
-        names its path.
+        names its path. With `engine`, also: a worker does not see the folder, or a task lost each
+        worker that tried it.
+    ModuleNotFoundError
+        With `engine`: Dask is not installed.
 
     Warns
     -----
@@ -310,8 +313,9 @@ def sink_de(
     The result need not fit in memory. Its numbers are first stored in an unnamed temporary file
     beside it, which takes up to 72 bytes per row. The counted values of a large CSR matrix are
     spilled to another one there (see `memory_limit` of :func:`pdex.de`). With ``fdr="all"``, all
-    p-values are in memory at once, about 32 bytes per row. The result file appears only when it is
-    complete: an error or an interrupt leaves no partial file, and leaves an older file unchanged.
+    p-values are in memory at once, about 32 bytes per row; on a cluster (`engine`), only some are.
+    The result appears only when it is complete: an error or an interrupt leaves no partial file,
+    and leaves an older file unchanged.
 
     Parameters
     ----------

@@ -153,7 +153,8 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
     ----------
     result
         The frame that :func:`pdex.de` or :func:`pdex.sink_de` returned (not one derived from it),
-        or the path of a Parquet or Arrow IPC file that :func:`pdex.sink_de` or ``pdex de`` wrote.
+        or the path of a Parquet or Arrow IPC file that :func:`pdex.sink_de` or ``pdex de`` wrote,
+        or the folder or URL of a cluster's result.
 
     Returns
     -------

@@ -14,13 +14,13 @@ from pdex import _pdex
 from pdex._io.groups import SKIP
 from pdex._io.stored import Counted
 from pdex._output import ROWS, Measured, Spill, write
+from pdex._places import Remote
 from pdex._progress import Progress
 from pdex._stages import stage
 from pdex._warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -122,11 +122,12 @@ class Work:
                 return self._noted(table)
 
     def to_file(
-        self, path: Path, targets: list[str], bar: Progress, metadata: Mapping[str, str]
+        self, path: Place, targets: list[str], bar: Progress, metadata: Mapping[str, str]
     ) -> pl.Schema:
         """Write the table to `path`, with its metadata, and return its schema."""
         with Spill(path.parent, self.comparison.n_targets) as spill, stage("test and write"):
-            for numbers in self.numbers(bar, str(path.parent)):
+            folder = None if isinstance(path, Remote) else str(path.parent)
+            for numbers in self.numbers(bar, folder):
                 spill.add(numbers)
             return self.written(spill, path, targets, metadata)
 

@@ -29,10 +29,10 @@ from pdex._io.normalize import log_base_of, noted_base
 from pdex._io.opening import check_data
 from pdex._io.paths import members_of, path_of
 from pdex._io.source import stamp_of
-from pdex._io.tables import GENES, LABELS, MANIFEST, Table, is_table
+from pdex._io.tables import MANIFEST, Table, is_table
 from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places
-from pdex._places import size_of
+from pdex._places import place_of, size_of
 from pdex._scale import Values
 from pdex._text import listed
 from pdex._together import Facts, Screen, together
@@ -207,8 +207,8 @@ def info(data: Data) -> Info:
         about = _about(found, paths if len(paths) == len(screens) else None)
         return replace(about, notes=notes + about.notes, sources=[one.path for one in screens])
     one = members[0]
-    if isinstance(one, (str, os.PathLike)) and not stores.is_path(one) and is_table(path_of(one)):
-        return _of_tables(Table(Path(path_of(one))), os.fspath(one))
+    if isinstance(one, (str, os.PathLike)) and is_table(os.path.expanduser(one)):
+        return _of_tables(Table(place_of(one)), os.fspath(one))
     about = _about(_screen(one))
     if not stores.is_group(one) or about.bytes is not None:
         return about
@@ -273,7 +273,7 @@ def _about(screen: Screen, paths: list[str] | None = None) -> Info:
 def _of_tables(table: Table, path: str) -> Info:
     """Return the description of count tables; `path` is as the caller wrote it."""
     manifest, folder = table.manifest, table.folder
-    rest = sum(size_of(folder / name) for name in (LABELS, GENES, MANIFEST))
+    rest = sum(size_of(folder / name) for name in (*manifest.files, MANIFEST))
     n_bytes = sum(part.bytes for part in manifest.parts) + rest
     obs, cells = table.obs(), table.labels["cells"].to_numpy()
     columns = [_column(obs, name, cells) for name in obs.columns]

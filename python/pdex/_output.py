@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +26,7 @@ from pdex import _pdex
 from pdex._description import RESULT, files_of
 from pdex._files import replacing
 from pdex._io.prefetch import result_of
-from pdex._places import Place, Remote
+from pdex._places import Place, Remote, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,13 +70,13 @@ _SINKS: dict[str, Callable[[pl.LazyFrame, Path, int, dict[str, str]], None]] = {
 }
 
 
-def check_output(output: object) -> Path:
+def check_output(output: object) -> Place:
     """Return the path of a result; raise an error if no result can be written there."""
     if not isinstance(output, (str, os.PathLike)):
         msg = f"path must be the path of a file; got {output!r}"
         raise TypeError(msg)
-    path = Path(output)
-    if path.is_dir():
+    path = place_of(output) if "://" in str(output) else Path(output)
+    if isinstance(path, Path) and path.is_dir():
         msg = f"{str(path)!r} is a folder; expected the path of a file"
         raise IsADirectoryError(msg)
     if path.suffix.lower() not in _SINKS:
@@ -86,14 +88,15 @@ def check_output(output: object) -> Path:
     return path
 
 
-def scan(path: Path, schema: pl.Schema) -> pl.LazyFrame:
+def scan(path: Place, schema: pl.Schema) -> pl.LazyFrame:
     """Return a lazy frame of a result; in text files, labels that look like numbers stay text."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return pl.scan_parquet(path)
+        return pl.scan_parquet(str(path), glob=False)
     if suffix in (".csv", ".tsv"):
-        return pl.scan_csv(path, separator="," if suffix == ".csv" else "\t", schema=schema)
-    return pl.scan_ipc(path)
+        separator = "," if suffix == ".csv" else "\t"
+        return pl.scan_csv(str(path), separator=separator, schema=schema, glob=False)
+    return pl.scan_ipc(str(path), glob=False)
 
 
 class Measured(Protocol):
@@ -114,7 +117,7 @@ def write_result(folder: Place, about: Description, parts: list[dict[str, Any]])
 
 def scan_result(folder: Place) -> pl.LazyFrame:
     """Return a lazy frame of a result in a folder."""
-    return pl.scan_parquet([str(file) for file in files_of(folder)])
+    return pl.scan_parquet([str(file) for file in files_of(folder)], glob=False)
 
 
 @dataclass
@@ -230,7 +233,26 @@ def write(
     with replacing(path) as partial, ThreadPoolExecutor(1) as pool:
         written = pool.submit(sink, frame, partial, rows, dict(metadata))
         try:
-            result_of(written)
+            with _system_errors(path, partial):
+                result_of(written)
         except BaseException:
             stopped.set()
             raise
+
+
+@contextmanager
+def _system_errors(path: Place, partial: Path) -> Iterator[None]:
+    """Give errors of the system their class and number, where Polars has them in words, or not."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        if "transport error" in str(error):
+            # Of the end of a Parquet file, without a reason: the disk is full still.
+            with partial.open("ab") as file:
+                file.write(bytes(1 << 16))
+        raise

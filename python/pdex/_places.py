@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import re
+import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import polars as pl
 
@@ -40,6 +43,9 @@ class Remote:
     """
 
     def __init__(self, url: str) -> None:
+        if "?" in url:
+            msg = f"{url}: a URL of a file or folder has no '?'"
+            raise ValueError(msg)
         self.url = url.rstrip("/")
         self._fs = _file_system(url)
 
@@ -188,14 +194,24 @@ class Remote:
 Place: TypeAlias = Path | Remote
 
 
-def place_of(path: str | os.PathLike[str] | Remote) -> Place:
-    """Return an absolute path, or a URL, as a place."""
+def place_of(path: str | os.PathLike[str] | Remote, *, follow: bool = False) -> Place:
+    """Return an absolute path, or a URL, as a place; if `follow`, what a symbolic link names."""
     if isinstance(path, Remote):
         return path
     text = os.fspath(path)
+    if text.startswith("file://"):
+        split = urlsplit(text)
+        if split.netloc not in ("", "localhost") or split.query or split.fragment:
+            msg = f"{text}: expected the URL of a file on this machine, such as file:///data/x"
+            raise ValueError(msg)
+        text = url2pathname(split.path)
     if "://" in text:
+        if follow and not urlsplit(text).path.strip("/"):
+            msg = f"{text}: name a folder within the bucket"
+            raise ValueError(msg)
         return Remote(text)
-    return Path(os.path.abspath(os.path.expanduser(text)))
+    text = os.path.expanduser(text)
+    return Path(os.path.realpath(text) if follow else os.path.abspath(text))
 
 
 def read_range(place: Place, start: int, stop: int | None) -> bytes:
@@ -219,7 +235,10 @@ def read_parquet(place: Place) -> pl.DataFrame:
 
 def read_ipc(place: Place) -> pl.DataFrame:
     """Return the frame of an Arrow IPC file, which is mapped into memory if it is on disk."""
-    return pl.read_ipc(io.BytesIO(place.read_bytes()) if isinstance(place, Remote) else place)
+    if isinstance(place, Remote):
+        return pl.read_ipc(io.BytesIO(place.read_bytes()))
+    # Polars would take brackets for a pattern.
+    return pl.read_ipc(re.sub(r"([\[*?])", r"[\1]", str(place)))
 
 
 def remove(folder: Place) -> None:
@@ -252,20 +271,35 @@ def fill(folder: Remote, new: Place, last: str) -> None:
             (folder / file.name).upload(file)
 
 
+def apart(folder: Place) -> str:
+    """Return what to add to names of files, so that those of an older folder are not replaced.
+
+    On disk, a folder is replaced as a whole, and it is nothing.
+    """
+    return f"-{secrets.token_hex(4)}" if isinstance(folder, Remote) else ""
+
+
 def replace_folder(new: Place, folder: Place, last: str) -> None:
     """Give a folder its name; an older one of that name goes.
 
-    Object storage cannot rename: there, the older folder is deleted and the files are copied, that
-    called `last` at the end.
+    Object storage cannot rename: there, the files are copied, that called `last` at the end, and
+    then those are deleted that only the older folder had.
     """
     if isinstance(folder, Remote):
-        folder.remove()
+        older = {file.name for file in folder.iterdir()}
+        older.difference_update(file.name for file in new.iterdir())
         fill(folder, new, last)
+        for name in older:
+            # The new one is whole, whatever is left of the older.
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
         remove(new)
         return
     assert isinstance(new, Path)
     old = new.with_name(f"{new.name}.old")
     if folder.exists():
+        # Of a process that died when it had replaced an even older one.
+        remove(old)
         folder.rename(old)
     try:
         new.rename(folder)

@@ -56,6 +56,8 @@ class Plan:
     n_strata: int | None
     #: SHA-256 of the names of all genes, in order.
     genes: str
+    #: SHA-256 of the code and stratum of each cell, or of each group of count tables.
+    codes: str
     #: For each source what tells it from another at its place; None: nothing is known.
     versions: list[Any]
 
@@ -66,6 +68,9 @@ class Plan:
         codes, n_codes = numbers_of(compared)
         cells = count_cells(codes[codes != SKIP], compared.cells, codes != SKIP, n_codes)
         names = [work.source.var_names[i] for i in work.genes]
+        placed = hashlib.sha256(compared.codes.tobytes())
+        if compared.strata is not None:
+            placed.update(compared.strata[0].tobytes())
         return cls(
             description=asdict(about),
             question=work.question._asdict(),
@@ -76,6 +81,7 @@ class Plan:
             cells=[int(count) for count in cells],
             n_strata=None if compared.strata is None else compared.strata[1],
             genes=hashlib.sha256("\n".join(names).encode()).hexdigest(),
+            codes=placed.hexdigest(),
             versions=work.source.versions(),
         )
 
@@ -119,9 +125,12 @@ def write_share(work: Work, plan: Plan, bar: Progress, place: tuple[Place, int, 
         frame = pl.DataFrame(dict(zip(measured, columns, strict=True)))
         metadata = {_SHARE: json.dumps(facts)}
         if isinstance(path, Remote):
+            # Those of an older share.
+            _beside(path).unlink(missing_ok=True)
+        write(path, frame.schema, iter([frame]), max(1, frame.height), metadata)
+        if isinstance(path, Remote):
             # The metadata of a file in object storage cannot be read by themselves.
             _beside(path).write_text(metadata[_SHARE])
-        write(path, frame.schema, iter([frame]), max(1, frame.height), metadata)
     return path
 
 
@@ -160,7 +169,12 @@ def check_shares(folder: object) -> Place:
 
 def share_of(genes: Codes, number: int, n: int) -> Codes:
     """Return the genes of a share."""
-    return genes[len(genes) * (number - 1) // n : len(genes) * number // n]
+    return genes[slice(*cut(len(genes), n)[number - 1 : number + 1])]
+
+
+def cut(length: int, n: int) -> list[int]:
+    """Return the bounds of `n` ranges of about equal length."""
+    return [length * number // n for number in range(n + 1)]
 
 
 @suggesting
@@ -281,6 +295,8 @@ class Shares:
         shape = (last - first, -1)
         return [
             np.hstack([numbers.reshape(shape) for numbers in column if len(numbers)]).reshape(-1)
+            if any(map(len, column))
+            else np.empty(0)
             for column in zip(*each, strict=True)
         ]
 
@@ -291,6 +307,7 @@ class Shares:
         p_values = _pdex.benjamini_hochberg(np.concatenate(each), threads)
         ends = np.cumsum([0, *map(len, each)])
         parts = [p_values[a:b].reshape(n_targets, -1) for a, b in pairwise(ends) if b > a]
+        parts = parts or [np.empty((n_targets, 0))]
         return lambda first, last: np.hstack([part[first:last] for part in parts]).reshape(-1)
 
     def numbers(self, share: int, first: int, last: int) -> list[npt.NDArray[np.float64]]:

@@ -12,7 +12,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from pdex._cluster.pool import is_on_cluster
-from pdex._cluster.run import Selection, scene_of, tabulated
+from pdex._cluster.run import Which, scene_of, tabulated
 from pdex._counting import Counted, combined, facts_of, write_table
 from pdex._io.errors import error_context
 from pdex._io.normalize import normalization_of
@@ -28,7 +28,7 @@ from pdex._validate import Engine, Join, Normalize, as_names, as_part, flag, sug
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pdex._io.source import Data, Source
+    from pdex._io.source import Data
 
 
 class Tables:
@@ -322,39 +322,28 @@ def tabulate(
             source.name_genes(gene_names)
             source.normalize(normalization, logged=False)
             selected = source.select_genes(genes)
-            if scene is not None:
-                selection = _selection(source, columns, single, (layer, use_raw, where, join))
-                tabulated(scene, source, selection, selected, resources, folder)
-                return Tables(str(folder))
             # A part may be of cells without any label; the whole may not.
-            codes, labels = combined(source, columns, single, empty=share is not None)
-            facts = facts_of(source, columns, labels, resources.threads)
+            groups = combined(source, columns, single, empty=share is not None)
+            facts = facts_of(source, columns, groups[1], resources.threads)
             facts["part"] = None if share is None else list(share)
+        if scene is not None:
+            which = Which(layer, use_raw, join == "inner")
+            tabulated(scene, source, which, groups, selected, facts, resources, folder)
+            return Tables(str(folder))
+        codes, labels = groups
         names = [source.var_names[i] for i in selected]
         bar = Progress(len(selected), progress, lambda: source.reading)
         try:
             writer = Writer(folder, resources.threads)
             write_table(
-                source, Counted(codes, labels, selected, names, facts), writer, (resources, bar)
+                source,
+                Counted(codes, labels.height, labels, selected, names, facts),
+                writer,
+                (resources, bar),
             )
         finally:
             bar.close()
     return Tables(str(folder))
-
-
-def _selection(
-    source: Source,
-    columns: list[str],
-    single: list[str],
-    which: tuple[str | None, bool, pl.Expr | str | None, str | None],
-) -> Selection:
-    """Return what workers need to know to count the same cells; raise an error as they would."""
-    found = {column: source.groups(column) for column in columns}
-    for label in single:
-        found[columns[0]].require(label, "label")
-    layer, use_raw, where, join = which
-    order = {column: groups.labels for column, groups in found.items()}
-    return Selection(columns, layer, use_raw, where, join == "inner", single, order=order)
 
 
 def _check_columns(columns: list[str]) -> None:

@@ -105,7 +105,7 @@ def test_older_tables_are_replaced(run, source, tables):
 
 
 def test_every_option_of_the_function_is_one_of_the_command():
-    known = set(inspect.signature(pdex.tabulate).parameters) - {"data"}
+    known = set(inspect.signature(pdex.tabulate).parameters) - {"data", "engine"}
     assert {parameter.name for parameter in tabulate.params} == known | {"path", "debug"}
 
 

@@ -67,3 +67,13 @@ def disk(tmp_path):
         pytest.skip(reason)
     with disks.small_disk(tmp_path / "disk") as path:
         yield path
+
+
+@pytest.fixture(scope="session")
+def screen(tmp_path_factory):
+    """A small screen, and what calls make of it."""
+    needs_processes()
+    # It imports pdex, which some tests of the tools do not need.
+    from . import screens
+
+    return screens.made(tmp_path_factory.mktemp("screen"))

@@ -81,6 +81,7 @@ def small(monkeypatch):
 
     def set_to(task, genes, rows, p_values):
         monkeypatch.setattr(count, "TASK", task)
+        monkeypatch.setattr(count, "BLOCKS", task)
         monkeypatch.setattr(test, "GENES", genes)
         monkeypatch.setattr(collect, "ROWS", rows)
         monkeypatch.setattr(collect, "P_VALUES", p_values)

@@ -163,6 +163,13 @@ def counted(screen: AnnData, path: Path, folder: Path) -> pl.DataFrame:
     return pdex.de(tables, "target", strata="guide", where="guide <> 'guide 4'")
 
 
+def on_cluster(path: Path, folder: Path) -> pl.LazyFrame:
+    """Dask runs the tasks on threads of this process."""
+    tables = pdex.tabulate(path, "target", output=folder / "b.tables", engine="dask")
+    assert_type(pdex.de(tables, "target", engine="dask"), pl.DataFrame)
+    return pdex.sink_de(tables, "target", folder / "result", engine="dask")
+
+
 def jobs(screen: AnnData, path: Path, output: Path) -> pl.DataFrame:
     result = pdex.de(
         screen,
@@ -515,6 +522,7 @@ def wrong(screen: AnnData, folder: Path) -> None:
     pdex.de(screen, "target", alternative="bigger")  # type: ignore[arg-type]
     pdex.de(screen, "target", mean="median")  # type: ignore[arg-type]
     pdex.de(screen, "target", fdr="both")  # type: ignore[arg-type]
+    pdex.de(screen, "target", engine="spark")  # type: ignore[arg-type]
     pdex.de(screen, "target", auroc="yes")  # type: ignore[arg-type]
     pdex.anderson("value", "target", reference="c", strata="batch")  # type: ignore[call-arg]
     pdex.de(screen, "target", threads="4")  # type: ignore[arg-type]

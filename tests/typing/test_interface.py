@@ -192,6 +192,9 @@ def test_results_have_the_types_that_are_said(interface, screen, path, tmp_path)
     interface.expressions(frame)
     interface.namespace(frame)
     interface.counted(screen, path, tmp_path)
+    dask = pytest.importorskip("dask", reason="engine='dask' needs Dask")
+    with dask.config.set(scheduler="threads"):
+        assert interface.on_cluster(path, tmp_path).collect().height > 0
     result = interface.jobs(screen, path, tmp_path / "de.parquet")
     interface.told(screen, path)
     interface.written(screen, tmp_path)

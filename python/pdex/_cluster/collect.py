@@ -22,7 +22,7 @@ import polars as pl
 from pdex._cluster.test import count_of, sorted_name
 from pdex._description import Description
 from pdex._output import save
-from pdex._places import place_of, read_ipc
+from pdex._places import Remote, place_of, read_ipc
 from pdex._shares import Shares
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 #: About how many p-values a task adjusts.
-P_VALUES = 1 << 24
+P_VALUES = 1 << 22
 #: About how many rows a part of the result has.
 ROWS = 1 << 22
 #: How many of a share's p-values are looked at to cut them into ranges.
@@ -117,7 +117,7 @@ def adjust(task: Adjust, resources: Resources) -> Range:  # noqa: ARG001 - one t
         rows = frame["row"][int(a) : int(b)].to_numpy().astype(np.int64)
         target, gene = np.divmod(rows, max(1, genes))
         places.append(target * n_genes + first_gene + gene)
-        values.append(p[a:b])
+        values.append(p[a:b].copy())
         first_gene += genes
     place, value = np.concatenate(places), np.concatenate(values)
     order = np.argsort(value, kind="stable")
@@ -157,7 +157,7 @@ def running(p: Numbers, before: int, m: int) -> Numbers:
 def collect(task: Collect, resources: Resources) -> Collected:
     """Write the table of some targets."""
     path = place_of(task.path)
-    shares = _Adjusted(place_of(task.shares), task.adjusted)
+    shares = _Adjusted(place_of(task.shares), task.adjusted, (task.first, task.last))
     work = shares.work(resources)
     about = Description(**shares.plan.description)
     span = (task.first, task.last)
@@ -173,9 +173,21 @@ def collect(task: Collect, resources: Resources) -> Collected:
 class _Adjusted(Shares):
     """Shares whose p-values have been adjusted over all targets and genes."""
 
-    def __init__(self, folder: Place, ranges: list[tuple[Range, float]] | None) -> None:
+    def __init__(
+        self,
+        folder: Place,
+        ranges: list[tuple[Range, float]] | None,
+        targets: tuple[int, int],
+    ) -> None:
         super().__init__(folder)
-        self._ranges = [(_sorted(place_of(found.file)), carried) for found, carried in ranges or ()]
+        span = np.array(targets, dtype=np.uint64) * np.uint64(len(self.features))
+        #: Of each range the places and adjusted p-values of the targets, and what is carried over.
+        self._ranges: list[tuple[npt.NDArray[np.uint64], Numbers, float]] = []
+        for found, carried in ranges or ():
+            frame = _sorted(place_of(found.file))
+            a, b = np.searchsorted(frame["place"].to_numpy(), span)
+            place, fdr = (frame[name].to_numpy()[a:b].copy() for name in ("place", "fdr"))
+            self._ranges.append((place, fdr, carried))
 
     def adjusted(self, number: int, threads: int) -> Adjusted:  # noqa: ARG002 - nothing is left
         """Return what reads the adjusted p-values of some targets."""
@@ -183,15 +195,17 @@ class _Adjusted(Shares):
 
     def _of_targets(self, number: int, first: int, last: int) -> Numbers:
         n_genes = len(self.features)
-        p = self.rows(first, last)[number]
+        every = range(len(self.paths))
+        each = [self.numbers(share, first, last)[number] for share in every]
+        parts = [numbers.reshape(last - first, -1) for numbers in each if len(numbers)]
+        p = np.hstack(parts).reshape(-1) if parts else np.empty(0)
         # P-values of 1 stay as they are, NaN, too.
         adjusted: Numbers = p.copy()
         span = np.array([first * n_genes, last * n_genes], dtype=np.uint64)
-        for frame, carried in self._ranges:
-            place = frame["place"].to_numpy()
+        for place, fdr, carried in self._ranges:
             a, b = np.searchsorted(place, span)
             own = (place[a:b] - span[0]).astype(np.int64)
-            adjusted[own] = np.minimum(frame["fdr"][int(a) : int(b)].to_numpy(), carried)
+            adjusted[own] = np.minimum(fdr[a:b], carried)
         return adjusted
 
 
@@ -240,13 +254,15 @@ def collects_of(
 ) -> list[Any]:
     """Return the tasks that write the parts of the result."""
     n_targets = len(shares.plan.targets)
+    # Those of an older result have other names.
+    different = f"-{shares.plan.digest()[:8]}" if isinstance(folder, Remote) else ""
     step = max(1, ROWS // max(1, len(shares.features)))
     return [
         Collect(
             str(shares.folder),
             first,
             min(first + step, n_targets),
-            str(folder / f"part-{number:05}.parquet"),
+            str(folder / f"part-{number:05}{different}.parquet"),
             adjusted,
         )
         for number, first in enumerate(range(0, n_targets, step))

@@ -5,30 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from pdex._counting import Counted, combined, write_table
+from pdex import _pdex
+from pdex._counting import Counted, write_table
+from pdex._files import replacing
 from pdex._io.dask import DaskMatrix, of_blocks
 from pdex._io.errors import error_context
 from pdex._io.groups import SKIP
 from pdex._io.many import ManySource, open_many
 from pdex._io.opening import open_source
-from pdex._io.rows import dtype_of
 from pdex._io.source import Source, stamp_of
 from pdex._io.stored import StoredMatrix
 from pdex._io.tables import FORMAT, MANIFEST, Writer
-from pdex._io.where import cells_where
 from pdex._output import save
-from pdex._places import place_of, read_parquet
+from pdex._places import place_of, read_parquet, read_range
 from pdex._progress import Progress
+from pdex._shares import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -38,21 +41,17 @@ if TYPE_CHECKING:
 
 #: About how many bytes of a matrix, as it is in memory, a task counts.
 TASK = 1 << 29
+#: The same of blocks of Dask, which wait in memory for their task.
+BLOCKS = TASK >> 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class Counting:
     """What all count tasks of a call have in common."""
 
-    #: The columns of labels, and the labels of the first whose cells are groups of their own.
-    columns: list[str]
-    single: list[str]
     layer: str | None
     use_raw: bool
     normalization: Normalization | None
-    where: pl.Expr | str | None
-    #: Labels of the first column whose cells are counted; None: all.
-    keep: list[str] | None
     #: Whether the genes are those that many sources share.
     inner: bool
     #: What the manifest says of the values.
@@ -62,18 +61,25 @@ class Asked:
     genes: str
     #: Into how many blocks genes are cut.
     blocks: int
+    #: A file with the group of each cell of the screen, as numbers of 32 bits, and how many groups
+    #: there are.
+    groups: str
+    n_groups: int
 
 
 @dataclass(frozen=True)
 class Count:
-    """Count the cells of a file, or the `part`-th of `n` ranges of them, to a table."""
+    """Count some cells of a file to a table."""
 
-    asked: Asked
+    of: Counting
     data: str
-    part: int
-    n: int
-    #: Numbers of the first cell in the file and of one past the last.
+    #: Size and time of modification of the file, and its number of cells.
+    stamp: tuple[int, int] | None
+    n_cells: int
+    #: Numbers of the first cell in the file and of one past the last; the number of the file's
+    #: first cell in the screen.
     cells: tuple[int, int]
+    start: int
     #: The folder of the table.
     table: str
 
@@ -87,13 +93,10 @@ class Count:
 class CountBlocks:
     """Count cells whose blocks Dask computes, to a table."""
 
-    asked: Asked
+    of: Counting
     where: str
     cells: tuple[int, int]
     table: str
-    #: The group of each cell, and the groups.
-    codes: npt.NDArray[np.uint32]
-    labels: pl.DataFrame
 
     @property
     def what(self) -> str:
@@ -103,7 +106,7 @@ class CountBlocks:
 
 @dataclass(frozen=True)
 class Total:
-    """Write the totals of the chosen cells of a file, or of a part of it."""
+    """Write the totals of some cells of a file."""
 
     of: Count
     path: str
@@ -114,20 +117,16 @@ class Total:
         return self.of.what.replace("counting", "adding up", 1)
 
 
-class Rows:
-    """Cells of which only the numbers are known."""
+class BlockSource(Source):
+    """Some cells of a Dask array, of which only the numbers are known."""
 
-    def __init__(self, first: int, height: int) -> None:
-        self._first, self.height = first, height
-        self.columns: list[str] = []
+    #: The number of the first cell.
+    first: int = 0
 
-    def names(self) -> list[str]:
-        """Return the numbers."""
-        return [str(self._first + row) for row in range(self.height)]
-
-    def column(self, name: str) -> Any:
-        """Raise KeyError: there is none."""
-        raise KeyError(name)
+    def locate(self, cell: int, gene: int) -> tuple[str, str]:
+        """Return the name of the array, and the row and gene of a value, for an error."""
+        at = f"row {self.first + cell}; gene {self.var_names[gene]!r}, column {gene}"
+        return self.where, at
 
 
 # --- on the workers -----------------------------------------------------------------------------
@@ -135,128 +134,146 @@ class Rows:
 
 def count(task: Count, resources: Resources) -> str:
     """Write the table of some cells, unless it is there, and return its folder."""
-    asked, folder = task.asked, place_of(task.table)
+    folder, names = place_of(task.table), read_parquet(place_of(task.of.genes))
     if (folder / MANIFEST).is_file():
         return task.table
-    names = read_parquet(place_of(asked.genes))
-    shared = names["shared"].to_list()
-    with _opened(task, shared) as source:
+    with _opened(task, names) as source:
         with error_context(source.path):
-            _keep(source, asked)
-            source.normalize(asked.normalization, logged=False)
-            codes, labels = combined(source, asked.columns, asked.single, empty=True)
-        _write(source, (codes, labels), names, task, resources)
+            source.normalize(task.of.normalization, logged=False)
+        codes = np.full(task.n_cells, SKIP, dtype=np.uint32)
+        first, last = task.cells
+        codes[first:last] = _groups(task.of, task.start + first, task.start + last)
+        # Ranges of cells are read by themselves.
+        source.chosen = codes != SKIP
+        _write(source, codes, names, task, resources, lambda: _check(task, source))
     return task.table
 
 
 def count_blocks(task: CountBlocks, *inputs: Any) -> str:
     """Write the table of the cells of some blocks; the last input is the resources."""
     *rows, resources = inputs
-    names = read_parquet(place_of(task.asked.genes))
+    names = read_parquet(place_of(task.of.genes))
     x = of_blocks(rows, task.where, resources.threads)
-    cells = Rows(task.cells[0], x.shape[0])
-    source = Source(cells, x, task.where, names["shared"].to_list())
-    source.normalize(task.asked.normalization, logged=False)
-    _write(source, (task.codes, task.labels), names, task, resources)
+    nothing: Any = None
+    source = BlockSource(nothing, x, task.where, names["name"].to_list())
+    source.first = task.cells[0]
+    source.normalize(task.of.normalization, logged=False)
+    _write(source, _groups(task.of, *task.cells), names, task, resources)
     return task.table
 
 
 def total(task: Total, resources: Resources) -> str:
-    """Write the totals of the cells that are chosen, unless they are there; return the file."""
-    path, asked = place_of(task.path), task.of.asked
+    """Write the totals of some cells, unless they are there; return the file."""
+    path, of = place_of(task.path), task.of
     if path.is_file():
         return task.path
-    shared = read_parquet(place_of(asked.genes))["shared"].to_list()
-    with _opened(task.of, shared) as source, error_context(source.path):
-        source.normalize(asked.normalization)
+    with _opened(of, read_parquet(place_of(of.of.genes))) as source, error_context(source.path):
+        source.normalize(of.of.normalization)
         assert source.scaler is not None
         assert isinstance(source.x, StoredMatrix)
-        totals = source.scaler.totals(source.x, resources, None, task.of.cells)
-        span = np.zeros(len(totals), dtype=np.bool_)
-        span[slice(*task.of.cells)] = True
-        chosen = span if source.chosen is None else source.chosen
-        save(pl.DataFrame({"total": totals[chosen]}), path)
+        totals = source.scaler.totals(source.x, resources, None, of.cells)
+        _check(of, source)
+        save(pl.DataFrame({"total": totals[slice(*of.cells)]}), path)
     return task.path
 
 
-def _opened(task: Count, shared: list[str]) -> Source:
-    """Open the file of a task, and choose its cells."""
-    asked = task.asked
-    if asked.inner:
-        source: Source = open_many([task.data], asked.layer, asked.use_raw, "inner", shared)
+def _opened(task: Count, names: pl.DataFrame) -> Source:
+    """Open the file of a task, which must be what the client saw."""
+    of, shared = task.of, names["shared"].to_list()
+    if of.inner:
+        source: Source = open_many([task.data], of.layer, of.use_raw, "inner", shared)
     else:
-        source = open_source(task.data, asked.layer, asked.use_raw)
+        source = open_source(task.data, of.layer, of.use_raw)
     try:
-        with error_context(source.path):
-            if source.var_names != shared:
-                msg = f"{task.data} has changed since the call began: its genes are others"
-                raise ValueError(msg)
-            source.choose(asked.where, empty=True)
-            if task.n > 1:
-                source.choose_part(task.part, task.n)
+        _check(task, source)
+        if source.var_names != shared:
+            raise _changed(task)
+        source.var_names = names["name"].to_list()
     except BaseException:
         source.close()
         raise
     return source
 
 
-def _keep(source: Source, asked: Asked) -> None:
-    """Leave out the cells whose labels nobody asks for."""
-    if asked.keep is None:
-        return
-    found = source.groups(asked.columns[0], empty=True)
-    wanted = set(asked.keep)
-    kept = [place for place, label in enumerate(found.labels) if label in wanted]
-    mask = np.isin(found.places, kept)
-    source.chosen = mask if source.chosen is None else source.chosen & mask
+def _check(task: Count, source: Source) -> None:
+    """Raise ValueError if a file is not what it was when the client opened it."""
+    if source.obs.height != task.n_cells or _pair(stamp_of(task.data)) != task.stamp:
+        raise _changed(task)
+
+
+def _changed(task: Count) -> ValueError:
+    msg = f"{task.data} has changed since it was opened: start again"
+    return ValueError(msg)
+
+
+def _groups(of: Counting, first: int, last: int) -> npt.NDArray[np.uint32]:
+    """Read the groups of the cells from `first` to before `last`."""
+    data = read_range(place_of(of.groups), 4 * first, 4 * last)
+    return np.frombuffer(data, dtype="<u4").astype(np.uint32)
 
 
 def _write(
     source: Source,
-    groups: tuple[npt.NDArray[np.uint32], pl.DataFrame],
+    codes: npt.NDArray[np.uint32],
     names: pl.DataFrame,
     task: Count | CountBlocks,
     resources: Resources,
+    check: Callable[[], object] = bool,
 ) -> None:
-    codes, labels = groups
-    wanted = names["wanted"]
-    genes = wanted.arg_true().to_numpy()
-    values = task.asked.facts["values"] | {"dtype": str(dtype_of(source))}
-    facts = task.asked.facts | {"values": values, "n_cells": int(labels["cells"].sum())}
+    of, wanted = task.of, names["wanted"]
+    genes = wanted.arg_true().to_numpy().astype(np.uint32)
+    present, cells = np.unique(codes[codes != SKIP], return_counts=True)
+    labels = pl.DataFrame({"group": present, "cells": cells.astype(np.uint64)})
+    facts = of.facts | {"n_cells": int(cells.sum())}
     called = names["name"].filter(wanted).to_list()
-    counted = Counted(codes, labels, genes.astype(np.uint32), called, facts)
-    blocks = block_bounds(len(genes), task.asked.blocks)[1:-1]
+    blocks = cut(len(genes), of.blocks)[1:-1]
+    counted = Counted(codes, of.n_groups, labels, genes, called, facts)
     writer = Writer(place_of(task.table), resources.threads, blocks=blocks, keep=True)
-    write_table(source, counted, writer, (resources, Progress(0, False)))
+    write_table(source, counted, writer, (resources, Progress(0, False)), check)
 
 
 # --- on the client ------------------------------------------------------------------------------
 
 
-def block_bounds(n_genes: int, blocks: int) -> list[int]:
-    """Return the first gene of each block, and the number of genes."""
-    return [n_genes * number // blocks for number in range(blocks + 1)]
+def write_groups(codes: npt.NDArray[np.uint32], folder: Place) -> Place:
+    """Write the group of each cell to a file that is named by its contents, and return it."""
+    data = codes.astype("<u4").tobytes()
+    path = folder / f"groups-{hashlib.sha256(data).hexdigest()[:16]}.bin"
+    if not path.is_file():
+        with replacing(path) as part:
+            part.write_bytes(data)
+    return path
 
 
-def counts_of(source: Source, asked: Asked, folder: Place) -> list[Count]:
+def counts_of(
+    source: Source, of: Counting, codes: npt.NDArray[np.uint32], folder: Place
+) -> list[Count]:
     """Return the tasks that count the cells of all files of a source.
+
+    Cells without a group are left out, and so are files of such cells alone.
 
     Raises
     ------
     TypeError
         Some data are in this process, where workers do not see them.
     """
-    tasks = []
-    for path, n_cells, n_bytes, layout in _files(source):
+    tasks, spelled, start = [], _spelled(of), 0
+    for path, n_cells, n_bytes, layout, stamp in _files(source):
         # A CSC matrix is read whole for any of its cells.
         n = 1 if layout == "csc" else max(1, min(n_cells, math.ceil(n_bytes / TASK)))
-        name = hashlib.sha256(
-            json.dumps([path, stamp_of(path), n_cells, n, _spelled(asked)]).encode()
-        ).hexdigest()[:24]
-        for part in range(1, n + 1):
-            cells = (n_cells * (part - 1) // n, n_cells * part // n)
-            table = folder / f"{name}-{part}-of-{n}.tables"
-            tasks.append(Count(asked, path, part, n, cells, str(table)))
+        # Of a URL nothing is known: its tables are those of this call alone.
+        whole = secrets.token_hex(8) if stamp is None else stamp_of(path, whole=True)
+        for first, last in pairwise(cut(n_cells, n)):
+            cells = (first, last)
+            own = codes[start + first : start + last]
+            if not np.any(own != SKIP):
+                continue
+            known = hashlib.sha256(own.tobytes()).hexdigest()
+            made_of = json.dumps([path, whole, n_cells, cells, known, spelled])
+            name = hashlib.sha256(made_of.encode()).hexdigest()[:24]
+            table = str(folder / f"{name}.tables")
+            tasks.append(Count(of, path, stamp, n_cells, cells, start, table))
+        start += n_cells
     return tasks
 
 
@@ -265,80 +282,69 @@ def totals_of(tasks: list[Count], folder: Place) -> list[Total]:
     return [Total(one, str(folder / f"{place_of(one.table).name}.ipc")) for one in tasks]
 
 
-def _files(source: Source) -> Iterator[tuple[str, int, int, str]]:
-    """Yield path, number of cells, bytes in memory and layout of each file."""
+class _File(NamedTuple):
+    """A file of a screen."""
+
+    path: str
+    n_cells: int
+    #: About how many bytes its matrix takes in memory.
+    n_bytes: int
+    layout: str
+    #: Size and time of modification when it was opened; None: they are not known.
+    stamp: tuple[int, int] | None
+
+
+def _files(source: Source) -> Iterator[_File]:
+    """Yield the files of a source."""
     how = (1, None)
     if isinstance(source, ManySource):
         for member in source.members:
-            if member.version is None and not _is_named(member.path):
-                raise _unseen(member.path or f"{member.name} in memory")
-            yield str(member.path), member.n_cells, member.n_bytes(how), member.layout
+            if member.path is None or not (member.version or os.path.exists(member.path)):
+                raise _in_memory(f"{member.name} in memory")
+            n_bytes = member.n_bytes(how)
+            stamp = _pair(member.version)
+            yield _File(member.path, member.n_cells, n_bytes, member.layout, stamp)
         return
-    if source.file is None or not isinstance(source.x, StoredMatrix):
-        raise _unseen(source.titles[0])
-    with error_context(source.path):
-        yield str(source.path), source.obs.height, source.x.n_bytes(how), source.x.layout
+    path = source.path
+    known = path is not None and (source.file is not None or os.path.exists(path))
+    if path is None or not known or not isinstance(source.x, StoredMatrix):
+        raise _in_memory(source.titles[0])
+    with error_context(path):
+        stamp = _pair(source.stamp or stamp_of(path))
+        yield _File(path, source.obs.height, source.x.n_bytes(how), source.x.layout, stamp)
 
 
-def _is_named(path: str | None) -> bool:
-    """Return whether a path is a URL, whose time of modification is not known."""
-    return path is not None and "://" in path
+def _pair(stamp: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the numbers of a stamp alone, which are compared on workers."""
+    return None if stamp is None else (int(stamp[0]), int(stamp[1]))
 
 
-def _unseen(name: str) -> TypeError:
+def _in_memory(name: str) -> TypeError:
     msg = (
         f"engine='dask': {name} is an object of this process, which workers do not see: give the "
-        "path of a file that they do, or AnnData whose matrix is a Dask array"
+        "path of a file that they do, or a single AnnData object whose matrix is a Dask array"
     )
     return TypeError(msg)
 
 
-def _spelled(asked: Asked) -> list[Any]:
-    """Return what a count table depends on, besides its file."""
-    where = asked.where
-    if isinstance(where, pl.Expr):
-        where = hashlib.sha256(where.meta.serialize()).hexdigest()
-    names = hashlib.sha256(place_of(asked.genes).read_bytes()).hexdigest()
-    own = (asked.columns, asked.single, asked.layer, asked.use_raw, asked.normalization, where)
-    return [FORMAT, *own, asked.keep, asked.inner, asked.facts, names, asked.blocks]
-
-
-def check_where(source: Source, where: object) -> None:
-    """Raise ValueError if a condition on cells depends on the cells of other files, too."""
-    if where is None or not isinstance(source, ManySource):
-        return
-    each = [cells_where(member.obs(), where, empty=True) for member in source.members]
-    assert source.chosen is not None
-    if not np.array_equal(np.concatenate(each), source.chosen):
-        msg = (
-            f"where={where!s} chooses other cells when each file is read by itself: with "
-            "engine='dask', compare values of single cells, not with a median or a rank"
-        )
-        raise ValueError(msg)
+def _spelled(of: Counting) -> list[Any]:
+    """Return what a count table depends on, besides its file and the groups of its cells."""
+    names = hashlib.sha256(place_of(of.genes).read_bytes()).hexdigest()
+    own = (of.layer, of.use_raw, of.normalization, of.inner, of.facts, of.blocks, of.n_groups)
+    return [FORMAT, _pdex.__version__, names, *own]
 
 
 def blocks_of(
-    source: Source,
-    asked: Asked,
-    groups: tuple[npt.NDArray[np.uint32], pl.DataFrame],
-    folder: Place,
+    source: Source, of: Counting, codes: npt.NDArray[np.uint32], folder: Place
 ) -> tuple[list[CountBlocks], list[list[Any]]]:
     """Return the tasks that count the cells of a Dask array, and the blocks that each needs."""
     x: DaskMatrix = source.x
-    codes, labels = groups
     name = secrets.token_hex(8)
     tasks: list[CountBlocks] = []
     inputs = []
-    for (first, last), rows in x.rows_of_blocks(TASK):
-        own = codes[first:last]
-        present, local = np.unique(own[own != SKIP], return_inverse=True)
-        numbers = np.full(len(own), SKIP, dtype=np.uint32)
-        numbers[own != SKIP] = local
-        cells = np.bincount(local, minlength=len(present)).astype(np.uint64)
-        some = labels[present].with_columns(
-            pl.int_range(len(present), dtype=pl.UInt32).alias("group"), pl.Series("cells", cells)
-        )
-        table = folder / f"{name}-{len(tasks)}.tables"
-        tasks.append(CountBlocks(asked, x.where, (first, last), str(table), numbers, some))
-        inputs.append(rows)
+    for (first, last), rows in x.rows_of_blocks(BLOCKS):
+        if np.any(codes[first:last] != SKIP):
+            table = folder / f"{name}-{len(tasks)}.tables"
+            tasks.append(CountBlocks(of, x.where, (first, last), str(table)))
+            inputs.append(rows)
     return tasks, inputs

@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 import threading
-import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
@@ -18,7 +18,6 @@ from pdex._places import place_of
 from pdex._resources import LEAST_MEMORY, Resources, n_threads, parse_memory_limit
 from pdex._text import listed
 from pdex._validate import Engine, check_choice
-from pdex.exceptions import PdexWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,9 +82,7 @@ def perform(call: Call, *inputs: Any) -> Outcome:
     if not place_of(call.folder).is_dir():
         msg = f"{call.task.what}: {_unseen(here(), call.folder)}"
         raise FileNotFoundError(msg)
-    with _ONE, warnings.catch_warnings():
-        # The client issued them.
-        warnings.simplefilter("ignore", PdexWarning)
+    with _ONE:
         try:
             return Outcome(call.function(call.task, *inputs, _resources(call)))
         except OSError as error:
@@ -97,17 +94,21 @@ def perform(call: Call, *inputs: Any) -> Outcome:
 def _named(error: OSError, what: str) -> OSError:
     """Return an error of the same class that says what was being done, and where."""
     kind = type(error) if type(error).__module__ == "builtins" else OSError
-    named = kind(f"{what} on {here()}: {error}")
-    named.errno = error.errno
-    return named
+    said = f"{what} on {here()}: {error.strerror or error}"
+    if error.errno is None:
+        return kind(said)
+    # As arguments, they are pickled.
+    file = () if error.filename is None else (error.filename,)
+    return kind(error.errno, said, *file)
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that can be pickled."""
+    """Return an error that can be pickled, of the same class if that is ValueError."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return ValueError(f"{type(error).__name__}: {error}")
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return ValueError(f"{kind}{error}")
     return error
 
 
@@ -122,9 +123,9 @@ def _worker() -> Any:
         return None
 
 
-def here() -> str:
-    """Return the name of the worker."""
-    worker = _worker()
+def here(worker: Any = None) -> str:
+    """Return the name of a worker, or of that whose task this is."""
+    worker = worker or _worker()
     if worker is None:
         return f"process {os.getpid()}"
     return f"worker {worker.address} (host {socket.gethostname()})"
@@ -143,13 +144,16 @@ def _resources(call: Call) -> Resources:
     return Resources(threads, memory)
 
 
-def _look(path: str, token: str) -> tuple[str, str, bool]:
-    """Return the name of the worker, its version of pdex, and whether it sees a file."""
+def _look(path: str, token: str, dask_worker: Any = None) -> tuple[str, str, bool]:
+    """Return the name of the worker, its version of pdex, and whether it sees a file.
+
+    Outside of tasks, Dask gives the worker.
+    """
     try:
         seen = place_of(path).read_text(encoding="utf-8") == token
     except OSError:
         seen = False
-    return here(), _pdex.__version__, seen
+    return here(dask_worker), _pdex.__version__, seen
 
 
 def _differs(worker: str, theirs: str, ours: str) -> str:
@@ -189,8 +193,14 @@ class Pool:
             msg = "engine='dask' needs Dask: install pdex[dask]"
             raise ModuleNotFoundError(msg, name="dask") from error
         self._client: Any = None
-        if dask.config.get("scheduler", None) in _OF_CLIENT:
+        scheduler = dask.config.get("scheduler", None)
+        if hasattr(scheduler, "scheduler_info"):
+            self._client = scheduler
+        elif scheduler in _OF_CLIENT:
             self._client = _active_client()
+        if getattr(self._client, "asynchronous", False):
+            msg = "engine='dask' takes a client that is not asynchronous"
+            raise ValueError(msg)
         self._folder = ""
 
     def probe(self, folder: Place) -> None:
@@ -202,8 +212,8 @@ class Pool:
             A worker has another version of pdex.
         FileNotFoundError
             A worker does not see the folder.
-        ModuleNotFoundError
-            A worker has no pdex.
+        ModuleNotFoundError, RuntimeError
+            A worker has no pdex, or one that lacks what it is asked for.
         """
         self._folder = str(folder)
         token = secrets.token_hex(8)
@@ -214,15 +224,17 @@ class Pool:
         finally:
             marker.unlink(missing_ok=True)
         for address, answer in found.items():
-            if isinstance(answer, ModuleNotFoundError):
-                msg = f"worker {address} cannot import {answer.name}: install pdex there"
-                raise ModuleNotFoundError(msg, name=answer.name)
-            if isinstance(answer, BaseException):
-                raise answer
-        for worker, version, _ in found.values():
+            # An error of connecting is that of a worker that was lost, and needs no folder.
+            if isinstance(answer, Exception) and not isinstance(answer, OSError):
+                msg = f"worker {address} cannot run pdex {_pdex.__version__}: {answer}"
+                # Dask tells errors of imports in words.
+                lacks = "ModuleNotFoundError" in repr(answer)
+                raise (ModuleNotFoundError if lacks else RuntimeError)(msg) from answer
+        answers = [answer for answer in found.values() if isinstance(answer, tuple)]
+        for worker, version, _ in answers:
             if version != _pdex.__version__:
                 raise ValueError(_differs(worker, version, _pdex.__version__))
-        blind = [worker for worker, _, seen in found.values() if not seen]
+        blind = [worker for worker, _, seen in answers if not seen]
         if blind:
             raise FileNotFoundError(_unseen(listed(blind, 3).replace("'", ""), self._folder))
 
@@ -230,6 +242,17 @@ class Pool:
         """Return what each worker answers."""
         if self._client is None:
             return {"here": _look(path, token)}
+        try:
+            # It reads what tasks there are, which names functions of pdex.
+            _, version, _ = self._client.run_on_scheduler(_look, path, token)
+        except Exception as error:
+            if isinstance(error, OSError) or self._client.status != "running":
+                msg = f"the scheduler does not answer: {error}"
+                raise OSError(msg) from error
+            msg = f"the scheduler needs pdex {_pdex.__version__}, too: install it there ({error})"
+            raise RuntimeError(msg) from error
+        if version != _pdex.__version__:
+            raise ValueError(_differs("the scheduler", version, _pdex.__version__))
         found = self._client.run(_look, path, token, on_error="return")
         if not found:
             # Wait for one: a cluster that adapts starts workers when there is a task.
@@ -289,14 +312,23 @@ class Pool:
         try:
             for future in as_completed(futures):
                 place = number[future.key]
-                if future.status != "finished":
-                    raise _of_worker(future, tasks[place].what)
-                values[place] = _value(future.result())
+                try:
+                    # If its worker was lost just now, it runs again.
+                    outcome = future.result()
+                except Exception as error:
+                    if future.status != "error":
+                        what = tasks[place].what
+                        msg = f"{what}: the task was cancelled, or its scheduler was lost ({error})"
+                        raise OSError(msg) from error
+                    suspects = [tasks[number[one.key]].what for one in _killers(futures)]
+                    raise _of_worker(error, suspects or [tasks[place].what]) from error
+                values[place] = _value(outcome)
                 future.release()
                 bar.advance(1)
         finally:
             # Tasks that wait are dropped; those that run come to their end, which does no harm.
-            self._client.cancel(futures)
+            with suppress(Exception):
+                self._client.cancel(futures)
         return values
 
 
@@ -307,11 +339,15 @@ def _value(outcome: Outcome) -> Any:
     return outcome.value
 
 
-def _of_worker(future: Any, what: str) -> BaseException:
+def _killers(futures: Sequence[Any]) -> list[Any]:
+    """Return the tasks that workers ran, or were about to, when too many were lost."""
+    found = [one for one in futures if one.status == "error"]
+    return [one for one in found if type(one.exception()).__name__ == "KilledWorker"]
+
+
+def _of_worker(error: Exception, whats: list[str]) -> BaseException:
     """Return the error for a task that was not finished."""
-    if future.status == "cancelled":
-        return OSError(f"{what}: the task was cancelled, or its scheduler was lost")
-    error: BaseException = future.exception()
+    what = " or ".join(whats[:3]) + (f" or {len(whats) - 3} more" if len(whats) > 3 else "")
     if type(error).__name__ == "KilledWorker":
         msg = (
             f"{what}: each worker that tried was lost ({error}). It may need more memory than its "

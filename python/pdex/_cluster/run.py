@@ -10,58 +10,57 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from pdex import _pdex
 from pdex._cluster import collect, count, test
 from pdex._cluster.pool import Pool
-from pdex._counting import combined, facts_of
+from pdex._counting import facts_of
 from pdex._description import RESULT, Description
-from pdex._engine import Work, warn_of_flat_targets
+from pdex._engine import Work, counted, numbers_of, warn_of_flat_targets
 from pdex._io.dask import DaskMatrix
 from pdex._io.groups import SKIP
 from pdex._io.joined import JoinedTables
+from pdex._io.many import ManySource
 from pdex._io.normalize import Normalization, median_of
 from pdex._io.tabled import TableSource, joined_source
 from pdex._io.tables import MANIFEST, Table, assemble
 from pdex._output import save, scan_result, write_result
-from pdex._places import Place, place_of, read_ipc, remove, replace_folder
+from pdex._places import Place, Remote, place_of, read_ipc, remove, replace_folder
 from pdex._progress import Progress
 from pdex._shares import Plan, Shares
-from pdex.exceptions import PdexWarning
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from pdex._engine import Comparison
     from pdex._io.source import Source
     from pdex._resources import Resources
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which cells of a source are counted, by which labels."""
+class Which(NamedTuple):
+    """Which matrix of a source is read."""
 
-    columns: list[str]
     layer: str | None
     use_raw: bool
-    where: pl.Expr | str | None
     #: Whether the genes are those that many sources share.
     inner: bool
-    #: Labels of the first column whose cells are groups of their own.
-    single: list[str] = field(default_factory=list)
-    #: Labels of the first column that are counted; None: all.
-    keep: list[str] | None = None
-    #: The labels of columns, in order.
-    order: dict[str, list[str]] = field(default_factory=dict)
+
+
+#: The file that a call locks.
+_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,35 @@ def scratch(output: Place | None) -> Iterator[Place]:
     else:
         folder = output.with_name(f".{output.name}.work")
     folder.mkdir(exist_ok=output is not None)
-    try:
-        yield folder
-    except BaseException:
-        if output is None or not any(folder.iterdir()):
-            remove(folder)
-        raise
-    remove(folder)
+    with _alone(folder, output):
+        try:
+            yield folder
+        except BaseException:
+            if output is None or {one.name for one in folder.iterdir()} <= {_LOCK}:
+                remove(folder)
+            raise
+        remove(folder)
+
+
+@contextmanager
+def _alone(folder: Place, output: Place | None) -> Iterator[None]:
+    """Hold a lock of the folder, which ends with this process; raise an error if another does.
+
+    There is none in object storage, nor where the system has no such locks.
+    """
+    if isinstance(folder, Remote) or fcntl is None:
+        yield
+        return
+    with (folder / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"{output}: another call is writing it: wait for it, or choose another name"
+            raise FileExistsError(msg) from None
+        except OSError:
+            # Not every file system has locks.
+            pass
+        yield
 
 
 @contextmanager
@@ -119,7 +140,7 @@ def check_result_folder(path: object) -> Place:
     if not isinstance(path, (str, os.PathLike)):
         msg = f"path must be the path of a folder; got {path!r}"
         raise TypeError(msg)
-    folder = place_of(path)
+    folder = place_of(path, follow=True)
     if folder.suffix.lower() in (".parquet", ".ipc", ".arrow", ".feather", ".csv", ".tsv"):
         msg = (
             f"{str(path)!r}: engine='dask' writes a folder of Parquet files; give a name without "
@@ -140,97 +161,105 @@ def check_result_folder(path: object) -> Place:
 # --- count --------------------------------------------------------------------------------------
 
 
-def counted(
+def counted_on(
     scene: Scene,
     source: Source,
-    selection: Selection,
+    which: Which,
+    groups: tuple[npt.NDArray[np.uint32], int],
     genes: npt.NDArray[np.uint32],
+    n_blocks: int,
     resources: Resources,
-) -> TableSource:
-    """Count the cells of a source on the workers, and return the tables of all as one source.
+) -> JoinedTables:
+    """Count the cells of a source on the workers, and return the tables of all as one.
 
     Parameters
     ----------
     scene
         Where it runs.
-    source
-        A source of cells, opened and restricted as the call asks for.
-    selection
-        The same for the workers, and the labels.
+    source, which
+        A source of cells, and which of its matrices it is.
+    groups
+        The group of each cell, SKIP for cells that are left out, and how many groups there are.
     genes
         The genes to count, by their numbers.
+    n_blocks
+        Into how many blocks genes are cut.
     resources
         What this process may use.
     """
-    count.check_where(source, selection.where)
+    codes, n_groups = groups
     wanted = np.zeros(len(source.var_names), dtype=np.bool_)
     wanted[genes] = True
     stored = source.stored_names or source.var_names
     names = pl.DataFrame({"shared": stored, "name": source.var_names, "wanted": wanted})
-    save(names, scene.folder / "names.parquet")
+    # By its content: tasks of a call for other genes, whose client died, may read theirs yet.
+    known = hashlib.sha256(json.dumps(names.to_dict(as_series=False), default=list).encode())
+    genes_file = scene.folder / f"names-{known.hexdigest()[:16]}.parquet"
+    if not genes_file.is_file():
+        save(names, genes_file)
     nothing = pl.DataFrame({"cells": pl.Series([], dtype=pl.UInt64)})
-    facts = facts_of(source, selection.columns, nothing, 1) | {"sources": [], "part": None}
-    asked = count.Asked(
-        selection.columns,
-        selection.single,
-        selection.layer,
-        selection.use_raw,
+    of = count.Counting(
+        which.layer,
+        which.use_raw,
         source.normalization,
-        selection.where,
-        selection.keep,
-        selection.inner,
-        facts,
-        str(scene.folder / "names.parquet"),
-        blocks_of(len(genes)),
+        which.inner and isinstance(source, ManySource),
+        facts_of(source, [], nothing, 1, whole=False) | {"part": None},
+        str(genes_file),
+        n_blocks,
+        str(count.write_groups(codes, scene.folder)),
+        n_groups,
     )
     folder = scene.under("counts")
     if source.normalization is not None and source.normalization.target is None:
-        asked = replace(asked, normalization=_of_median(scene, source, asked, resources))
+        of = replace(of, normalization=_of_median(scene, source, of, resources))
     if isinstance(source.x, DaskMatrix):
-        groups = combined(source, selection.columns, selection.single)
-        tasks, blocks = count.blocks_of(source, asked, groups, folder)
-        tables = scene.pool.run(count.count_blocks, tasks, scene.bar, blocks)
+        blocks, inputs = count.blocks_of(source, of, codes, folder)
+        tables = scene.pool.run(count.count_blocks, blocks, scene.bar, inputs)
     else:
-        tables = scene.pool.run(count.count, count.counts_of(source, asked, folder), scene.bar)
-    joined = JoinedTables([Table(place_of(table)) for table in tables], alike=True)
-    found = joined_source(joined, names["name"].filter(names["wanted"]).to_list())
-    found.order = selection.order
-    return found
+        tasks = count.counts_of(source, of, codes, folder)
+        tables = scene.pool.run(count.count, tasks, scene.bar)
+    every = [Table(place_of(table)) for table in tables]
+    return JoinedTables(every, alike=True, n_groups=n_groups)
 
 
 def _of_median(
-    scene: Scene, source: Source, asked: count.Asked, resources: Resources
+    scene: Scene, source: Source, of: count.Counting, resources: Resources
 ) -> Normalization:
-    """Find the median of the totals of all cells; return the normalization to that number."""
+    """Find the median of the totals of all chosen cells; return the normalization to it."""
     assert source.scaler is not None
     chosen = source.chosen
+    if chosen is None:
+        chosen = np.ones(source.obs.height, dtype=np.bool_)
     if isinstance(source.x, DaskMatrix):
-        totals = source.scaler.totals(source.x, resources, None)
-        totals = totals if chosen is None else totals[chosen]
+        totals = source.scaler.totals(source.x, resources, None)[chosen]
     else:
+        codes = np.where(chosen, np.uint32(0), SKIP).astype(np.uint32)
         tasks = count.totals_of(
-            count.counts_of(source, asked, scene.under("counts")), scene.under("totals")
+            count.counts_of(source, of, codes, scene.folder), scene.under("totals")
         )
-        files = scene.pool.run(count.total, tasks, scene.bar)
-        totals = np.concatenate([read_ipc(place_of(file))["total"].to_numpy() for file in files])
+        parts = []
+        for one, file in zip(tasks, scene.pool.run(count.total, tasks, scene.bar), strict=True):
+            first, last = (one.of.start + cell for cell in one.of.cells)
+            found = read_ipc(place_of(file))["total"].to_numpy()
+            parts.append(found[chosen[first:last]])
+        totals = np.concatenate(parts)
     return Normalization(median_of(totals), source.scaler.normalization.log1p)
 
 
-def blocks_of(n_genes: int) -> int:
-    """Return into how many blocks genes are cut; the same for a screen, whatever the cluster."""
-    return max(1, -(-n_genes // test.GENES))
+def blocks_of(n_genes: int, width: int) -> int:
+    """Return into how many blocks genes are cut; the same for a screen, whatever the cluster.
+
+    `width` is the number of targets or groups that each gene has numbers for.
+    """
+    genes = max(1, min(test.GENES, test.NUMBERS // max(1, width)))
+    return max(1, -(-n_genes // genes))
 
 
 # --- test ---------------------------------------------------------------------------------------
 
 
 def tested(
-    scene: Scene,
-    work: Work,
-    about: Description,
-    targets: list[str],
-    selection: Selection,
-    again: Callable[[Source], Comparison],
+    scene: Scene, work: Work, about: Description, targets: list[str], which: Which
 ) -> Shares:
     """Test all genes on the workers, and return the shares of the numbers.
 
@@ -240,46 +269,55 @@ def tested(
         Where it runs.
     work, about, targets
         What is to be done, as on one machine, its description, and the names of the targets.
-    selection
-        Which cells are counted, if the source is no count table.
-    again
-        Returns the comparison of the groups of count tables.
+    which
+        Which matrix of the source is read, if it is no count table.
     """
-    genes, source = work.genes, work.source
+    genes, source, n_groups = work.genes, work.source, None
+    n = blocks_of(len(genes), len(targets))
     if not isinstance(source, TableSource):
-        source = counted(scene, source, selection, genes, work.resources)
+        compared = work.comparison
+        groups = numbers_of(compared)
+        n_groups = groups[1]
+        joined = counted_on(scene, source, which, groups, genes, n, work.resources)
+        compared = counted(compared)
+        names = [source.var_names[gene] for gene in genes]
+        assert compared.cells is not None
+        source = joined_source(joined, names, compared.cells)
         genes = np.arange(len(genes), dtype=np.uint32)
-        with warnings.catch_warnings():
-            # They were issued for the cells.
-            warnings.simplefilter("ignore", PdexWarning)
-            compared = again(source)
         work = Work(source, genes, compared, work.question, work.finish, work.resources)
     plan = Plan.of(work, targets, about)
     digest = plan.digest()
     folder = scene.under(f"test-{digest[:16]}")
     shares = scene.under(f"shares-{digest[:16]}")
     test.write_plan(folder, plan)
-    compared, groups = work.comparison, {}
-    groups["code"] = compared.codes
-    groups["stratum"] = np.full(len(compared.codes), SKIP, dtype=np.uint32)
+    compared = work.comparison
+    columns = {"code": compared.codes, "stratum": np.full(len(compared.codes), SKIP, np.uint32)}
     if compared.strata is not None:
-        groups["stratum"] = compared.strata[0]
+        columns["stratum"] = compared.strata[0]
     assert compared.cells is not None
-    _write_tables(folder, source, genes, pl.DataFrame(groups | {"cells": compared.cells}))
-    n = blocks_of(len(genes))
+    frame = pl.DataFrame(columns | {"cells": compared.cells})
+    _write_tables(folder, source, genes, frame, n_groups)
     tasks = [test.Test(str(folder), str(shares), i + 1, n, digest) for i in range(n)]
     scene.pool.run(test.test, tasks, scene.bar)
     return Shares(shares)
 
 
 def _write_tables(
-    folder: Place, source: TableSource, genes: npt.NDArray[np.uint32], groups: pl.DataFrame
+    folder: Place,
+    source: TableSource,
+    genes: npt.NDArray[np.uint32],
+    groups: pl.DataFrame,
+    n_groups: int | None,
 ) -> None:
-    """Write what tells workers which tables there are, and which genes and groups are wanted."""
+    """Write what tells workers which tables there are, and which genes and groups are wanted.
+
+    `n_groups` is the number of groups that all tables number alike; None: each has its own.
+    """
     wanted = np.zeros(len(source.var_names), dtype=np.bool_)
     wanted[genes] = True
     names = pl.DataFrame({"name": source.var_names, "wanted": wanted})
-    test.Tabled(folder).write([str(one.folder) for one in tables_of(source)], names, groups)
+    tables = [str(one.folder) for one in tables_of(source)]
+    test.Tabled(folder).write(tables, n_groups, names, groups)
 
 
 def tables_of(source: TableSource) -> list[Table]:
@@ -306,10 +344,17 @@ def written(scene: Scene, shares: Shares, work: Work, output: Place) -> pl.LazyF
     if plan.fdr == "all":
         adjusts = collect.adjusts_of(shares, scene.under(f"adjusted-{digest}"))
         adjusted = collect.carried(scene.pool.run(collect.adjust, adjusts, scene.bar))
-    result = scene.under(f"result-{digest}")
-    tasks = collect.collects_of(shares, result, adjusted)
+    result = made = scene.under(f"parts-{digest}")
+    tasks = collect.collects_of(shares, made, adjusted)
     parts: list[collect.Collected] = scene.pool.run(collect.collect, tasks, scene.bar)
     facts = [{"file": p.file, "rows": p.rows, "bytes": p.bytes, "sha256": p.sha256} for p in parts]
+    if isinstance(made, Path):
+        # Apart from what workers left that died, or may yet write that were taken for dead.
+        result = whole = made.with_name(f"result-{digest}")
+        remove(whole)
+        whole.mkdir()
+        for part in parts:
+            (made / part.file).rename(whole / part.file)
     write_result(result, Description(**plan.description), facts)
     replace_folder(result, output, RESULT)
     own = shares.work(work.resources)
@@ -324,44 +369,57 @@ def written(scene: Scene, shares: Shares, work: Work, output: Place) -> pl.LazyF
 def tabulated(
     scene: Scene,
     source: Source,
-    selection: Selection,
+    which: Which,
+    groups: tuple[npt.NDArray[np.uint32], pl.DataFrame],
     genes: npt.NDArray[np.uint32],
+    facts: dict[str, Any],
     resources: Resources,
     output: Place,
 ) -> None:
-    """Count the cells of a source on the workers, and write one table of all."""
+    """Count the cells of a source on the workers, and write one table of all.
+
+    Parameters
+    ----------
+    scene, source, which, genes, resources
+        As :func:`counted_on` takes them; the source may be count tables, too.
+    groups
+        The group of each cell, or of each group of the source, and the groups: labels and cells.
+    facts
+        What the manifest says of the source.
+    output
+        The folder.
+    """
+    codes, labels = groups
+    n = blocks_of(len(genes), labels.height)
+    names = [source.var_names[gene] for gene in genes]
     if isinstance(source, TableSource):
-        found, first = source, genes
+        assert source.cells is not None
+        found, n_groups, cells = source, None, source.cells
     else:
-        found = counted(scene, source, selection, genes, resources)
-        first = np.arange(len(genes), dtype=np.uint32)
-    codes, labels = combined(found, selection.columns, selection.single)
-    facts = facts_of(source, selection.columns, labels, 1) | {"part": None}
-    if source.normalization is not None:
-        most = max(table.manifest.values["most"] for table in tables_of(found))
-        facts["values"] |= {"least": 0.0, "most": most, "fractional": True}
-    assert found.cells is not None
-    names = [found.var_names[gene] for gene in first]
-    digest = _digest(found, facts, labels, names)
+        n_groups, cells = labels.height, labels["cells"].to_numpy()
+        joined = counted_on(scene, source, which, (codes, n_groups), genes, n, resources)
+        found = joined_source(joined, names, cells)
+        genes = np.arange(len(genes), dtype=np.uint32)
+        codes = np.arange(n_groups, dtype=np.uint32)
+    made_of = [_pdex.__version__, found.versions(), facts, labels.to_dict(as_series=False), names]
+    known = hashlib.sha256(json.dumps(made_of, default=str).encode())
+    known.update(codes.tobytes())
+    known.update(genes.tobytes())
+    digest = known.hexdigest()[:16]
     folder, merged = scene.under(f"merge-{digest}"), scene.under(f"merged-{digest}")
     save(labels, folder / "labels.parquet")
-    groups = pl.DataFrame({"code": codes, "cells": found.cells})
-    _write_tables(folder, found, first, groups)
-    n = blocks_of(len(first))
+    frame = pl.DataFrame({"code": codes, "cells": cells})
+    _write_tables(folder, found, genes, frame, n_groups)
     tasks = [
         test.Merge(str(folder), str(merged / f"{i}-of-{n}.tables"), i, n, facts)
         for i in range(1, n + 1)
     ]
     blocks = [Table(place_of(table)) for table in scene.pool.run(test.merge, tasks, scene.bar)]
+    if source.normalization is not None:
+        most = max(block.manifest.values["most"] for block in blocks)
+        facts["values"] |= {"least": 0.0, "most": most, "fractional": True}
     whole = scene.folder / f"whole-{digest}"
     remove(whole)
-    assemble(whole, blocks, labels, names, facts)
+    different = f"-{digest[:8]}" if isinstance(whole, Remote) else ""
+    assemble(whole, blocks, labels, names, facts, different)
     replace_folder(whole, output, MANIFEST)
-
-
-def _digest(
-    found: TableSource, facts: dict[str, Any], labels: pl.DataFrame, names: list[str]
-) -> str:
-    """Return a hash of what a merged table is made of."""
-    made_of = [found.versions(), facts, labels.to_dict(as_series=False), names]
-    return hashlib.sha256(json.dumps(made_of, default=str).encode()).hexdigest()[:16]

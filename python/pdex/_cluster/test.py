@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from pdex._counting import Counted, write_table
 from pdex._engine import Comparison, Finish, Question, Work
+from pdex._files import replacing
 from pdex._io.joined import JoinedTables
-from pdex._io.tabled import JoinedSource
+from pdex._io.tabled import joined_source
 from pdex._io.tables import MANIFEST, Table, Writer
 from pdex._output import save
 from pdex._places import place_of, read_ipc, read_parquet
 from pdex._progress import Progress
-from pdex._shares import Plan, is_of, name_of, share_of, write_share
+from pdex._shares import Plan, cut, is_of, name_of, share_of, write_share
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from pdex._io.tabled import JoinedSource
     from pdex._places import Place
     from pdex._resources import Resources
 
-#: A block of genes has about as many.
+#: The most genes of a block, and the most pairs of a target and a gene.
 GENES = 256
+NUMBERS = 1 << 21
 
 
 class Tabled:
@@ -41,9 +44,11 @@ class Tabled:
     def __init__(self, folder: Place) -> None:
         self._folder = folder
 
-    def write(self, tables: list[str], names: pl.DataFrame, groups: pl.DataFrame) -> None:
+    def write(
+        self, tables: list[str], n_groups: int | None, names: pl.DataFrame, groups: pl.DataFrame
+    ) -> None:
         """Write the folders of tables, the genes (name, wanted), and the groups (code, cells)."""
-        text = json.dumps(tables)
+        text = json.dumps({"tables": tables, "n_groups": n_groups})
         (self._folder / "tables.json").write_text(text, encoding="utf-8")
         save(names, self._folder / "genes.parquet")
         save(groups, self._folder / "groups.parquet")
@@ -53,16 +58,12 @@ class Tabled:
 
         Values are logarithms if `logged` and the tables ask for them.
         """
-        tables = json.loads((self._folder / "tables.json").read_text(encoding="utf-8"))
+        known = json.loads((self._folder / "tables.json").read_text(encoding="utf-8"))
         names = read_parquet(self._folder / "genes.parquet")
         groups = read_parquet(self._folder / "groups.parquet")
-        joined = JoinedTables([Table(place_of(table)) for table in tables], alike=True)
-        cells = groups["cells"].to_numpy()
-        # The labels of the groups are not needed any more.
-        no_labels = cast("Any", None)
-        called = names["name"].to_list()
-        source = JoinedSource(no_labels, joined, "the tables", called, None, "genes", cells=cells)
-        source.folders = tables
+        tables = [Table(place_of(table)) for table in known["tables"]]
+        joined = JoinedTables(tables, alike=True, n_groups=known["n_groups"])
+        source = joined_source(joined, names["name"].to_list(), groups["cells"].to_numpy())
         source.normalize(None, logged=logged)
         return source, names["wanted"].arg_true().to_numpy().astype(np.uint32), groups
 
@@ -116,8 +117,8 @@ def test(task: Test, resources: Resources) -> None:
     shares = place_of(task.shares)
     share, ordered = shares / name_of(task.number, task.n), sorted_name(task.number, task.n)
     plan = Plan(**json.loads((place_of(task.folder) / "plan.json").read_text(encoding="utf-8")))
-    if not (share.is_file() and is_of(share, task.plan)):
-        (shares / ordered).unlink(missing_ok=True)
+    there = share.is_file() and is_of(share, task.plan)
+    if not there:
         question = Question(**plan.question)
         logged = question.test == "ttest"
         source, genes, groups = Tabled(place_of(task.folder)).open(logged=logged)
@@ -129,7 +130,8 @@ def test(task: Test, resources: Resources) -> None:
         finish = Finish(plan.pseudocount, plan.fdr)
         work = Work(source, genes, compared, question, finish, resources)
         write_share(work, plan, Progress(0, False), (shares, task.number, task.n))
-    if plan.fdr == "all" and not (shares / ordered).is_file():
+    # Not deleted above: it may be in use already, if another worker did this task, too.
+    if plan.fdr == "all" and not (there and (shares / ordered).is_file()):
         _write_sorted(share, shares / ordered)
 
 
@@ -139,7 +141,8 @@ def _write_sorted(share: Place, path: Place) -> None:
     (rows,) = np.nonzero(p < 1)
     rows = rows[np.argsort(p[rows], kind="stable")]
     frame = pl.DataFrame({"p": p[rows], "row": rows.astype(np.uint64)})
-    count_of(path).write_text(str(np.count_nonzero(~np.isnan(p))), encoding="utf-8")
+    with replacing(count_of(path)) as part:
+        part.write_text(str(np.count_nonzero(~np.isnan(p))), encoding="utf-8")
     save(frame, path)
 
 
@@ -154,11 +157,11 @@ def merge(task: Merge, resources: Resources) -> str:
     if not (folder / MANIFEST).is_file():
         source, genes, groups = Tabled(place_of(task.folder)).open(logged=False)
         labels = read_parquet(place_of(task.folder) / "labels.parquet")
-        first = len(genes) * (task.number - 1) // task.n
+        first = cut(len(genes), task.n)[task.number - 1]
         own = share_of(genes, task.number, task.n)
         names = [source.var_names[gene] for gene in own]
         codes = groups["code"].to_numpy()
-        counted = Counted(codes, labels, own, names, task.facts, first)
+        counted = Counted(codes, labels.height, labels, own, names, task.facts, first)
         writer = Writer(folder, resources.threads, keep=True)
         write_table(source, counted, writer, (resources, Progress(0, False)))
     return task.table

@@ -41,12 +41,6 @@ class Groups:
         """Return the same groups, restricted to some cells; other cells lose their label."""
         return replace(self, places=np.where(cells, self.places, -1))
 
-    def in_order(self, labels: Sequence[str]) -> Groups:
-        """Return the same groups among `labels`, in their order; all of the labels are there."""
-        number = {label: place for place, label in enumerate(labels)}
-        table = np.array([*(number[label] for label in self.labels), -1], dtype=np.int64)
-        return replace(self, labels=list(labels), places=table[self.places], _by_label={})
-
     def require(self, label: object, what: str) -> int:
         """Return the index of a label; for an unknown one, raise ValueError and list the groups."""
         place = self.place(label)

@@ -43,6 +43,8 @@ class JoinedTables:
         At least one.
     alike
         Whether they are known to be of one screen and to be complete, and need no checks.
+    n_groups
+        The number of groups that all tables number alike; None: each has groups of its own.
 
     Raises
     ------
@@ -51,7 +53,9 @@ class JoinedTables:
         logarithms.
     """
 
-    def __init__(self, tables: Sequence[Table], alike: bool = False) -> None:
+    def __init__(
+        self, tables: Sequence[Table], *, alike: bool = False, n_groups: int | None = None
+    ) -> None:
         self.tables = list(tables)
         if not alike:
             for other in self.tables[1:]:
@@ -72,12 +76,13 @@ class JoinedTables:
             },
             part=None,
             n_cells=sum(one.n_cells for one in every),
-            n_groups=sum(one.n_groups for one in every),
+            n_groups=sum(one.n_groups for one in every) if n_groups is None else n_groups,
             n_rows=sum(one.n_rows for one in every),
             parts=[],
         )
         #: The number of the first group of each table.
-        self._firsts = np.cumsum([0, *(one.n_groups for one in every[:-1])])
+        own = [one.n_groups if n_groups is None else 0 for one in every]
+        self._firsts = np.cumsum([0, *own[:-1]])
 
     @property
     def genes(self) -> pl.DataFrame:
@@ -116,6 +121,7 @@ class JoinedTables:
         dtype = np.dtype(np.float64) if logged else self.dtype
         for first, last in pairwise(self._bounds(int(genes[0]), int(genes[-1]) + 1, budget)):
             a, b = np.searchsorted(genes, [first, last])
+            held.done(first)
             if b > a:
                 rows = [
                     rows._replace(
@@ -151,6 +157,9 @@ class _Held:
         self._tables, self._budget, self._logged = tables, budget, logged
         #: The rows of a part by the numbers of its table and of itself, those used last at the end.
         self._held: OrderedDict[tuple[int, int], Rows] = OrderedDict()
+        #: The bytes of parts, which are parsed again where their rows were not held.
+        self._data: dict[tuple[int, int], bytes] = {}
+        self._n_bytes = 0
 
     def rows(self, number: int, first: int, last: int) -> Iterator[Rows]:
         """Yield the rows of a table from gene `first` to before `last`, part by part."""
@@ -172,14 +181,26 @@ class _Held:
             yield Rows(starts, rows.groups[a:b], rows.values[a:b], rows.counts[a:b])
 
     def _part(self, number: int, place: int) -> Rows:
-        key = (number, place)
+        key, table = (number, place), self._tables[number]
+        part = table.manifest.parts[place]
         if key not in self._held:
-            table = self._tables[number]
-            self._held[key] = table.rows(table.manifest.parts[place], self._logged)
+            data = self._data.get(key) or table.read(part)
+            self._held[key] = table.rows_of(part, data, self._logged)
+            # The bytes of a part take a tenth of its rows.
+            if key not in self._data and self._n_bytes + len(data) <= self._budget // 2:
+                self._data[key] = data
+                self._n_bytes += len(data)
         self._held.move_to_end(key)
         while len(self._held) > 1 and self._size() > self._budget:
             self._held.popitem(last=False)
         return self._held[key]
+
+    def done(self, before: int) -> None:
+        """Forget the bytes of parts whose genes are all below `before`."""
+        for number, place in list(self._data):
+            part = self._tables[number].manifest.parts[place]
+            if part.first_gene + part.genes <= before:
+                self._n_bytes -= len(self._data.pop((number, place)))
 
     def _size(self) -> int:
         return _ROW * sum(len(rows.groups) for rows in self._held.values())

@@ -472,6 +472,8 @@ def _same_genes(members: list[Member]) -> list[str]:
 def _shared_genes(members: list[Member], names: Sequence[str] | None) -> list[str]:
     """Return the names of the genes that all have, in the order of the first or of `names`."""
     shared = set(members[0].var_names).intersection(*(one.var_names for one in members[1:]))
+    if names is not None:
+        shared.intersection_update(names)
     genes = [name for name in names or members[0].var_names if name in shared]
     if not genes:
         msg = f"no gene is in all of {listed([member.name for member in members], 3)}"

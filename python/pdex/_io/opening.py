@@ -12,7 +12,7 @@ from pdex._io.errors import error_context
 from pdex._io.labels import frame_of
 from pdex._io.normalize import log_base_of, noted_base
 from pdex._io.paths import members_of, path_of
-from pdex._io.source import Source
+from pdex._io.source import Source, stamp_of
 from pdex._io.tabled import open_tables
 from pdex._io.tables import is_table
 from pdex._io.zarr import arrays as zarr_arrays
@@ -96,6 +96,7 @@ def _of_root(root: stores.Root | h5ad.Root, layer: str | None, use_raw: bool) ->
         root.close()
         raise
     source.file = root if root.opened is not None else None
+    source.stamp = stamp_of(root.path)
     return source
 
 
@@ -161,7 +162,7 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
         with error_context(path):
             x = zarr_arrays.open_matrix(node, where, path)
     elif _is_backed(x):
-        path = str(data.filename)
+        path = os.path.abspath(data.filename)
         where = f"{path}: {where}"
         with error_context(path):
             node = h5.of_h5py(x.group if hasattr(x, "group") else x)

@@ -67,10 +67,10 @@ class Source:
     var: Frame | None = field(default=None, repr=False)
     #: What scales counts; None: values stay as they are.
     scaler: Scaler | None = field(default=None, repr=False)
+    #: Size and time of modification of a file that was opened here, at that time.
+    stamp: tuple[int, int] | None = field(default=None, repr=False)
     #: The names of the genes in the data, where they were given others; else empty.
     stored_names: list[str] = field(default_factory=list, repr=False)
-    #: The labels of columns whose groups have an order, and more labels than have cells here.
-    order: dict[str, list[str]] = field(default_factory=dict, repr=False)
     _matrix: memory.Matrix | None = field(default=None, repr=False)
 
     def __enter__(self) -> Source:
@@ -161,13 +161,10 @@ class Source:
         dtype: np.dtype[Any] = self.x.dtype
         return dtype
 
-    def choose(self, where: object, *, empty: bool = False) -> None:
-        """Leave out the cells for which `where` does not hold; None leaves out none.
-
-        It may leave out all only if `empty`.
-        """
+    def choose(self, where: object) -> None:
+        """Leave out the cells for which `where` does not hold; None leaves out none."""
         if where is not None:
-            self.chosen = cells_where(self.obs, where, empty=empty)
+            self.chosen = cells_where(self.obs, where)
 
     def choose_part(self, number: int, n: int) -> None:
         """Leave out all cells but those of the `number`-th of `n` ranges of equal length."""
@@ -181,7 +178,7 @@ class Source:
         if self.chosen is None or self.x.layout == "csc":
             return False
         taken = np.flatnonzero(self.chosen)
-        return len(taken) > 0 and bool(2 * (taken[-1] + 1 - taken[0]) <= len(self.chosen))
+        return len(taken) > 0 and bool(2 * (taken[-1] + 1 - taken[0]) <= len(self.chosen) + 1)
 
     def name_genes(self, column: str | None) -> None:
         """Name the genes by a column of var, where it has a value; None leaves their names."""
@@ -214,8 +211,6 @@ class Source:
     def groups(self, column: str, *, empty: bool = False) -> Groups:
         """Return the groups of a column of obs, of the chosen cells; none only if `empty`."""
         groups = read_groups(self.obs, column, self.chosen, empty=empty)
-        if column in self.order:
-            groups = groups.in_order(self.order[column])
         groups.weights = self.cells
         return groups
 

@@ -128,13 +128,23 @@ def open_tables(paths: Sequence[str], layer: str | None, use_raw: bool) -> Table
     return source
 
 
-def joined_source(joined: JoinedTables, names: list[str] | None = None) -> JoinedSource:
-    """Return several count tables as one source; `names` are those of the genes, if known."""
+def joined_source(
+    joined: JoinedTables,
+    names: list[str] | None = None,
+    cells: npt.NDArray[np.uint64] | None = None,
+) -> JoinedSource:
+    """Return several count tables as one source.
+
+    With `names` of the genes and the numbers of cells of the groups, the files that hold them are
+    not read, and there are no labels.
+    """
     folders = [str(table.folder) for table in joined.tables]
-    if names is None:
-        names = joined.genes["gene"].to_list()
     where = f"{joined.manifest.matrix} of {len(folders)} count tables ({listed(folders, 3)})"
-    source = JoinedSource(joined.obs(), joined, where, names, None, "genes", cells=joined.cells())
+    obs: Any = None
+    if names is None or cells is None:
+        obs, cells = joined.obs(), joined.cells()
+        names = joined.genes["gene"].to_list()
+    source = JoinedSource(obs, joined, where, names, None, "genes", cells=cells)
     source.folders = folders
     source.log_base = log_base_of(joined.manifest.log_base)
     return source

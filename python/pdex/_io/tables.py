@@ -19,9 +19,8 @@ import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,7 +30,7 @@ import polars as pl
 from pdex import _pdex
 from pdex._io.labels import Column
 from pdex._io.prefetch import Prefetch
-from pdex._places import Place, Remote, copy, fill, place_of, read_range, replace_folder
+from pdex._places import Place, Remote, apart, copy, fill, place_of, read_range, replace_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,6 +112,8 @@ class Manifest:
     labels: str
     genes: str
     parts: list[Part]
+    #: The files of labels and genes.
+    files: list[str] = field(default_factory=lambda: [LABELS, GENES])
 
     @classmethod
     def read(cls, folder: Place) -> Manifest:
@@ -140,8 +141,8 @@ class Manifest:
             written, version = facts["format"], facts["pdex"]
             if written == FORMAT:
                 facts["parts"] = [Part(**part) for part in facts["parts"]]
-                facts.setdefault("part", None)
-                return cls(**{field.name: facts[field.name] for field in fields(cls)})
+                facts = {"part": None, "files": [LABELS, GENES]} | facts
+                return cls(**{one.name: facts[one.name] for one in fields(cls)})
         except (ValueError, TypeError, KeyError) as error:
             msg = f"{path} is damaged: {error!r}"
             raise ValueError(msg) from error
@@ -194,12 +195,14 @@ class Table:
     @cached_property
     def labels(self) -> pl.DataFrame:
         """A row per group of cells: its number, its labels and its cells."""
-        return _parse(self._read(LABELS, self.manifest.labels), self.folder / LABELS)
+        name, _ = self.manifest.files
+        return _parse(self._read(name, self.manifest.labels), self.folder / name)
 
     @cached_property
     def genes(self) -> pl.DataFrame:
         """A row per gene: its name and its number of rows."""
-        return _parse(self._read(GENES, self.manifest.genes), self.folder / GENES)
+        _, name = self.manifest.files
+        return _parse(self._read(name, self.manifest.genes), self.folder / name)
 
     def _read(self, name: str, sha256: str, size: int | None = None, offset: int = 0) -> bytes:
         path = self.folder / name
@@ -211,9 +214,12 @@ class Table:
             msg = f"{path} is missing, and {MANIFEST} names it: tabulate the screen again"
             raise FileNotFoundError(msg) from None
         if (size is not None and len(data) != size) or _hash(data) != sha256:
+            again = "tabulate the screen again"
+            if name == PACKED:
+                again = f"delete the folder {self.folder}, and start again"
             msg = (
                 f"{path} is not the file that {MANIFEST} names (its SHA-256 differs): it was "
-                "changed, or belongs to another table; tabulate the screen again"
+                f"changed, or belongs to another table; {again}"
             )
             raise ValueError(msg)
         return data
@@ -224,17 +230,20 @@ class Table:
 
     def rows(self, part: Part, logged: bool = False) -> Rows:
         """Return the rows of a part, whose genes count from its first; if `logged`, with log1p."""
-        frame = self._part(part)
+        return self.rows_of(part, self.read(part), logged)
+
+    def rows_of(self, part: Part, data: bytes, logged: bool) -> Rows:
+        """Return the rows of a part whose bytes have been read."""
+        frame = _parse(data, self.folder / part.file)
         genes, groups, values, counts = (column.to_numpy() for column in frame.get_columns())
         starts = np.searchsorted(genes, np.arange(part.genes + 1) + part.first_gene)
         if logged:
             values = _pdex.log1p(values)
         return Rows(starts.astype(np.uint64), groups, values, counts)
 
-    def _part(self, part: Part) -> pl.DataFrame:
-        """Read a part: gene, group, value and count."""
-        data = self._read(part.file, part.sha256, part.bytes, part.offset)
-        return _parse(data, self.folder / part.file)
+    def read(self, part: Part) -> bytes:
+        """Return the bytes of a part, which is a Parquet file: gene, group, value and count."""
+        return self._read(part.file, part.sha256, part.bytes, part.offset)
 
     def pieces(
         self, genes: npt.NDArray[np.uint32], resources: Resources, logged: bool = False
@@ -263,7 +272,7 @@ class Table:
             last = part.first_gene + part.genes
             a, b = np.searchsorted(genes, [part.first_gene, last])
             if b > a:
-                frame = self._part(part)
+                frame = _parse(self.read(part), self.folder / part.file)
                 if b - a < part.genes:
                     wanted = pl.Series(genes[a:b]).implode()
                     frame = frame.filter(pl.col("gene").is_in(wanted))
@@ -352,7 +361,9 @@ class Writer:
         #: Frames of consecutive genes that wait to be a part, and the number of each gene's rows.
         self._waiting: list[pl.DataFrame] = []
         self._lengths: list[int] = []
-        self._first = 0
+        self._first = self._rows = 0
+        self._apart = apart(folder)
+        self._blocks_end = frozenset(blocks or ())
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -368,19 +379,20 @@ class Writer:
         self._pool.shutdown()
 
     def add(self, frame: pl.DataFrame, lengths: Sequence[int]) -> None:
-        """Add the rows of the next genes, and the number of rows of each."""
-        first = len(self._lengths)
-        ends = [end - first for end in self._blocks or () if first < end < first + len(lengths)]
-        row = 0
-        for start, stop in pairwise([0, *ends, len(lengths)]):
-            rows = sum(lengths[start:stop])
-            self._waiting.append(frame.slice(row, rows))
-            self._lengths.extend(lengths[start:stop])
-            row += rows
-            if stop < len(lengths) or sum(some.height for some in self._waiting) >= ROWS:
+        """Add the rows of the next genes, and the number of rows of each.
+
+        A part ends with the gene that completes `ROWS` rows or a block, whatever the frames.
+        """
+        first = row = 0
+        for number, length in enumerate(lengths):
+            self._rows += length
+            self._lengths.append(length)
+            if self._rows >= ROWS or len(self._lengths) in self._blocks_end:
+                rows = sum(lengths[first : number + 1])
+                self._waiting.append(frame.slice(row, rows))
+                row, first = row + rows, number + 1
                 self._flush()
-        if self._blocks is not None and len(self._lengths) in self._blocks:
-            self._flush()
+        self._waiting.append(frame.slice(row))
 
     def _flush(self) -> None:
         """Let a part be made of the genes that wait."""
@@ -389,9 +401,11 @@ class Writer:
             return
         frame = pl.concat(self._waiting)
         number = len(self._parts) + len(self._making)
-        name = f"part-{number:05}.parquet" if self._blocks is None else PACKED
+        name = PACKED
+        if self._blocks is None:
+            name = f"part-{number:05}{self._apart}.parquet"
         self._making.append(self._pool.submit(_part, frame, name, self._first, genes))
-        self._waiting, self._first = [], len(self._lengths)
+        self._waiting, self._first, self._rows = [], len(self._lengths), 0
         self._write(self._threads)
 
     def _write(self, most: int) -> None:
@@ -416,10 +430,9 @@ class Writer:
         self._write(0)
         genes = pl.DataFrame({"gene": pl.Series(names, dtype=pl.String), "rows": self._lengths})
         genes = genes.with_columns(pl.col("rows").cast(pl.UInt64))
-        hashes = [
-            self._save(_parquet(frame), name) for name, frame in ((LABELS, labels), (GENES, genes))
-        ]
-        manifest = _manifest(labels, genes, self._parts, hashes, facts)
+        manifest = _manifest(labels, genes, self._parts, self._apart, facts)
+        for name, frame in zip(manifest.files, (labels, genes), strict=True):
+            self._save(_parquet(frame), name)
         with _named(self.folder):
             manifest.write(self._partial)
             self._replace()
@@ -427,7 +440,8 @@ class Writer:
     def _replace(self) -> None:
         """Give the folder its name."""
         if self._keep and isinstance(self.folder, Remote):
-            fill(self.folder, self._partial, MANIFEST)
+            if not (self.folder / MANIFEST).is_file():
+                fill(self.folder, self._partial, MANIFEST)
             shutil.rmtree(self._partial, ignore_errors=True)
         elif self._keep and isinstance(self.folder, Path):
             try:
@@ -472,6 +486,7 @@ def assemble(
     labels: pl.DataFrame,
     names: Sequence[str],
     facts: dict[str, Any],
+    different: str = "",
 ) -> None:
     """Make one table of those of consecutive blocks of genes, whose files it shares.
 
@@ -483,42 +498,44 @@ def assemble(
         Tables whose genes have the numbers that they get in the whole.
     labels, names, facts
         As :meth:`Writer.finish` takes them.
+    different
+        What to add to the names of files.
     """
     folder.mkdir()
     parts: list[Part] = []
     first = 0
     for block in blocks:
         for part in block.manifest.parts:
-            name = f"part-{len(parts):05}.parquet"
+            name = f"part-{len(parts):05}{different}.parquet"
             copy(block.folder / part.file, folder / name)
             parts.append(part._replace(file=name, first_gene=first + part.first_gene))
         first += block.manifest.n_genes
     rows = pl.concat([block.genes["rows"] for block in blocks])
     genes = pl.DataFrame({"gene": pl.Series(names, dtype=pl.String), "rows": rows})
-    hashes = []
-    for name, frame in ((LABELS, labels), (GENES, genes)):
-        data = _parquet(frame)
-        (folder / name).write_bytes(data)
-        hashes.append(_hash(data))
-    _manifest(labels, genes, parts, hashes, facts).write(folder)
+    manifest = _manifest(labels, genes, parts, different, facts)
+    for name, frame in zip(manifest.files, (labels, genes), strict=True):
+        (folder / name).write_bytes(_parquet(frame))
+    manifest.write(folder)
 
 
 def _manifest(
     labels: pl.DataFrame,
     genes: pl.DataFrame,
     parts: list[Part],
-    hashes: list[str],
+    different: str,
     facts: dict[str, Any],
 ) -> Manifest:
+    """Return the manifest; `different` is added to the names of the files of labels and genes."""
     return Manifest(
         format=FORMAT,
         pdex=_pdex.__version__,
         n_groups=labels.height,
         n_genes=genes.height,
         n_rows=sum(part.rows for part in parts),
-        labels=hashes[0],
-        genes=hashes[1],
+        labels=_hash(_parquet(labels)),
+        genes=_hash(_parquet(genes)),
         parts=parts,
+        files=[name.replace(".", f"{different}.") for name in (LABELS, GENES)],
         **facts,
     )
 
@@ -533,7 +550,7 @@ def check_folder(output: str | os.PathLike[str]) -> Place:
     FileNotFoundError
         The folder that is to hold it does not exist.
     """
-    folder = place_of(output)
+    folder = place_of(output, follow=True)
     if not folder.parent.is_dir():
         msg = f"{str(output)!r}: there is no folder {str(folder.parent)!r}"
         raise FileNotFoundError(msg)

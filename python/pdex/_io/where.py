@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from pdex._io.labels import Frame
 
 
-def cells_where(obs: Frame, where: object, *, empty: bool = False) -> npt.NDArray[np.bool_]:
+def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
     """Return for each row of obs whether `where` holds; where it is null, it does not.
-
-    It may hold for no cell only if `empty`.
 
     Parameters
     ----------
@@ -47,7 +45,7 @@ def cells_where(obs: Frame, where: object, *, empty: bool = False) -> npt.NDArra
         msg = f"where must be a Polars expression or SQL text; got {where!r}"
         raise TypeError(msg)
     shown = repr(where) if isinstance(where, str) else str(where)
-    names = expression.meta.root_names()
+    names = dict.fromkeys(expression.meta.root_names())
     frame = pl.DataFrame(
         [require_column(obs, name, "where: obs").rows().alias(name) for name in names]
     )
@@ -65,7 +63,7 @@ def cells_where(obs: Frame, where: object, *, empty: bool = False) -> npt.NDArra
         )
         raise ValueError(msg)
     mask: npt.NDArray[np.bool_] = chosen.fill_null(False).to_numpy()
-    if not empty and not mask.any():
+    if not mask.any():
         msg = f"where={shown} holds for no cell"
         raise ValueError(msg)
     return mask

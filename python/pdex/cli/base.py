@@ -150,8 +150,8 @@ class _File(click.Path):
         return super().convert(value, param, ctx)
 
 
-class _Screen(_File):
-    """The path of a screen; the URL of a Zarr store stays text, since a path would damage it."""
+class _Place(_File):
+    """The path of a file or folder; a URL stays text, since a path would damage it."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the path or the URL."""
@@ -160,7 +160,7 @@ class _Screen(_File):
 
 
 FILE = _File(path_type=Path)
-SCREEN = _Screen(path_type=Path)
+PLACE = _Place(path_type=Path)
 
 
 class Number(click.FloatRange):
@@ -240,7 +240,7 @@ class Names(_Type):
         return names
 
 
-def check_result(path: Path, *, streams: bool = False) -> None:
+def check_result(path: Path | str, *, streams: bool = False) -> None:
     """Raise UsageError for an unknown file type, OSError for a folder that does not exist.
 
     `streams` is True if the command prints rows on stdout when no file is given.
@@ -249,7 +249,7 @@ def check_result(path: Path, *, streams: bool = False) -> None:
         check_output(path)
     except ValueError as error:
         more = ""
-        if streams and (str(path) == "-" or path.suffix.lower() == ".gz"):
+        if streams and (str(path) == "-" or str(path).lower().endswith(".gz")):
             more = "; rows go to stdout without --output, so to gzip by '| gzip > de.csv.gz'"
         raise click.UsageError(f"{error}{more}", click.get_current_context()) from error
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import pdex
-from pdex.cli.base import FILE, Command, check_result, note, option, size
+from pdex._places import place_of, size_of
+from pdex.cli.base import PLACE, Command, check_result, note, option, size
 from pdex.cli.options import options_of_work
 
 if TYPE_CHECKING:
@@ -23,18 +24,18 @@ pdex collect shares -o de.parquet
 @click.command(
     "collect", cls=Command, examples=EXAMPLES, short_help="Put shares of a result together."
 )
-@click.argument("shares", type=FILE, metavar="FOLDER")
+@click.argument("shares", type=PLACE, metavar="FOLDER")
 @option(
     "-o",
     "--output",
-    type=FILE,
+    type=PLACE,
     required=True,
     panel="The result",
     help="File to write: .parquet, .ipc, .arrow, .feather, .csv or .tsv.",
 )
 @options_of_work
-def collect(shares: Path, output: Path, **options: Any) -> None:
-    """Put the shares of a result together that 'pdex de --part' wrote to a folder.
+def collect(shares: Path | str, output: Path | str, **options: Any) -> None:
+    """Put the shares of a result together that 'pdex de --part' wrote to a folder, or to a URL.
 
     The result is that of one run of 'pdex de', bit for bit. All shares must be there, of the same
     data and options.
@@ -42,4 +43,4 @@ def collect(shares: Path, output: Path, **options: Any) -> None:
     check_result(output)
     lazy = pdex.collect(shares, output, **options)
     note(str(pdex.describe(lazy)))
-    note(f"pdex: wrote {output}: {size(output.stat().st_size)}")
+    note(f"pdex: wrote {output}: {size(size_of(place_of(output)))}")

@@ -8,9 +8,10 @@ import polars as pl
 import rich_click as click
 
 import pdex
+from pdex._places import place_of, size_of
 from pdex.cli import completion
 from pdex.cli.base import (
-    FILE,
+    PLACE,
     Command,
     Names,
     Number,
@@ -136,7 +137,7 @@ _RESULT = "The result"
 @option(
     "-o",
     "--output",
-    type=FILE,
+    type=PLACE,
     panel=_RESULT,
     help="File to write: .parquet, .ipc, .arrow, .feather, .csv or .tsv. It may be larger than "
     "memory.",
@@ -166,7 +167,7 @@ _RESULT = "The result"
 @options_of_work
 def de(
     path: Screen,
-    output: Path | None,
+    output: Path | str | None,
     part: tuple[int, int] | None,
     head: int | None,
     form: str | None,
@@ -197,11 +198,15 @@ def de(
     if head is not None:
         show(lazy, lazy.select(pl.len()).collect().item(), head, form)
     note(str(pdex.describe(lazy)))
-    note(f"pdex: wrote {output}: {size(output.stat().st_size)}")
+    note(f"pdex: wrote {output}: {size(size_of(place_of(output)))}")
 
 
 def _share(
-    path: Screen, output: Path | None, part: tuple[int, int], shown: bool, given: dict[str, Any]
+    path: Screen,
+    output: Path | str | None,
+    part: tuple[int, int],
+    shown: bool,
+    given: dict[str, Any],
 ) -> None:
     """Write a share of the result."""
     if output is None:

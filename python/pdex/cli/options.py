@@ -16,7 +16,7 @@ from pdex._validate import (
     options_of,
 )
 from pdex.cli import completion
-from pdex.cli.base import SCREEN, Condition, Memory, Names, Total, option
+from pdex.cli.base import PLACE, Condition, Memory, Names, Total, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -197,7 +197,7 @@ def _one_or_many(_: click.Context, __: click.Parameter, paths: tuple[Path, ...])
 
 #: The file, or the files, of a screen.
 screen_argument: Callable[[Any], Any] = click.argument(
-    "path", metavar="DATA...", type=SCREEN, nargs=-1, required=True, callback=_one_or_many
+    "path", metavar="DATA...", type=PLACE, nargs=-1, required=True, callback=_one_or_many
 )
 
 

@@ -8,7 +8,7 @@ import rich_click as click
 
 import pdex
 from pdex.cli import completion
-from pdex.cli.base import FILE, Command, Part, note, option, size
+from pdex.cli.base import PLACE, Command, Part, note, option, size
 from pdex.cli.options import (
     COUNTED,
     given_of,
@@ -70,14 +70,15 @@ pdex de screen.tables --groupby target --strata batch -o de.parquet
 @option(
     "-o",
     "--output",
-    type=FILE,
+    type=PLACE,
     required=True,
     metavar="FOLDER",
     panel="The result",
-    help="Folder to write; it appears when it is complete. Older tables there are replaced.",
+    help="Folder to write, or its URL in object storage; it appears when it is complete. Older "
+    "tables there are replaced.",
 )
 @options_of_work
-def tabulate(path: Screen, output: Path, **options: Any) -> None:
+def tabulate(path: Screen, output: Path | str, **options: Any) -> None:
     """Count how many cells of each group have each value of a gene.
 
     DATA is an .h5ad file, a .zarr store (a folder or a URL), or many files, or a quoted pattern
