@@ -97,9 +97,11 @@ class Rates:
 class Cuts(NamedTuple):
     """How pdex cuts a screen into tasks."""
 
-    #: Bytes of a count task, genes of a test task, rows of a collect task, rows of a table's part.
+    #: Bytes of a count task, the most genes and numbers of a test task, rows of a collect task and
+    #: of a table's part.
     task: int
     genes: int
+    numbers: int
     rows: int
     part: int
     #: The part of a task's memory that is for pieces of tables, and the bytes of a row there.
@@ -116,7 +118,8 @@ class Cuts(NamedTuple):
         from pdex._resources import Resources
 
         pieces = Resources(1, 1_000).for_pieces / 1_000
-        return cls(count.TASK, test.GENES, collect.ROWS, tables.ROWS, pieces, joined._ROW)
+        of_test = (test.GENES, test.NUMBERS)
+        return cls(count.TASK, *of_test, collect.ROWS, tables.ROWS, pieces, joined._ROW)
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,8 @@ class Plan:
     client: float
     #: Bytes of the screen, the tables, the shares and the result.
     sizes: dict[str, float] = field(default_factory=dict)
-    #: How often test tasks read the tables.
-    passes: float = 1.0
+    #: How often test tasks read the tables, and how often they unpack them.
+    passes: tuple[float, float] = (1.0, 1.0)
 
     def line(self, workers: float, store: Store, rates: Rates) -> Line:
         """Return what so many workers take."""
@@ -235,9 +238,9 @@ def table_of(screen: Screen, rates: Rates, tables: int) -> tuple[float, float]:
 
 
 def passes(rows: float, tables: int, budget: float, cuts: Cuts) -> float:
-    """Return how often a test task reads each row, given its rows in all tables and its memory.
+    """Return how often a test task unpacks each row, given its rows in all tables and its memory.
 
-    It reads some genes of all tables at a time, and keeps the parts that it read last.
+    It takes some genes of all tables at a time, and keeps the rows that it unpacked last.
     """
     if rows * cuts.row <= budget / 2:
         return 1.0
@@ -246,13 +249,19 @@ def passes(rows: float, tables: int, budget: float, cuts: Cuts) -> float:
     return max(1.0, pieces / parts)
 
 
+def reads(n_bytes: float, again: float, budget: float) -> float:
+    """Return how often it reads the bytes of tables, of which it keeps some, given `passes`."""
+    kept = min(1.0, budget / 4 / n_bytes) if n_bytes else 1.0
+    return 1 + (again - 1) * (1 - kept)
+
+
 def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
     """Return the tasks of a screen."""
     of_file = screen.cells / screen.files
     per_file = max(1, math.ceil(of_file * screen.values * rates.memory_bytes / cuts.task))
     m = screen.files * per_file
-    b = max(1, math.ceil(screen.genes / cuts.genes))
     targets = screen.groups - 1
+    b = max(1, math.ceil(screen.genes / max(1, min(cuts.genes, cuts.numbers // targets))))
     numbers = targets * screen.genes
     r = max(1, math.ceil(targets / max(1, cuts.rows // screen.genes)))
     zeros, others = table_of(screen, rates, m)
@@ -270,13 +279,16 @@ def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
     )  # fmt: skip
     share = numbers * rates.share_bytes / b
     of_block = m * rows / b
-    again = passes(of_block, m, screen.memory * cuts.pieces, cuts)
+    budget = screen.memory * cuts.pieces
+    again = passes(of_block, m, budget, cuts)
+    packed = m * (table - listed) / b
+    read = reads(packed, again, budget)
     test = Kind(
         "test", b,
         of_block * (again * rates.test_read + rates.test_row) + numbers / b * rates.test_number
         + m * rates.test_table + rates.test_task,
         # Of each table its list of parts, too; numbers are written and read before the share is.
-        m * (again * (table - listed) / b + listed) + share, 2 * share,
+        read * packed + m * listed + share, 2 * share,
     )  # fmt: skip
     result = numbers * rates.result_bytes / r
     shared = 1 if cuts.whole else r
@@ -290,7 +302,7 @@ def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
     sizes = {
         "screen": m * source, "tables": m * table, "shares": b * share, "result": r * result
     }  # fmt: skip
-    return Plan((count, test, collect), client, sizes, again)
+    return Plan((count, test, collect), client, sizes, (read, again))
 
 
 def enough(found: Plan, store: Store, rates: Rates, factor: float = NOTHING) -> int:
@@ -357,8 +369,12 @@ def described(screen: Screen, found: Plan, store: Store, rates: Rates) -> Iterat
         for name, number in found.sizes.items()
     )
     yield f"- Files: {', '.join(per_cell)}."
-    if found.passes > 1:
-        yield f"- The tables of a block of genes are read {found.passes:.0f} times: see below."
+    read, again = found.passes
+    if again > 1:
+        yield (
+            f"- For lack of memory, test tasks read tables {read:.0f} times and unpack them "
+            f"{again:.0f} times: see below."
+        )
     some, more = (enough(found, store, rates, factor) for factor in (1.1, NOTHING))
     yield f"- More than {some:,} workers gain less than 10 %, more than {more:,} nothing."
 

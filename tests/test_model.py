@@ -27,7 +27,15 @@ def rates(model):
 
 
 def cuts(model, **others):
-    defaults = {"task": 4_000, "genes": 10, "rows": 100, "part": 1_000, "pieces": 0.6, "row": 16}
+    defaults = {
+        "task": 4_000,
+        "genes": 10,
+        "numbers": 1_000,
+        "rows": 100,
+        "part": 1_000,
+        "pieces": 0.6,
+        "row": 16,
+    }
     return model.Cuts(**(defaults | others))
 
 
@@ -46,6 +54,12 @@ def test_tasks_of_a_screen(model, rates):
     # The longest phase has two tasks; three workers test all blocks at once.
     assert model.enough(plan, model.Store(), rates, 1.0001) == 10
     assert model.enough(plan, model.Store(), rates, 1.05) == 2
+
+
+def test_fewer_genes_a_task_where_targets_are_many(model, rates):
+    screen = model.Screen(cells=1_000, groups=501, genes=25)
+    assert model.plan(screen, rates, cuts(model)).kinds[1].tasks == 13
+    assert model.plan(replace(screen, groups=5_001), rates, cuts(model)).kinds[1].tasks == 25
 
 
 def test_what_bounds(model):
@@ -94,6 +108,9 @@ def test_how_often_tables_are_read(model):
     assert model.passes(1_000, 4, 32_000, some) == 1
     assert model.passes(2_000, 20, 32_000, some) == 8
     assert model.passes(2_000, 4, 32_000, some) == pytest.approx(8 / 5)
+    # A quarter of the memory keeps what was read.
+    assert model.reads(8_000, 8, 32_000) == 1
+    assert model.reads(16_000, 9, 32_000) == 5
 
 
 def test_the_page_has_the_marks_of_the_model(model):
