@@ -2,7 +2,7 @@
 
 python benches/model.py [--measure] [--write]
                         [--cells 1e8 --groups 1135 --genes 62710 --values 1000 --files 14]
-                        [--storage gzip] [--store 10e9] [--link 1e9]
+                        [--storage gzip] [--memory 1e9] [--store 10e9] [--link 1e9]
 
 A worker is one core. Each kind of tasks takes as long as what bounds it: the work of a worker, the
 store (all of it, or the link of a worker to it), or the scheduler. What the client does alone is
@@ -71,8 +71,9 @@ class Rates:
     #: Bytes of a share, and of the result, for each gene of a target.
     share_bytes: float
     result_bytes: float
-    #: To complete and write a row of the result, and to open a share.
+    #: To complete and write a row of the result, to read one of a share, and to open a share.
     collect_number: float
+    collect_read: float
     collect_share: float
     #: On the client: a call, a table, and a cell's label.
     client_call: float
@@ -96,14 +97,18 @@ class Rates:
 class Cuts(NamedTuple):
     """How pdex cuts a screen into tasks."""
 
-    #: Bytes of a count task, genes of a test task, rows of a collect task, rows of a table's part.
+    #: Bytes of a count task, the most genes and numbers of a test task, rows of a collect task and
+    #: of a table's part.
     task: int
     genes: int
+    numbers: int
     rows: int
     part: int
-    #: Bytes of a task's memory that are for pieces of tables, and of a row there.
-    pieces: int
+    #: The part of a task's memory that is for pieces of tables, and the bytes of a row there.
+    pieces: float
     row: int
+    #: Whether a collect task reads whole shares, and not only its targets: Polars 2.1 does.
+    whole: bool = True
 
     @classmethod
     def of_pdex(cls) -> Cuts:
@@ -112,8 +117,9 @@ class Cuts(NamedTuple):
         from pdex._io import joined, tables
         from pdex._resources import Resources
 
-        pieces = Resources(1).for_pieces
-        return cls(count.TASK, test.GENES, collect.ROWS, tables.ROWS, pieces, joined._ROW)
+        pieces = Resources(1, 1_000).for_pieces / 1_000
+        of_test = (test.GENES, test.NUMBERS)
+        return cls(count.TASK, *of_test, collect.ROWS, tables.ROWS, pieces, joined._ROW)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,8 @@ class Screen:
     values: float = 1_000
     files: int = 1
     storage: str = "gzip"
+    #: Bytes that a task may use: the argument memory_limit.
+    memory: float = 1e9
     #: Of each table, where they are known: rows of zeros, and rows of other values.
     rows: tuple[float, float] | None = None
 
@@ -173,6 +181,8 @@ class Plan:
     client: float
     #: Bytes of the screen, the tables, the shares and the result.
     sizes: dict[str, float] = field(default_factory=dict)
+    #: How often test tasks read the tables, and how often they unpack them.
+    passes: tuple[float, float] = (1.0, 1.0)
 
     def line(self, workers: float, store: Store, rates: Rates) -> Line:
         """Return what so many workers take."""
@@ -227,16 +237,22 @@ def table_of(screen: Screen, rates: Rates, tables: int) -> tuple[float, float]:
     return present * screen.genes, values * rows_of_values(rates, cells / present)
 
 
-def passes(rows: float, tables: int, cuts: Cuts) -> float:
-    """Return how often a test task reads each row, given its rows in all tables.
+def passes(rows: float, tables: int, budget: float, cuts: Cuts) -> float:
+    """Return how often a test task unpacks each row, given its rows in all tables and its memory.
 
-    It reads some genes of all tables at a time, and keeps the parts that it read last.
+    It takes some genes of all tables at a time, and keeps the rows that it unpacked last.
     """
-    if rows * cuts.row <= cuts.pieces / 2:
+    if rows * cuts.row <= budget / 2:
         return 1.0
-    pieces = math.ceil(rows / max(cuts.part, cuts.pieces / 8 / cuts.row))
+    pieces = math.ceil(rows / max(cuts.part, budget / 8 / cuts.row))
     parts = math.ceil(rows / tables / cuts.part)
     return max(1.0, pieces / parts)
+
+
+def reads(n_bytes: float, again: float, budget: float) -> float:
+    """Return how often it reads the bytes of tables, of which it keeps some, given `passes`."""
+    kept = min(1.0, budget / 4 / n_bytes) if n_bytes else 1.0
+    return 1 + (again - 1) * (1 - kept)
 
 
 def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
@@ -244,8 +260,8 @@ def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
     of_file = screen.cells / screen.files
     per_file = max(1, math.ceil(of_file * screen.values * rates.memory_bytes / cuts.task))
     m = screen.files * per_file
-    b = max(1, math.ceil(screen.genes / cuts.genes))
     targets = screen.groups - 1
+    b = max(1, math.ceil(screen.genes / max(1, min(cuts.genes, cuts.numbers // targets))))
     numbers = targets * screen.genes
     r = max(1, math.ceil(targets / max(1, cuts.rows // screen.genes)))
     zeros, others = table_of(screen, rates, m)
@@ -263,24 +279,30 @@ def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
     )  # fmt: skip
     share = numbers * rates.share_bytes / b
     of_block = m * rows / b
-    again = passes(of_block, m, cuts)
+    budget = screen.memory * cuts.pieces
+    again = passes(of_block, m, budget, cuts)
+    packed = m * (table - listed) / b
+    read = reads(packed, again, budget)
     test = Kind(
         "test", b,
         of_block * (again * rates.test_read + rates.test_row) + numbers / b * rates.test_number
         + m * rates.test_table + rates.test_task,
         # Of each table its list of parts, too; numbers are written and read before the share is.
-        m * (again * (table - listed) / b + listed) + share, 2 * share,
+        read * packed + m * listed + share, 2 * share,
     )  # fmt: skip
     result = numbers * rates.result_bytes / r
+    shared = 1 if cuts.whole else r
     collect = Kind(
-        "collect", r, numbers / r * rates.collect_number + b * rates.collect_share,
-        numbers * rates.share_bytes / r + result, result,
+        "collect", r,
+        numbers / r * rates.collect_number + numbers / shared * rates.collect_read
+        + b * rates.collect_share,
+        numbers / shared * rates.share_bytes + result, result,
     )  # fmt: skip
     client = rates.client_call + screen.cells * rates.client_label + m * rates.client_table
     sizes = {
         "screen": m * source, "tables": m * table, "shares": b * share, "result": r * result
     }  # fmt: skip
-    return Plan((count, test, collect), client, sizes)
+    return Plan((count, test, collect), client, sizes, (read, again))
 
 
 def enough(found: Plan, store: Store, rates: Rates, factor: float = NOTHING) -> int:
@@ -296,8 +318,9 @@ def enough(found: Plan, store: Store, rates: Rates, factor: float = NOTHING) -> 
 
 #: The screens of docs/scale.md.
 SCREENS = {
-    "A screen of 10⁸ cells": Screen(1e8, 1_135, 62_710, 1_000, 14, "gzip"),
-    "A genome-scale screen of 2 million cells": Screen(2e6, 9_868, 8_248, 3_000, 1, "gzip"),
+    "A screen of 10⁸ cells": Screen(1e8, 1_135, 62_710, 1_000, 14),
+    'The same with `memory_limit="16GB"`': Screen(1e8, 1_135, 62_710, 1_000, 14, memory=16e9),
+    "A genome-scale screen of 2 million cells": Screen(2e6, 9_868, 8_248, 3_000),
 }
 
 
@@ -336,7 +359,8 @@ def described(screen: Screen, found: Plan, store: Store, rates: Rates) -> Iterat
     yield (
         f"- Assumed: {screen.cells:,.0f} cells of {screen.values:,.0f} non-zero values in {files} "
         f"({screen.storage}); {screen.groups:,} groups; {screen.genes:,} genes; a store that gives "
-        f"{size(store.total)} a second, and a worker {size(store.link)}."
+        f"{size(store.total)} a second, and a worker {size(store.link)}; tasks that may use "
+        f"{size(screen.memory)} of memory."
     )
     each = (f"{kind.tasks:,} {kind.name} tasks of {spelled(kind.work)}" for kind in found.kinds)
     yield f"- Tasks: {', '.join(each)} on one core."
@@ -345,6 +369,12 @@ def described(screen: Screen, found: Plan, store: Store, rates: Rates) -> Iterat
         for name, number in found.sizes.items()
     )
     yield f"- Files: {', '.join(per_cell)}."
+    read, again = found.passes
+    if again > 1:
+        yield (
+            f"- For lack of memory, test tasks read tables {read:.0f} times and unpack them "
+            f"{again:.0f} times: see below."
+        )
     some, more = (enough(found, store, rates, factor) for factor in (1.1, NOTHING))
     yield f"- More than {some:,} workers gain less than 10 %, more than {more:,} nothing."
 
@@ -415,6 +445,7 @@ def main() -> None:
     parser.add_argument("--values", type=float, default=1_000, help="non-zero values of a cell")
     parser.add_argument("--files", type=int, default=14)
     parser.add_argument("--storage", choices=("none", "gzip"), default="gzip")
+    parser.add_argument("--memory", type=float, default=1e9, help="memory_limit")
     parser.add_argument("--store", type=float, default=10e9, help="its bytes a second")
     parser.add_argument("--link", type=float, default=1e9, help="those of one worker")
     parser.add_argument("--measure", action="store_true", help="find the rates on this machine")
@@ -432,7 +463,7 @@ def main() -> None:
     screens = SCREENS
     if asked.cells is not None:
         of_screen = (asked.cells, asked.groups, asked.genes, asked.values, asked.files)
-        screens = {"The screen": Screen(*of_screen, asked.storage)}
+        screens = {"The screen": Screen(*of_screen, asked.storage, asked.memory)}
     lines = list(shown(screens, Store(asked.store, asked.link), Rates.read()))
     print("\n".join(lines))
     if asked.write:

@@ -357,12 +357,16 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
             for run in plain
         ]
     )
-    completed, share = fitted(
+    completed, shared, share = fitted(
         [
-            ([run.numbers, run.n_shares * len(run.cpu["collect"])], run.cpu_of("collect"))
+            (
+                [run.numbers, run.numbers * len(run.cpu["collect"]),
+                 run.n_shares * len(run.cpu["collect"])],
+                run.cpu_of("collect"),
+            )
             for run in plain
         ]
-    )
+    )  # fmt: skip
     gzip = statistics.median(
         run.cpu_of("count")
         - run.zeros * zero
@@ -401,6 +405,7 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
         "share_bytes": statistics.median(run.shares / run.numbers for run in plain),
         "result_bytes": statistics.median(run.result / run.numbers for run in plain),
         "collect_number": completed,
+        "collect_read": shared,
         "collect_share": share,
         "client_call": few - TABLES[0] * each,
         "client_table": each,

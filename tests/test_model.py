@@ -27,7 +27,15 @@ def rates(model):
 
 
 def cuts(model, **others):
-    defaults = {"task": 4_000, "genes": 10, "rows": 100, "part": 1_000, "pieces": 1e9, "row": 16}
+    defaults = {
+        "task": 4_000,
+        "genes": 10,
+        "numbers": 1_000,
+        "rows": 100,
+        "part": 1_000,
+        "pieces": 0.6,
+        "row": 16,
+    }
     return model.Cuts(**(defaults | others))
 
 
@@ -46,6 +54,12 @@ def test_tasks_of_a_screen(model, rates):
     # The longest phase has two tasks; three workers test all blocks at once.
     assert model.enough(plan, model.Store(), rates, 1.0001) == 10
     assert model.enough(plan, model.Store(), rates, 1.05) == 2
+
+
+def test_fewer_genes_a_task_where_targets_are_many(model, rates):
+    screen = model.Screen(cells=1_000, groups=501, genes=25)
+    assert model.plan(screen, rates, cuts(model)).kinds[1].tasks == 13
+    assert model.plan(replace(screen, groups=5_001), rates, cuts(model)).kinds[1].tasks == 25
 
 
 def test_what_bounds(model):
@@ -78,12 +92,25 @@ def test_rows_of_a_table(model, rates):
     assert model.table_of(known, rates, 10) == (1.0, 2.0)
 
 
+def test_whole_shares_are_read(model, rates):
+    rates = replace(rates, share_bytes=72.0, result_bytes=10.0, collect_read=1.0)
+    screen = model.Screen(cells=1_000, groups=11, genes=25)
+    for whole, part in ((True, 1), (False, 3)):
+        collect = model.plan(screen, rates, cuts(model, whole=whole)).kinds[2]
+        assert collect.tasks == 3
+        assert collect.read == pytest.approx(250 * 72 / part + 2_500 / 3)
+        assert collect.work == pytest.approx(250 / part)
+
+
 def test_how_often_tables_are_read(model):
-    some = cuts(model, pieces=32_000, part=100, row=16)
+    some = cuts(model, part=100, row=16)
     # 1,000 rows are held; more are read in pieces of 250 rows, each of them a part of all tables.
-    assert model.passes(1_000, 4, some) == 1
-    assert model.passes(2_000, 20, some) == 8
-    assert model.passes(2_000, 4, some) == pytest.approx(8 / 5)
+    assert model.passes(1_000, 4, 32_000, some) == 1
+    assert model.passes(2_000, 20, 32_000, some) == 8
+    assert model.passes(2_000, 4, 32_000, some) == pytest.approx(8 / 5)
+    # A quarter of the memory keeps what was read.
+    assert model.reads(8_000, 8, 32_000) == 1
+    assert model.reads(16_000, 9, 32_000) == 5
 
 
 def test_the_page_has_the_marks_of_the_model(model):
