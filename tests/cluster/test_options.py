@@ -395,7 +395,7 @@ def test_a_report_of_a_result_in_a_folder(plate):
     assert len(os.listdir("out")) > 2
     read = importlib.import_module("pdex._plotting.files").read
     assert_frame_equal(read("out"), lazy.collect(), check_exact=True)
-    assert "non-targeting" not in pdex.report("out", "de.html").read_text()
+    assert "g8" in pdex.report("out", "de.html").read_text()
     with open("out/result.json", "w") as file:
         file.write("{}")
     with pytest.raises(ValueError, match="out cannot be read as a result"):
