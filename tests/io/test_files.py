@@ -151,7 +151,7 @@ def test_a_memory_limit_never_changes_a_number(tmp_path, layout, kind, monkeypat
         scale = np.random.default_rng(3).uniform(0.5, 2.0, (N_CELLS, 1)).astype(np.float32)
         x = np.log1p(x * scale)
     path = write(tmp_path / "screen.h5ad", x, layout, "gzip", "f4")
-    monkeypatch.setattr(pdex._resources, "_LEAST_MEMORY", 1)
+    monkeypatch.setattr(pdex._resources, "LEAST_MEMORY", 1)
     for test in ("wilcoxon", "ttest"):
         for reference in ("non-targeting", "rest"):
             want = pdex.de(screen(LAYOUTS[layout](x)), "target", reference=reference, test=test)

@@ -198,7 +198,7 @@ def test_from_a_file_in_many_pieces(screen, tmp_path, layout, monkeypatch):
     matrix = screen.X if layout != "dense" else screen.X.toarray()
     screen.X = getattr(matrix, f"to{layout}")() if layout != "dense" else matrix
     screen.write_h5ad(source)
-    monkeypatch.setattr(pdex._resources, "_LEAST_MEMORY", 1)
+    monkeypatch.setattr(pdex._resources, "LEAST_MEMORY", 1)
     got = pdex.sink_de(source, "target", tmp_path / "de.parquet", memory_limit=9_000)
     expected = pdex.de(screen, "target")
     assert_frame_equal(got.collect(), expected, check_exact=True)
