@@ -47,10 +47,8 @@ class Rates:
     value_bytes: dict[str, float]
     #: Bytes of a stored value while it is counted.
     memory_bytes: float
-    #: To make and write a row of a count table, of zeros and of other values; to count a cell; to
-    #: read the label of a cell, which a task does for all cells of its file; for each block of
-    #: genes in a table.
-    count_zero: float
+    #: To make and write a row of a count table; to count a cell; what a task does for all cells of
+    #: its file; for each block of genes in a table.
     count_row: float
     count_cell: float
     count_label: float
@@ -273,7 +271,7 @@ def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
     count = Kind(
         "count", m,
         values * rates.count_value[screen.storage]
-        + zeros * rates.count_zero + others * rates.count_row
+        + rows * rates.count_row
         + screen.cells / m * rates.count_cell + of_file * rates.count_label + b * rates.count_block,
         source, table,
     )  # fmt: skip

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Cells, genes and molecules of a cell of the screen; a label column for each number of groups.
 CELLS, GENES, MOLECULES = 12_000, 62_710, 2_000
-GROUPS = (10, 50, 150)
+GROUPS = (10, 40, 90)
 #: Numbers of count tasks: each reads a part of a file, as of a large one.
 TABLES = (2, 8)
 #: Cells of the screen that has little else.
@@ -331,14 +331,8 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
     """Return the rates that runs show."""
     plain = [run for run in runs if run.storage == "none"]
     packed = [run for run in runs if run.storage == "gzip"]
-    value, zero, row, of_block = fitted(
-        [
-            (
-                [run.values, run.zeros, run.rows - run.zeros, run.tables * run.n_shares],
-                run.cpu_of("count"),
-            )
-            for run in plain
-        ]
+    value, row, of_block = fitted(
+        [([run.values, run.rows, run.tables * run.n_shares], run.cpu_of("count")) for run in plain]
     )
     label, cell = fitted(
         [([run.tables * run.cells, run.cells], run.cpu_of("count")) for run in of_labels]
@@ -346,9 +340,7 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
     zero_bytes, row_bytes = fitted(
         [([run.zeros, run.rows - run.zeros], run.stored) for run in plain]
     )
-    # Where rows are many, a part's own cost does not show.
-    read = min(run.read_row for run in plain)
-    test_row, number, table, block = fitted(
+    merged, number, table, block = fitted(
         [
             (
                 [run.rows, run.numbers, run.tables * run.n_shares, run.n_shares],
@@ -357,6 +349,8 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
             for run in plain
         ]
     )
+    # Where rows are many, a part's own cost does not show.
+    read = min(merged, *(run.read_row for run in plain))
     completed, shared, share = fitted(
         [
             (
@@ -368,10 +362,7 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
         ]
     )  # fmt: skip
     gzip = statistics.median(
-        run.cpu_of("count")
-        - run.zeros * zero
-        - (run.rows - run.zeros) * row
-        - run.tables * run.n_shares * of_block
+        run.cpu_of("count") - run.rows * row - run.tables * run.n_shares * of_block
         for run in packed
     )
     few, many = (
@@ -388,7 +379,6 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
         "value_bytes": {one[0].storage: one[0].stored_matrix / one[0].values
                         for one in (plain, packed)},
         "memory_bytes": plain[0].in_memory / plain[0].values,
-        "count_zero": zero,
         "count_row": row,
         "count_cell": cell,
         "count_label": label,
@@ -398,7 +388,7 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
         "part_bytes": statistics.median(run.listed / run.parts for run in plain),
         "distinct": sorted(points.items()),
         "test_read": read,
-        "test_row": max(0.0, test_row - read),
+        "test_row": merged - read,
         "test_number": number,
         "test_table": table,
         "test_task": block,
