@@ -8,6 +8,7 @@ A worker is one core. Each kind of tasks takes as long as what bounds it: the wo
 store (all of it, or the link of a worker to it), or the scheduler. What the client does alone is
 added. Tasks are taken to be alike, no worker is lost, and cells of all groups are in all files.
 
+The rate count_row in rates.json was set by hand, not measured: measure before quoting a number.
 --measure finds the rates on this machine (rates.py, 10 minutes) and keeps them in rates.json; the
 arguments are assumptions about a screen and a store. Without --cells, the screens of docs/scale.md
 are shown; --write puts them there.
