@@ -234,7 +234,7 @@ def read_parquet(place: Place) -> pl.DataFrame:
 
 
 def read_ipc(place: Place) -> pl.DataFrame:
-    """Return the frame of an Arrow IPC file, which is mapped into memory if it is on disk."""
+    """Return the frame of an Arrow IPC file."""
     if isinstance(place, Remote):
         return pl.read_ipc(io.BytesIO(place.read_bytes()))
     # Polars would take brackets for a pattern.

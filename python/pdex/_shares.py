@@ -320,13 +320,10 @@ class Shares:
         return [column.to_numpy() for column in part.get_columns()]
 
     def hold(self, first: int, last: int) -> None:
-        """Read the targets from `first` to before `last` of all shares from object storage now.
+        """Read the targets from `first` to before `last` of all shares now.
 
-        Each share is read whole, and only these targets are held. Shares on disk are mapped into
-        memory, and need no such step.
+        Each share is read whole, one after another, and only these targets are held.
         """
-        if not isinstance(self.folder, Remote):
-            return
         for share, genes in enumerate(self.lengths):
             part = self._frame(share).slice(first * genes, (last - first) * genes)
             # A slice would keep the whole share in memory.
@@ -334,7 +331,7 @@ class Shares:
             self._frames[share] = (first, pl.DataFrame(copies))
 
     def _frame(self, share: int) -> pl.DataFrame:
-        """Map a share into memory."""
+        """Read a share."""
         path, genes = self.paths[share], self.lengths[share]
         try:
             frame = read_ipc(path)

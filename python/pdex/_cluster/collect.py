@@ -210,7 +210,7 @@ class _Adjusted(Shares):
 
 
 def _sorted(path: Place) -> pl.DataFrame:
-    """Map a file of numbers in order into memory."""
+    """Read a file of numbers in order."""
     try:
         return read_ipc(path)
     except (pl.exceptions.PolarsError, OSError) as error:
