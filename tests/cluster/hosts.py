@@ -152,7 +152,7 @@ def free_subnet():
 
 
 def left():
-    """The names of namespaces and links that there are, by the process that made them."""
+    """Return the names of the namespaces and links, by the process that made them."""
     names = [line.split()[0] for line in call("ip", "netns", "list").splitlines() if line.strip()]
     names += [link["ifname"] for link in json.loads(call("ip", "-json", "link"))]
     found = {}
