@@ -274,6 +274,8 @@ class Shares:
         self.plan = Plan(**heads[0]["common"])
         #: Frames of shares that have been read, and the first target in them.
         self._frames: dict[int, tuple[int, pl.DataFrame]] = {}
+        #: Shares that were found to be whole.
+        self._checked: set[int] = set()
 
     def work(self, resources: Resources) -> Work:
         """Return the work of which the shares are the numbers."""
@@ -312,9 +314,19 @@ class Shares:
 
     def numbers(self, share: int, first: int, last: int) -> list[npt.NDArray[np.float64]]:
         """Return the columns of a share for the targets from `first` to before `last`."""
-        genes = self.lengths[share]
+        genes, path = self.lengths[share], self.paths[share]
         if share not in self._frames:
-            self._frames[share] = (0, self._frame(share))
+            if not isinstance(path, Remote) and share in self._checked:
+                # Polars reads these rows alone.
+                scan = pl.scan_ipc(path, glob=False)
+                some = scan.slice(first * genes, (last - first) * genes).collect()
+                return [column.to_numpy() for column in some.get_columns()]
+            frame = self._frame(share)
+            self._checked.add(share)
+            if isinstance(path, Remote):
+                self._frames[share] = (0, frame)
+            part = frame.slice(first * genes, (last - first) * genes)
+            return [column.to_numpy().copy() for column in part.get_columns()]
         start, frame = self._frames[share]
         part = frame.slice((first - start) * genes, (last - first) * genes)
         return [column.to_numpy() for column in part.get_columns()]
