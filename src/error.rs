@@ -156,6 +156,8 @@ pub enum ErrorKind {
     /// The operating system could not write or read the temporary file of rows; its error is the
     /// source.
     Spill { what: &'static str },
+    /// The bytes of packed rows are not what was written.
+    BrokenRows { reason: &'static str },
     /// The operating system could not read a chunk of a dataset; its error is the source.
     Unreadable { chunk: usize },
     /// A file that cannot be opened as HDF5.
@@ -207,6 +209,7 @@ impl fmt::Display for ErrorKind {
             | Self::BrokenChunk { .. }
             | Self::Unreadable { .. }
             | Self::Spill { .. }
+            | Self::BrokenRows { .. }
             | Self::Interrupted => self.fmt_data(f),
             Self::NoHdf5 { problem } => write!(f, "{problem}"),
             Self::BrokenNode { node, problem } => write!(f, "'{node}' is broken: {problem}"),
@@ -369,6 +372,7 @@ impl ErrorKind {
             }
             Self::Unreadable { chunk } => write!(f, "chunk {chunk} of the dataset cannot be read"),
             Self::Spill { what } => write!(f, "the temporary file of rows cannot be {what}"),
+            Self::BrokenRows { reason } => write!(f, "the bytes are no rows of a table: {reason}"),
             Self::Interrupted => write!(f, "interrupted"),
             _ => write!(f, "{self:?}"),
         }
@@ -549,6 +553,10 @@ mod tests {
             ),
             (E::Unreadable { chunk: 1 }, "chunk 1 of the dataset cannot be read"),
             (E::Spill { what: "written" }, "the temporary file of rows cannot be written"),
+            (
+                E::BrokenRows { reason: "they are too short" },
+                "the bytes are no rows of a table: they are too short",
+            ),
             (E::Interrupted, "interrupted"),
         ]
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -15,12 +15,12 @@ from pdex._io.tables import frame_name
 from pdex._stages import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy.typing as npt
 
     from pdex._io.source import Source
-    from pdex._io.tables import Writer
     from pdex._progress import Progress
     from pdex._resources import Resources
 
@@ -40,12 +40,31 @@ class Counted(NamedTuple):
     facts: dict[str, Any]
     #: The number of the first gene in the table.
     first: int = 0
+    #: Whether zeros have rows; a group's cells without a row are zeros.
+    zeros: bool = True
+
+
+#: What is known of scaled counts, whatever they were.
+SCALED = {"least": 0.0, "fractional": True}
+
+
+class TableWriter(Protocol):
+    """What writes the rows of genes, one after another."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Begin; after an error or an interrupt, leave nothing behind."""
+
+    def add(self, frame: pl.DataFrame, lengths: Sequence[int]) -> None:
+        """Add the rows of the next genes, and the number of rows of each."""
+
+    def finish(self, labels: pl.DataFrame, names: Sequence[str], facts: dict[str, Any]) -> None:
+        """Write what is left, and let the table appear."""
 
 
 def write_table(
     source: Source,
     counted: Counted,
-    writer: Writer,
+    writer: TableWriter,
     doing: tuple[Resources, Progress],
     check: Callable[[], object] = bool,
 ) -> None:
@@ -53,19 +72,16 @@ def write_table(
 
     `check` is called before the table appears.
     """
-    _, _, labels, genes, names, facts, _ = counted
+    labels, names, facts = counted.labels, counted.names, counted.facts
     scaled, most = source.normalization is not None, 0.0
     with writer.writing(), stage("tabulate"):
         for frame, lengths in _frames(source, counted, doing):
-            if scaled:
+            if scaled and frame.height:
                 most = max(most, float(frame["value"].max()))  # type: ignore[arg-type]
             writer.add(frame, lengths)
             doing[1].advance(len(lengths))
-        if not labels.height:
-            writer.add(_nothing(facts["values"]["dtype"]), [0] * len(genes))
         if scaled:
-            values = facts["values"] | {"least": 0.0, "most": most, "fractional": True}
-            facts = facts | {"values": values}
+            facts = facts | {"values": facts["values"] | SCALED | {"most": most}}
         check()
         writer.finish(labels, names, facts)
 
@@ -74,21 +90,24 @@ def _frames(
     source: Source, counted: Counted, doing: tuple[Resources, Progress]
 ) -> Iterator[tuple[pl.DataFrame, list[int]]]:
     """Yield the rows of consecutive genes, and how many each gene has."""
-    codes, n_groups, labels, genes, _, facts, first = counted
+    codes, n_groups, labels, genes, _, facts, first, zeros = counted
     resources, bar = doing
-    if not labels.height:
-        return
     dtype: pl.DataType = getattr(pl, facts["values"]["dtype"])()
     numbers = np.zeros(len(source.var_names), dtype=np.uint32)
-    numbers[genes] = np.arange(first, first + len(genes), dtype=np.uint32)
-    folding = Folding(codes, n_groups, "sorted", nan=False, numbers=numbers)
-    for gene, group, value, count in rows_of(source, folding, genes, resources, bar.read):
-        # Each gene has rows, if only of zeros.
+    due, end = first, first + len(genes)
+    numbers[genes] = np.arange(due, end, dtype=np.uint32)
+    folding = Folding(codes, n_groups, "sorted", nan=False, numbers=numbers, zeros=zeros)
+    rows = rows_of(source, folding, genes, resources, bar.read) if labels.height else ()
+    for gene, group, value, count in rows:
+        if not len(gene):
+            continue
         number = gene.to_numpy()
-        ends = np.searchsorted(number, np.arange(number[0], number[-1] + 1), side="right")
-        lengths = np.diff(ends, prepend=0).tolist()
+        ends = np.searchsorted(number, np.arange(due, number[-1] + 1), side="right")
+        due = int(number[-1]) + 1
         exact = _exact(value.alias("value"), dtype, source.where)
-        yield pl.DataFrame([gene, group, exact, count]), lengths
+        yield pl.DataFrame([gene, group, exact, count]), np.diff(ends, prepend=0).tolist()
+    # The last genes may have no rows.
+    yield _nothing(facts["values"]["dtype"]), [0] * (end - due)
 
 
 def _exact(value: pl.Series, dtype: pl.DataType, where: str) -> pl.Series:

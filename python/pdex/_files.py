@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def naming(path: Place) -> Iterator[None]:
+    """Make errors of writing OSErrors that name the path."""
+    try:
+        yield
+    except OSError as error:
+        if str(path) in str(error):
+            raise
+        reason = error.strerror or str(error)
+        raise type(error)(error.errno, reason, str(path)) from error
+
+
+@contextmanager
 def replacing(path: Place) -> Iterator[Path]:
     """Yield the path of an empty temporary file beside `path`, and rename it to `path` at the end.
 

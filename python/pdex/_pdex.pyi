@@ -29,10 +29,12 @@ __all__ = [
     "ipc_metadata",
     "log1p",
     "median_total",
+    "pack_rows",
     "pick",
     "set_ipc_metadata",
     "survey",
     "totals",
+    "unpack_rows",
 ]
 __version__: str
 
@@ -114,6 +116,7 @@ class Fold:
         genes: _Codes,
         numbers: _Codes,
         fold: str,
+        zeros: bool,
         nan: bool,
         threads: int,
         cells: npt.NDArray[np.uint64] | None = None,
@@ -185,6 +188,17 @@ class Spill:
     @property
     def bytes(self) -> int: ...
 
+def pack_rows(
+    lengths: npt.NDArray[np.uint32],
+    groups: npt.NDArray[np.uint32],
+    values: npt.NDArray[Any],
+    counts: npt.NDArray[np.uint32],
+) -> bytes: ...
+def unpack_rows(
+    parts: list[bytes], like: npt.NDArray[Any], threads: int
+) -> list[
+    tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32], npt.NDArray[Any], npt.NDArray[np.uint32]]
+]: ...
 def pick(
     values: npt.NDArray[Any],
     indices: npt.NDArray[Any],

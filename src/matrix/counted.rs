@@ -32,10 +32,12 @@ pub trait Counted<V: Value>: Sync {
     fn visit_gene(&self, gene: usize, visit: &mut dyn FnMut(CountedRows<'_, V>)) -> Result<()>;
 }
 
-/// A part of a table: some rows of every gene.
+/// A part of a table: some rows of consecutive genes.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a, S> {
-    /// The rows of gene g are `starts[g]..starts[g + 1]`.
+    /// The number of the first gene.
+    pub first: usize,
+    /// The rows of gene `first + g` are `starts[g]..starts[g + 1]`.
     pub starts: &'a [u64],
     pub groups: &'a [u32],
     pub values: &'a [S],
@@ -48,6 +50,14 @@ pub struct Parts<'a, S> {
     shape: (usize, usize),
     each: Vec<Part<'a, S>>,
     entries: usize,
+}
+
+impl<S> Part<'_, S> {
+    /// Where the rows of a gene begin and end; `None` if it is not of this part.
+    fn rows_of(&self, gene: usize) -> Option<(u64, u64)> {
+        let place = gene.checked_sub(self.first)?;
+        Some((*self.starts.get(place)?, *self.starts.get(place + 1)?))
+    }
 }
 
 impl<'a, S: Stored> Parts<'a, S> {
@@ -69,8 +79,9 @@ impl<'a, S: Stored> Parts<'a, S> {
                     return mismatch(what, rows, got);
                 }
             }
-            if part.starts.len() != shape.1 + 1 {
-                return mismatch("offsets of a table", shape.1 + 1, part.starts.len());
+            let most = (shape.1 + 1).saturating_sub(part.first);
+            if part.starts.is_empty() || part.starts.len() > most {
+                return mismatch("offsets of a table", most, part.starts.len());
             }
             let last = part.starts.last().map_or(0, |&last| length(last));
             if !part.starts.is_sorted() || last > rows {
@@ -97,11 +108,11 @@ impl<S: Stored> Counted<S::Value> for Parts<'_, S> {
         visit: &mut dyn FnMut(CountedRows<'_, S::Value>),
     ) -> Result<()> {
         let mut buffer = [S::Value::default(); STRETCH];
+        if gene >= self.shape.1 {
+            return changed(gene);
+        }
         for part in &self.each {
-            let (Some(&start), Some(&end)) = (part.starts.get(gene), part.starts.get(gene + 1))
-            else {
-                return changed(gene);
-            };
+            let Some((start, end)) = part.rows_of(gene) else { continue };
             let rows = length(start)..length(end);
             let (Some(groups), Some(values), Some(counts)) = (
                 part.groups.get(rows.clone()),
@@ -154,31 +165,35 @@ mod tests {
     #[test]
     fn rows_of_all_parts_are_visited() {
         let a = Part {
+            first: 0,
             starts: &[0, 2, 3],
             groups: &[0, 1, 0],
             values: &[1u8, 0, 4],
             counts: &[2, 5, 1],
         };
-        let b = Part { starts: &[0, 1, 1], groups: &[0], values: &[1], counts: &[3] };
-        let table = Parts::new((2, 2), vec![a, b]).unwrap();
+        let b = Part { first: 0, starts: &[0, 1], groups: &[0], values: &[1], counts: &[3] };
+        let c = Part { first: 1, ..b };
+        let table = Parts::new((2, 2), vec![a, b, c]).unwrap();
         let seen = |gene: usize, labels: &[u32]| {
             let mut seen = Vec::new();
             visit_non_zeros(&table, gene, labels, |code, value, n| seen.push((code, value, n)))
                 .map(|()| seen)
         };
         assert_eq!(seen(0, &[7, 8]).unwrap(), [(7, 1.0, 2), (7, 1.0, 3)]);
-        assert_eq!(seen(1, &[7, 8]).unwrap(), [(7, 4.0, 1)]);
+        assert_eq!(seen(1, &[7, 8]).unwrap(), [(7, 4.0, 1), (7, 1.0, 3)]);
         assert_eq!(seen(1, &[SKIP, 8]).unwrap(), []);
         assert!(seen(0, &[7]).is_err() && seen(2, &[7, 8]).is_err());
-        assert_eq!(table.entries(), 4);
+        assert_eq!(table.entries(), 5);
     }
 
     #[test]
     fn offsets_and_lengths_are_checked() {
-        let part = Part { starts: &[0, 1], groups: &[0], values: &[1.0f32], counts: &[1] };
+        let part =
+            Part { first: 0, starts: &[0, 1], groups: &[0], values: &[1.0f32], counts: &[1] };
         let wrong = |part: Part<f32>| Parts::new((1, 1), vec![part]).is_err();
         assert!(!wrong(part));
-        assert!(wrong(Part { starts: &[0, 2], ..part }) && wrong(Part { starts: &[0], ..part }));
+        assert!(wrong(Part { starts: &[0, 2], ..part }) && wrong(Part { starts: &[], ..part }));
+        assert!(wrong(Part { first: 1, ..part }) && wrong(Part { first: 9, ..part }));
         assert!(wrong(Part { groups: &[], ..part }) && wrong(Part { counts: &[], ..part }));
         assert!(Parts::new((1, 2), vec![Part { starts: &[0, 1, 0], ..part }]).is_err());
     }

@@ -25,6 +25,7 @@ pub(super) struct Fold {
     /// What these are called in the rows.
     numbers: Vec<u32>,
     folding: Folding,
+    zeros: bool,
     threads: usize,
     refuses_nan: bool,
     /// How far the fold is: a [`Folded`] of the matrix's value type.
@@ -37,11 +38,10 @@ pub(super) struct Fold {
 impl Fold {
     /// codes: the number of each cell's group, 2**32 - 1 for cells that are left out; genes: columns
     /// of the matrix, ascending; numbers: what they are called in the rows; fold: "sorted", "values", "zeros" or
-    /// "cells"; nan: whether NaN becomes a row
-    /// (else it is an error); cells: where each code stands for a group of cells, their numbers of
-    /// cells.
+    /// "cells"; zeros: whether these have rows; nan: whether NaN becomes a row (else it is an error);
+    /// cells: where each code stands for a group of cells, their numbers of cells.
     #[new]
-    #[pyo3(signature = (codes, n_groups, genes, numbers, fold, nan, threads, cells=None))]
+    #[pyo3(signature = (codes, n_groups, genes, numbers, fold, zeros, nan, threads, cells=None))]
     #[allow(clippy::too_many_arguments)] // of Python, by position
     fn new(
         codes: PyReadonlyArray1<u32>,
@@ -49,6 +49,7 @@ impl Fold {
         genes: PyReadonlyArray1<u32>,
         numbers: PyReadonlyArray1<u32>,
         fold: &str,
+        zeros: bool,
         nan: bool,
         threads: usize,
         cells: Option<PyReadonlyArray1<u64>>,
@@ -66,6 +67,7 @@ impl Fold {
             genes,
             numbers,
             folding: folding(fold)?,
+            zeros,
             threads,
             refuses_nan: !nan,
             state: None,
@@ -91,10 +93,9 @@ pub(super) fn folding(name: &str) -> PyResult<Folding> {
         "sorted" => Folding::Sorted,
         "values" => Folding::Values,
         "zeros" => Folding::Zeros,
-        "nonzeros" => Folding::NonZeros,
         "cells" => Folding::Cells,
         _ => {
-            let valid = &["sorted", "values", "zeros", "nonzeros", "cells"];
+            let valid = &["sorted", "values", "zeros", "cells"];
             return Err(unknown("fold", name, valid).into());
         }
     })
@@ -110,12 +111,14 @@ impl Visitor for Next<'_, '_> {
     type Output = Option<Vec<Vec<PySeries>>>;
 
     fn visit<V: IntoColumn>(self, view: &View<V>) -> PyResult<Self::Output> {
-        let Fold { design, genes, numbers, folding, threads, refuses_nan, state, done } = self.fold;
+        let Fold { design, genes, numbers, folding, zeros, threads, refuses_nan, state, done } =
+            self.fold;
         let monitor = Monitor::default();
         let request = FoldRequest {
             design,
             genes,
             folding: *folding,
+            zeros: *zeros,
             rows: self.rows,
             refuses_nan: *refuses_nan,
             limits: Limits::default(),

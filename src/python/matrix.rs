@@ -78,10 +78,12 @@ struct Normalising {
     log: bool,
 }
 
-/// A part of a count table: `pdex._engine.Rows`.
+/// A part of a count table: `pdex._io.tables.Rows`.
 #[derive(Debug, FromPyObject)]
 pub(super) struct Rows {
-    /// The rows of gene g are `starts[g]..starts[g + 1]`.
+    /// The number of the first gene.
+    pub(super) first: usize,
+    /// The rows of gene `first + g` are `starts[g]..starts[g + 1]`.
     pub(super) starts: Py<PyAny>,
     pub(super) groups: Py<PyAny>,
     pub(super) values: Py<PyAny>,
@@ -109,17 +111,25 @@ macro_rules! with_stored {
     ($array:expr, $T:ident => $body:expr) => {{
         let array = $array;
         with_stored!(@each array, $T, $body, i8, u8, i16, u16, i32, u32, i64, u64, f32, f64);
-        Err(PyTypeError::new_err(format!(
-            "the matrix has dtype {}: expected a real number type of at most 64 bits",
-            array.cast::<PyUntypedArray>().map_or_else(|_| "?".into(), |a| a.dtype().to_string()),
-        )))
+        Err($crate::python::matrix::not_real(array))
     }};
     (@each $array:ident, $T:ident, $body:expr, $($t:ty),*) => {$(
-        if $array.cast::<PyArray1<$t>>().is_ok() {
+        if $array.cast::<numpy::PyArray1<$t>>().is_ok() {
             type $T = $t;
             return $body;
         }
     )*};
+}
+
+pub(super) use with_stored;
+
+/// The error for an array of another element type.
+pub(super) fn not_real(array: &Bound<PyAny>) -> PyErr {
+    let dtype = array.cast::<PyUntypedArray>().map(|array| array.dtype().to_string());
+    let dtype = dtype.unwrap_or_else(|_| "?".into());
+    PyTypeError::new_err(format!(
+        "the matrix has dtype {dtype}: expected a real number type of at most 64 bits"
+    ))
 }
 
 /// A borrowed array of indices or pointers.
@@ -399,6 +409,7 @@ impl Matrix {
     {
         let arrays = |rows: &Rows| {
             Ok((
+                rows.first,
                 rows.starts.bind(py).extract::<PyReadonlyArray1<u64>>()?,
                 rows.groups.bind(py).extract::<PyReadonlyArray1<u32>>()?,
                 rows.values.bind(py).extract::<PyReadonlyArray1<T>>()?,
@@ -406,8 +417,9 @@ impl Matrix {
             ))
         };
         let arrays = self.parts.iter().map(arrays).collect::<PyResult<Vec<_>>>()?;
-        let part = arrays.iter().map(|(starts, groups, values, counts)| {
+        let part = arrays.iter().map(|(first, starts, groups, values, counts)| {
             Ok(Part {
+                first: *first,
                 starts: borrowed(starts, "starts")?,
                 groups: borrowed(groups, "groups")?,
                 values: borrowed(values, "values")?,

@@ -7,6 +7,7 @@
 //! files    windows of HDF5 datasets as NumPy arrays
 //! h5ad     files of HDF5: groups, datasets and their attributes
 //! ipc      custom metadata of Arrow IPC files
+//! packed   rows of a count table as bytes, and back
 //! spill    rows of cells that are read one range after another, in a file
 //! watch    runs work on the thread pool, with progress and Ctrl-C
 //! ```
@@ -26,6 +27,7 @@ mod h5ad;
 mod ipc;
 mod job;
 mod matrix;
+mod packed;
 mod spill;
 mod watch;
 
@@ -147,6 +149,8 @@ fn _pdex(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(log1p, m)?)?;
     m.add_function(wrap_pyfunction!(by_resemblance, m)?)?;
     m.add_function(wrap_pyfunction!(control_ranks, m)?)?;
+    m.add_function(wrap_pyfunction!(packed::pack_rows, m)?)?;
+    m.add_function(wrap_pyfunction!(packed::unpack_rows, m)?)?;
     m.add_function(wrap_pyfunction!(ipc::ipc_metadata, m)?)?;
     m.add_function(wrap_pyfunction!(ipc::set_ipc_metadata, m)?)?;
     m.add_function(wrap_pyfunction!(benjamini_hochberg, m)?)

@@ -10,9 +10,8 @@ use crate::engine::fold::{Fold, FoldRequest, Folding};
 use crate::engine::plan::Limits;
 use crate::engine::pool::Monitor;
 use crate::matrix::View;
-use crate::tables::pack::Unpacked;
 use crate::tables::spill::Spill as Spilled;
-use numpy::{PyArray1, PyReadonlyArray1};
+use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use std::fs::File;
@@ -66,7 +65,7 @@ impl Spill {
     }
 
     /// Adds some cells; codes: the number of each one's group, 2**32 - 1 for cells that are left out;
-    /// fold: "values", or "nonzeros" where hardly any cells would share a row.
+    /// fold: "values", or "cells" where hardly any cells would share a row.
     #[pyo3(signature = (matrix, codes, fold, progress=None))]
     fn add(
         &mut self,
@@ -114,6 +113,7 @@ impl Visitor for Add<'_, '_> {
             design: &design,
             genes: &kept.genes,
             folding,
+            zeros: false,
             rows: ROWS,
             refuses_nan: true,
             limits: Limits::default(),
@@ -133,11 +133,6 @@ fn read<V: IntoColumn>(
     threads: usize,
 ) -> PyResult<Vec<Rows>> {
     let parts = watched(py, threads, None, &Monitor::default(), || spill.read::<V>(block))?;
-    let arrays = |part: Unpacked<V>| Rows {
-        starts: PyArray1::from_vec(py, part.starts).into_any().unbind(),
-        groups: PyArray1::from_vec(py, part.groups).into_any().unbind(),
-        values: PyArray1::from_vec(py, part.values).into_any().unbind(),
-        counts: PyArray1::from_vec(py, part.counts).into_any().unbind(),
-    };
-    Ok(parts.into_iter().map(arrays).collect())
+    let rows = |(first, part)| Rows::of(py, first, part);
+    Ok(parts.into_iter().map(rows).collect())
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pack    rows as bytes, with columns as narrow as their numbers allow
+//! part    packed rows that say how they are packed, compressed
 //! spill   the rows of some cells after others in a file, and back: genes after genes
 //! ```
 //!
@@ -10,4 +11,5 @@
 //! IMPORTS engine, matrix, readers, `crate::{cast, error}`.
 
 pub mod pack;
+pub mod part;
 pub mod spill;

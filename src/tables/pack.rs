@@ -2,17 +2,15 @@
 //!
 //! ```text
 //! number of rows of each gene   4 bytes each
-//! group                         1, 2 or 4 bytes
+//! group                         1, 2 or 4 bytes: the difference from the row before, which wraps
 //! value                         1 or 2 bytes where all are counts that fit, else its key
 //! number of cells               0 bytes where all are 1, else 1, 2 or 4
 //! ```
-//! Rows of the value 0 are left out: a group's cells that no row tells of are zeros.
+//! Rows that ascend by group have small differences, which compress well ([`super::part`]).
 
-use crate::cast::{low_half, narrow, place};
-use crate::engine::fold::rows::Rows;
-use crate::error::{ErrorKind, Result};
+use crate::cast::{length, low_half};
+use crate::error::{Error, ErrorKind, Result};
 use crate::matrix::Keyed;
-use std::ops::Range;
 
 /// How rows are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +18,23 @@ pub struct Packing {
     pub genes: usize,
     pub rows: usize,
     /// Bytes of each column's numbers.
-    group: usize,
-    value: usize,
-    count: usize,
+    pub(super) group: usize,
+    pub(super) value: usize,
+    pub(super) count: usize,
     /// True if values are counts.
-    counts: bool,
+    pub(super) counts: bool,
+}
+
+/// The rows of consecutive genes, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'a, V> {
+    /// The number of rows of each gene.
+    pub lengths: &'a [u32],
+    /// As many as there are rows in all, like values and counts.
+    pub groups: &'a [u32],
+    pub values: &'a [V],
+    /// How many cells of the group have the value.
+    pub counts: &'a [u32],
 }
 
 /// Unpacked rows: columns, and the rows of gene g are `starts[g]..starts[g + 1]`.
@@ -66,35 +76,29 @@ fn get(bytes: &[u8], width: usize, mut each: impl FnMut(u64)) {
     }
 }
 
-/// Packs the rows of some genes (by their places among those of `rows`).
+/// Packs rows.
 #[must_use]
-pub fn pack<V: Keyed>(rows: &Rows<V>, genes: Range<usize>) -> (Packing, Vec<u8>) {
-    let start = |gene: usize| if gene == 0 { 0 } else { rows.ends[gene - 1] };
-    let all = start(genes.start)..start(genes.end);
-    let kept = |&i: &usize| !rows.value[i].is_zero();
-    let (mut group, mut value, mut count, mut n) = (0, 0, 0, 0);
-    for i in all.clone().filter(kept) {
-        group = group.max(rows.group[i]);
-        value = value.max(rows.value[i].count());
-        count = count.max(rows.count[i]);
-        n += 1;
-    }
-    let counts = value <= 0xffff;
+pub fn pack<V: Keyed>(columns: &Columns<V>) -> (Packing, Vec<u8>) {
+    let Columns { lengths, groups, values, counts } = *columns;
+    let most = |numbers: &[u32]| numbers.iter().copied().max().unwrap_or(0);
+    let value = values.iter().map(|value| value.count()).max().unwrap_or(0);
+    let of_counts = value <= 0xffff;
     let packing = Packing {
-        genes: genes.len(),
-        rows: n,
-        group: width(group),
-        value: if counts { width(value) } else { size_of::<V>() },
-        count: if count <= 1 { 0 } else { width(count) },
-        counts,
+        genes: lengths.len(),
+        rows: values.len(),
+        group: width(most(groups)),
+        value: if of_counts { width(value) } else { size_of::<V>() },
+        count: if most(counts) <= 1 { 0 } else { width(most(counts)) },
+        counts: of_counts,
     };
     let mut out = Vec::with_capacity(packing.bytes());
-    let lengths = genes.map(|gene| (start(gene)..rows.ends[gene]).filter(kept).count() as u64);
-    put(&mut out, lengths, 4);
-    put(&mut out, all.clone().filter(kept).map(|i| rows.group[i].into()), packing.group);
-    let number = |value: V| if counts { value.count().into() } else { value.key() };
-    put(&mut out, all.clone().filter(kept).map(|i| number(rows.value[i])), packing.value);
-    put(&mut out, all.filter(kept).map(|i| rows.count[i].into()), packing.count);
+    put(&mut out, lengths.iter().map(|&length| length.into()), 4);
+    let before = [0].iter().chain(groups);
+    let steps = groups.iter().zip(before).map(|(&group, &before)| group.wrapping_sub(before));
+    put(&mut out, steps.map(Into::into), packing.group);
+    let number = |&value: &V| if of_counts { value.count().into() } else { value.key() };
+    put(&mut out, values.iter().map(number), packing.value);
+    put(&mut out, counts.iter().map(|&count| count.into()), packing.count);
     (packing, out)
 }
 
@@ -105,36 +109,37 @@ impl Packing {
         4 * self.genes + self.rows * (self.group + self.value + self.count)
     }
 
-    /// Unpacks rows into those of a block of `genes` genes, of which the first is number `first`.
+    /// Unpacks rows.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] for other bytes than were packed.
-    pub fn unpack<V: Keyed>(
-        &self,
-        bytes: &[u8],
-        (first, genes): (usize, usize),
-    ) -> Result<Unpacked<V>> {
-        let (expected, got) = (self.bytes(), bytes.len());
-        if expected != got {
-            let what = "bytes of packed rows";
-            return Err(ErrorKind::ShapeMismatch { what, expected, got }.into());
-        }
+    pub fn unpack<V: Keyed>(&self, bytes: &[u8]) -> Result<Unpacked<V>> {
+        let same = |what, expected, got| {
+            let error = ErrorKind::ShapeMismatch { what, expected, got };
+            if expected == got { Ok(()) } else { Err(Error::from(error)) }
+        };
+        same("bytes of packed rows", self.bytes(), bytes.len())?;
         let (lengths, bytes) = bytes.split_at(4 * self.genes);
         let (groups, bytes) = bytes.split_at(self.rows * self.group);
         let (values, counts) = bytes.split_at(self.rows * self.value);
         let mut out = Unpacked {
-            starts: vec![0; first + 1],
+            starts: Vec::with_capacity(self.genes + 1),
             groups: Vec::with_capacity(self.rows),
             values: Vec::with_capacity(self.rows),
             counts: Vec::with_capacity(self.rows),
         };
         let mut end = 0;
+        out.starts.push(end);
         get(lengths, 4, |length| {
             end += length;
             out.starts.push(end);
         });
-        out.starts.resize(genes + 1, end);
-        get(groups, self.group, |group| out.groups.push(low_half(group)));
+        same("packed rows", self.rows, length(end))?;
+        let (mut group, mask) = (0u32, u32::MAX >> (32 - 8 * self.group));
+        get(groups, self.group, |step| {
+            group = group.wrapping_add(low_half(step)) & mask;
+            out.groups.push(group);
+        });
         if self.counts {
             // Packed from 16 bits at most.
             let value = |n: u64| V::of_count(u16::try_from(n).unwrap_or(u16::MAX));
@@ -147,83 +152,110 @@ impl Packing {
         } else {
             get(counts, self.count, |count| out.counts.push(low_half(count)));
         }
-        let (expected, got) = (self.rows, place(narrow(out.starts[genes].try_into().unwrap_or(0))));
-        if expected != got {
-            let what = "packed rows";
-            return Err(ErrorKind::ShapeMismatch { what, expected, got }.into());
-        }
         Ok(out)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn round_trip<V: Keyed + std::fmt::Debug>(rows: &Rows<V>, genes: Range<usize>) {
-        let (packing, bytes) = pack(rows, genes.clone());
-        assert_eq!(bytes.len(), packing.bytes());
-        let got = packing.unpack::<V>(&bytes, (2, genes.len() + 3)).unwrap();
-        let start = |gene: usize| if gene == 0 { 0 } else { rows.ends[gene - 1] };
-        assert_eq!(got.starts.len(), genes.len() + 4);
-        assert_eq!(got.starts[..3], [0, 0, 0]);
-        for (i, gene) in genes.enumerate() {
-            let want = (start(gene)..rows.ends[gene]).filter(|&i| !rows.value[i].is_zero());
-            let want: Vec<_> =
-                want.map(|i| (rows.group[i], rows.value[i].key(), rows.count[i])).collect();
-            let own = got.starts[i + 2] as usize..got.starts[i + 3] as usize;
-            let got: Vec<_> =
-                own.map(|i| (got.groups[i], got.values[i].key(), got.counts[i])).collect();
-            assert_eq!(got, want);
+    /// Columns that own their numbers.
+    #[derive(Debug, Clone)]
+    pub struct Owned<V> {
+        pub lengths: Vec<u32>,
+        pub groups: Vec<u32>,
+        pub values: Vec<V>,
+        pub counts: Vec<u32>,
+    }
+
+    impl<V: Keyed> Owned<V> {
+        pub fn columns(&self) -> Columns<'_, V> {
+            let Self { lengths, groups, values, counts } = self;
+            Columns { lengths, groups, values, counts }
         }
-        assert!(bytes.is_empty() || packing.unpack::<V>(&bytes[1..], (0, packing.genes)).is_err());
+
+        /// The same rows of other values.
+        pub fn with<W>(&self, value: impl Fn(V) -> W) -> Owned<W> {
+            let (lengths, groups) = (self.lengths.clone(), self.groups.clone());
+            let values = self.values.iter().map(|&v| value(v)).collect();
+            Owned { lengths, groups, values, counts: self.counts.clone() }
+        }
+
+        pub fn assert_is(&self, got: &Unpacked<V>) {
+            let mut starts = vec![0];
+            starts.extend(self.lengths.iter().scan(0, |end, &length| {
+                *end += u64::from(length);
+                Some(*end)
+            }));
+            assert_eq!(
+                (&got.starts, &got.groups, &got.counts),
+                (&starts, &self.groups, &self.counts)
+            );
+            let keys = |values: &[V]| values.iter().map(|v| v.key()).collect::<Vec<_>>();
+            assert_eq!(keys(&got.values), keys(&self.values));
+        }
+    }
+
+    /// Rows of counts, of large counts, of quarters or of numbers that are no counts.
+    pub fn rows() -> impl Strategy<Value = Owned<f64>> {
+        let row = (0u32..70_000, -3i32..400, 1u32..300);
+        let genes = prop::collection::vec(prop::collection::vec(row, 0..9), 0..5);
+        (genes, 0u8..4, 0usize..3, any::<bool>()).prop_map(|(genes, kind, shift, single)| {
+            let all = || genes.iter().flatten();
+            let value = |&(_, value, _): &(u32, i32, u32)| match kind {
+                0 => f64::from(value.clamp(0, 255)),
+                1 => f64::from(value.max(0)) * 99.0,
+                2 => f64::from(value) / 4.0,
+                _ => f64::from(value.max(0)) * 1e6,
+            };
+            Owned {
+                lengths: genes.iter().map(|gene| gene.len() as u32).collect(),
+                groups: all().map(|row| row.0 >> (8 * shift)).collect(),
+                values: all().map(value).collect(),
+                counts: all().map(|row| if single { 1 } else { row.2 }).collect(),
+            }
+        })
+    }
+
+    fn round_trip<V: Keyed>(rows: &Owned<V>) {
+        let (packing, bytes) = pack(&rows.columns());
+        assert_eq!(bytes.len(), packing.bytes());
+        rows.assert_is(&packing.unpack::<V>(&bytes).unwrap());
+        assert!(bytes.is_empty() || packing.unpack::<V>(&bytes[1..]).is_err());
     }
 
     proptest! {
         #[test]
-        fn packed_rows_come_back(
-            genes in prop::collection::vec(prop::collection::vec((0u32..300, -3i32..400, 1u32..300), 0..9), 1..5),
-            kind in 0u8..4, single: bool, cut in 0usize..5,
-        ) {
-            let mut rows = Rows::<f64>::default();
-            for gene in &genes {
-                for &(group, value, count) in gene {
-                    let value = match kind {
-                        0 => f64::from(value.clamp(0, 255)),
-                        1 => f64::from(value.max(0)) * 99.0,
-                        2 => f64::from(value) / 4.0,
-                        _ => f64::from(value.max(0)) * 1e6,
-                    };
-                    rows.push(group, value, if single { 1 } else { count.into() });
-                }
-                rows.end_gene();
-            }
-            let cut = cut.min(genes.len());
-            round_trip(&rows, 0..cut);
-            round_trip(&rows, cut..genes.len());
-            let narrow = Rows::<f32> {
-                value: rows.value.iter().map(|&v| v as f32).collect(),
-                ends: rows.ends.clone(), group: rows.group.clone(), count: rows.count.clone(),
-            };
-            round_trip(&narrow, 0..genes.len());
-            let whole = Rows::<i64> {
-                value: rows.value.iter().map(|&v| v as i64 * (1 << 30)).collect(),
-                ends: rows.ends.clone(), group: rows.group.clone(), count: rows.count,
-            };
-            round_trip(&whole, 0..genes.len());
+        fn packed_rows_come_back(rows in rows()) {
+            round_trip(&rows);
+            round_trip(&rows.with(|v| v as f32));
+            round_trip(&rows.with(|v| v as i64 * (1 << 30)));
+            round_trip(&rows.with(|v| v.max(0.0) as u64));
         }
     }
 
     #[test]
     fn counts_of_one_cell_take_two_bytes() {
-        let mut rows = Rows::<f32>::default();
-        for group in 0..200 {
-            rows.push(group, f32::from(u16::try_from(group % 9).unwrap()), 1);
-        }
-        rows.end_gene();
-        let (packing, bytes) = pack(&rows, 0..1);
-        // Those of value 0 are left out.
-        assert_eq!((packing.rows, bytes.len()), (177, 4 + 2 * 177));
+        let rows = Owned {
+            lengths: vec![200],
+            groups: (0..200).collect(),
+            values: (0..200u16).map(|group| f32::from(group % 9)).collect(),
+            counts: vec![1; 200],
+        };
+        let (packing, bytes) = pack(&rows.columns());
+        assert_eq!((packing.rows, bytes.len()), (200, 4 + 2 * 200));
+    }
+
+    #[test]
+    fn lengths_that_contradict_the_rows_are_an_error() {
+        let rows =
+            Owned { lengths: vec![1], groups: vec![3], values: vec![1.0f32], counts: vec![1] };
+        let (packing, mut bytes) = pack(&rows.columns());
+        bytes[0] = 2;
+        let what = "packed rows";
+        let want = ErrorKind::ShapeMismatch { what, expected: 1, got: 2 };
+        assert_eq!(*packing.unpack::<f32>(&bytes).unwrap_err().kind(), want);
     }
 }

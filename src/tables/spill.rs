@@ -5,8 +5,9 @@
 //! matrix that is stored cell after cell is read once, whatever its size, and the file twice: written
 //! and read.
 
-use super::pack::{Packing, Unpacked, pack};
-use crate::cast::wide;
+use super::pack::{Columns, Packing, Unpacked, pack};
+use crate::cast::{narrow, wide};
+use crate::engine::fold::rows::Rows;
 use crate::engine::fold::{Fold, FoldRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::matrix::{Keyed, View};
@@ -14,12 +15,13 @@ use crate::readers::chunks::read_exact_at;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::Range;
 
 /// Packed rows in the file.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     packing: Packing,
-    /// The first gene, counted from the block's first.
+    /// The number of the first gene in the block.
     first: usize,
     offset: u64,
 }
@@ -54,7 +56,8 @@ impl Spill {
         self.end
     }
 
-    /// Adds the rows of some cells. Runs on the current rayon pool.
+    /// Adds the rows of some cells: those of zeros, if there are any, too. Runs on the current rayon
+    /// pool.
     ///
     /// # Errors
     /// Those of [`Fold::next`], and [`ErrorKind::Spill`].
@@ -81,7 +84,7 @@ impl Spill {
             }
             let packed: Vec<_> = items
                 .into_par_iter()
-                .map(|(block, first, rows, genes)| (block, first, pack(rows, genes)))
+                .map(|(block, first, rows, genes)| (block, first, packed(rows, genes)))
                 .collect();
             for (block, first, (packing, bytes)) in packed {
                 let at = self.file.seek(SeekFrom::Start(self.end));
@@ -94,20 +97,33 @@ impl Spill {
         Ok(())
     }
 
-    /// The rows of block number `block`: those of all cells, in parts. Runs on the current rayon pool.
+    /// The rows of block number `block`: those of all cells, in parts, each with the number of its
+    /// first gene in the block. Runs on the current rayon pool.
     ///
     /// # Errors
     /// [`ErrorKind::Spill`].
-    pub fn read<V: Keyed>(&self, block: usize) -> Result<Vec<Unpacked<V>>> {
-        let genes = self.cuts[block + 1] - self.cuts[block];
+    pub fn read<V: Keyed>(&self, block: usize) -> Result<Vec<(usize, Unpacked<V>)>> {
         let read = |piece: &Piece| {
             let mut bytes = vec![0; piece.packing.bytes()];
             let read = read_exact_at(&self.file, &mut bytes, piece.offset);
             read.map_err(|cause| failed("read", cause))?;
-            piece.packing.unpack(&bytes, (piece.first, genes))
+            Ok((piece.first, piece.packing.unpack(&bytes)?))
         };
         self.pieces[block].par_iter().map(read).collect()
     }
+}
+
+/// The packed rows of some genes (by their places among those of `rows`).
+fn packed<V: Keyed>(rows: &Rows<V>, genes: Range<usize>) -> (Packing, Vec<u8>) {
+    let start = |gene: usize| if gene == 0 { 0 } else { rows.ends[gene - 1] };
+    let own = start(genes.start)..start(genes.end);
+    let lengths: Vec<u32> = genes.map(|gene| narrow(rows.ends[gene] - start(gene))).collect();
+    pack(&Columns {
+        lengths: &lengths,
+        groups: &rows.group[own.clone()],
+        values: &rows.value[own.clone()],
+        counts: &rows.count[own],
+    })
 }
 
 #[cfg(test)]
@@ -146,22 +162,22 @@ mod tests {
             let mut spill = Spill::new(unnamed(), cuts.clone());
             let (mut fold, monitor) = (Fold::new(2), Monitor::default());
             let genes: Vec<u32> = (0..GENES as u32).collect();
-            let folding = if folded { Folding::Sorted } else { Folding::NonZeros };
+            let folding = if folded { Folding::Sorted } else { Folding::Cells };
             for range in bounds.windows(2) {
                 let (a, b) = (range[0], range[1]);
                 let design = Design::new(labels[a..b].to_vec(), 2, Reference::Rest).unwrap();
                 let view = View::cells(RowMajor::new((b - a, GENES), &values[a * GENES..b * GENES]).unwrap());
                 let limits = Limits::default();
-                let request = FoldRequest { design: &design, genes: &genes, folding, rows: 9, refuses_nan: true, limits, monitor: &monitor };
+                let request = FoldRequest { design: &design, genes: &genes, folding, zeros: false, rows: 9, refuses_nan: true, limits, monitor: &monitor };
                 spill.add(&view, &mut fold, &request).unwrap();
             }
             let mut got: BTreeMap<(usize, u32, u32), u32> = BTreeMap::new();
             for block in 0..cuts.len() - 1 {
-                for part in spill.read::<f32>(block).unwrap() {
-                    prop_assert_eq!(part.starts.len(), cuts[block + 1] - cuts[block] + 1);
+                for (first, part) in spill.read::<f32>(block).unwrap() {
+                    prop_assert!(first + part.starts.len() <= cuts[block + 1] - cuts[block] + 1);
                     for gene in 0..part.starts.len() - 1 {
                         for i in part.starts[gene] as usize..part.starts[gene + 1] as usize {
-                            let key = (cuts[block] + gene, part.groups[i], part.values[i].to_bits());
+                            let key = (cuts[block] + first + gene, part.groups[i], part.values[i].to_bits());
                             *got.entry(key).or_default() += part.counts[i];
                         }
                     }
@@ -186,6 +202,7 @@ mod tests {
             design: &design,
             genes,
             folding,
+            zeros: false,
             rows: 9,
             refuses_nan: true,
             limits,

@@ -129,7 +129,7 @@ def content(folder):
 def parts(output):
     """The whole tables and other files that tasks of a call made, by their names."""
     folder = hidden(output)
-    kinds = ["counts/*.tables", "shares-*/*.ipc", "adjusted-*/*.ipc", "parts-*/*.parquet"]
+    kinds = ["counts/*.counts", "shares-*/*.ipc", "adjusted-*/*.ipc", "parts-*/*.parquet"]
     found = [path for kind in [*kinds, "merged-*/*.tables"] for path in folder.glob(kind)]
     return {str(path.relative_to(folder)) for path in found if not path.name.startswith(".")}
 

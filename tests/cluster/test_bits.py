@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pdex._cluster import collect, count, pool, test
+from pdex._cluster import collect, count, exchange, pool, test
 from polars.testing import assert_frame_equal
 
 dask = pytest.importorskip("dask", reason="engine='dask' needs Dask")
@@ -77,15 +77,18 @@ def write(data, path, kind, writer):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Sets how much a task does: bytes of cells, genes, rows of the result, p-values."""
+    """Sets how much a task does: bytes of cells, genes, rows of the result, p-values, of counts."""
 
-    def set_to(task, genes, rows, p_values):
+    def set_to(task, genes, rows, p_values, counts=1 << 22):
         monkeypatch.setattr(count, "TASK", task)
         monkeypatch.setattr(count, "BLOCKS", task)
         monkeypatch.setattr(test, "GENES", genes)
         monkeypatch.setattr(collect, "ROWS", rows)
         monkeypatch.setattr(collect, "P_VALUES", p_values)
         monkeypatch.setattr(collect, "_SAMPLES", 16)
+        # Rows of a part of the counts, and how many are in memory at once.
+        monkeypatch.setattr(exchange, "PART", counts)
+        monkeypatch.setattr(exchange, "_ROW", max(16, 10**9 // counts))
 
     return set_to
 
@@ -130,6 +133,7 @@ def test_any_files_and_cuts(draw, tmp_path_factory, small, write_zarr, monkeypat
         draw.draw(st.sampled_from([1, 2, 5, 256])),
         draw.draw(st.sampled_from([1, 11, 1 << 22])),
         draw.draw(st.sampled_from([1, 6, 1 << 24])),
+        draw.draw(st.sampled_from([1, 40, 1 << 22])),
     )
     folder = tmp_path_factory.mktemp("bits")
     monkeypatch.chdir(folder)
@@ -160,7 +164,10 @@ def test_any_blocks_of_dask(draw, tmp_path_factory, small, monkeypatch):
     if kind != "dense":
         array = array.map_blocks(getattr(sp, f"{kind}_matrix"))
     lazy.X = array
-    small(draw.draw(st.sampled_from([300, 1 << 29])), draw.draw(st.sampled_from([2, 256])), 9, 5)
+    task, block, part = (
+        draw.draw(st.sampled_from(each)) for each in ([300, 1 << 29], [2, 256], [7, 1 << 22])
+    )
+    small(task, block, 9, 5, part)
     folder = tmp_path_factory.mktemp("blocks")
     monkeypatch.chdir(folder)
     expected = pdex.de(data, "target", **question)

@@ -33,7 +33,7 @@ REPLACE, RENAME, RMTREE = "pathlib.Path.replace", "pathlib.Path.rename", "shutil
 SLOW = faults.fault(PERFORM, "1+", "300ms")
 #: To Dask, a task that waits behind one that kills its worker is as suspicious.
 MANY = {"distributed.scheduler.allowed-failures": 20}
-TABLES = ".out.work/counts/*.tables"
+COUNTS = ".out.work/counts/*.counts"
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_a_task_of_another_call_goes_on(audited, screen, output, monkeypatch):
 def test_workers_freeze_and_wake(start_cluster, screen, output, tmp_path):
     """One when others have counted in its place, two when the call is over."""
     records = [tmp_path / kind for kind in ("count", "test", "collect")]
-    stops = [(RENAME, "counts/"), (REPLACE, "shares-"), (REPLACE, "parts-")]
+    stops = [(REPLACE, "counts/"), (REPLACE, "shares-"), (REPLACE, "parts-")]
     # The cluster ends first: with it the call.
     with ThreadPoolExecutor(1) as thread, start_cluster(0, ttl=2) as cluster:
         cluster.connect()
@@ -245,9 +245,11 @@ def test_each_task_kills_its_worker_once(start_cluster, screen, output, notes, r
     assert again(made) == set()
 
 
-@pytest.mark.parametrize(("call", "function"), [(sink, REPLACE), (tabulate, RENAME)])
+@pytest.mark.parametrize(
+    ("call", "function", "least"), [(sink, REPLACE, 10), (tabulate, RENAME, 2)]
+)
 def test_workers_die_between_write_and_rename(
-    start_cluster, screen, output, notes, record, call, function
+    start_cluster, screen, output, notes, record, call, function, least
 ):
     """Once for each file or table, when it is whole but has no name yet."""
     environment = faults.fault(function, "1+", "kill", record, once=True)
@@ -259,7 +261,7 @@ def test_workers_die_between_write_and_rename(
     made = begun(notes, output)
     # Tables are folders, which Path.rename names.
     named = {name for name in made if name.endswith(".tables") == (function is RENAME)}
-    assert len(faults.happened(record)) == len(named) >= 6
+    assert len(faults.happened(record)) == len(named) >= least
     assert all(made[name] > 1 for name in named)
     assert all(made[name] == 1 for name in set(made) - named)
 
@@ -364,7 +366,7 @@ def test_the_client_dies_while_tasks_run(start_cluster, screen, output, notes):
     older = screen.older(sink, output)
     with start_cluster(environment=SLOW | faults.notes(screens.BEGUN, notes)) as cluster:
         client = cluster.run(screens.code(sink, screen.files, output))
-        processes.wait_for_files(output.parent, 2, TABLES, process=client)
+        processes.wait_for_files(output.parent, 2, COUNTS, process=client)
         client.kill()
         there = parts(output)
         assert len(there) >= 2
@@ -424,7 +426,7 @@ def test_the_scheduler_dies(start_cluster, screen, output, notes):
         cluster.connect()._timeout = 3
 
         def kill():
-            processes.wait_for_files(output.parent, 2, TABLES)
+            processes.wait_for_files(output.parent, 2, COUNTS)
             cluster.scheduler.kill()
             return time.monotonic()
 
@@ -471,7 +473,7 @@ def test_a_full_disk(watched, screen, disk, call):
             filling.unlink()
             room += 4096
     screen.check(call, output)
-    assert len(said) >= 8
+    assert len(said) >= 6
     assert {number for number, _ in said} == {errno.ENOSPC}, said
     assert all(text.startswith(f"[Errno {errno.ENOSPC}] ") for _, text in said)
     task = r"(counting|testing|adjusting|collecting|merging) .* on worker tcp://.*: No space left"
@@ -577,6 +579,8 @@ def test_another_version(watched, screen, output, monkeypatch, call):
             with pytest.raises(ValueError, match=rf"^worker ({first}|{second}) .* {said}"):
                 call(screen.files, output)
         finally:
+            # A task that waits yet would find the right version.
+            processes.until(lambda: not any(client.processing().values()))
             client.run(screens.have_version, own)
     assert attempts(notes, str(output.parent))
     assert not begun(notes, output)

@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import anndata as ad
@@ -348,16 +349,29 @@ def test_a_file_that_workers_see_another_of(plate, monkeypatch):
         pdex.de("a.h5ad", "target", reference="ctrl", engine="dask")
 
 
-def test_a_table_that_is_damaged(plate, stopped):
+@pytest.mark.parametrize(
+    ("at", "problem"),
+    [
+        (0, "its index does not ascend"),
+        (-9, "they cannot be decompressed, or their checksum differs"),
+        (None, "it is too short"),
+    ],
+)
+def test_counts_that_are_damaged(plate, stopped, at, problem):
     plate(["ctrl", "a"]).write_h5ad("a.h5ad")
     stopped(pdex.sink_de, "a.h5ad", "target", "out", at=(test, "write_share"), reference="ctrl")
-    (table, *_) = sorted(os.listdir(".out.work/counts"))
-    with open(f".out.work/counts/{table}/parts", "r+b") as file:
-        file.write(b"\0" * 40)
+    (path,) = Path(".out.work/counts").iterdir()
+    whole = path.read_bytes()
+    if at is None:
+        path.write_bytes(whole[:30])
+    elif at:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    else:
+        path.write_bytes(whole[:24] + whole[40:56] + whole[24:40] + whole[56:])
     ask = {"reference": "ctrl", "engine": "dask"}
-    with pytest.raises(ValueError, match=rf"delete the folder .*{table}, and start again"):
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged: .*{problem}.* Delete the"):
         pdex.sink_de("a.h5ad", "target", "out", **ask)
-    shutil.rmtree(f".out.work/counts/{table}")
+    shutil.rmtree(".out.work")
     got = pdex.sink_de("a.h5ad", "target", "out", **ask).collect()
     expected = pdex.de("a.h5ad", "target", reference="ctrl")
     assert_frame_equal(got, expected, check_exact=True)

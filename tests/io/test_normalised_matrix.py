@@ -35,7 +35,7 @@ def rows_of(matrix: _pdex.Matrix, genes: np.ndarray, nan: bool = False) -> pl.Da
     """Return the rows of a fold that keeps each cell, as a frame of gene, group and value."""
     n = matrix.shape[0]
     codes = np.arange(n, dtype=np.uint32)
-    fold = _pdex.Fold(codes, n, genes, genes, "cells", nan, 2)
+    fold = _pdex.Fold(codes, n, genes, genes, "cells", True, nan, 2)
     parts = []
     while (more := fold.next(matrix, 10_000)) is not None:
         parts += [
@@ -185,7 +185,7 @@ def test_what_cannot_be_normalised_is_refused(x):
     with pytest.raises(ValueError, match="normalised already"):
         normalised.normalised(totals, 1e4, log=True)
     one = np.zeros(1, np.uint32)
-    part = Rows(np.array([0, 1], np.uint64), one, np.ones(1), np.ones(1, np.uint32))
+    part = Rows(0, np.array([0, 1], np.uint64), one, np.ones(1), np.ones(1, np.uint32))
     table = _pdex.Matrix.counted((1, 1), [part])
     for call in (
         lambda: _pdex.totals(table, 1),

@@ -318,7 +318,7 @@ def test_few_groups_are_merged_before_they_are_spilled(rng, tmp_path, small, mon
         monkeypatch.setattr(stored, "_MERGED", merged)
         want = pdex.de(data, "target", reference="ctrl")
         same(pdex.de(path, "target", reference="ctrl"), want)
-    assert folds == {"values", "nonzeros"}
+    assert folds == {"values", "cells"}
 
 
 def test_the_first_nan_is_named(rng, tmp_path, small):

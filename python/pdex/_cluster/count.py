@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._cluster.exchange import Counts, CountWriter, bounds_of, counts_in
 from pdex._counting import Counted, write_table
 from pdex._files import replacing
 from pdex._io.dask import DaskMatrix, of_blocks
@@ -24,7 +25,6 @@ from pdex._io.many import ManySource, open_many
 from pdex._io.opening import open_source
 from pdex._io.source import Source, stamp_of
 from pdex._io.stored import StoredMatrix
-from pdex._io.tables import FORMAT, MANIFEST, Writer
 from pdex._output import save
 from pdex._places import place_of, read_parquet, read_range
 from pdex._progress import Progress
@@ -59,8 +59,9 @@ class Counting:
     #: A file with the names of all genes in the source, the names that they get, and which are
     #: wanted.
     genes: str
-    #: Into how many blocks genes are cut.
+    #: Into how many blocks genes are cut, and into how many parts each block.
     blocks: int
+    parts: int
     #: A file with the group of each cell of the screen, as numbers of 32 bits, and how many groups
     #: there are.
     groups: str
@@ -69,7 +70,7 @@ class Counting:
 
 @dataclass(frozen=True)
 class Count:
-    """Count some cells of a file to a table."""
+    """Count some cells of a file."""
 
     of: Counting
     data: str
@@ -80,8 +81,8 @@ class Count:
     #: first cell in the screen.
     cells: tuple[int, int]
     start: int
-    #: The folder of the table.
-    table: str
+    #: The file of counts.
+    path: str
 
     @property
     def what(self) -> str:
@@ -91,12 +92,12 @@ class Count:
 
 @dataclass(frozen=True)
 class CountBlocks:
-    """Count cells whose blocks Dask computes, to a table."""
+    """Count cells whose blocks Dask computes."""
 
     of: Counting
     where: str
     cells: tuple[int, int]
-    table: str
+    path: str
 
     @property
     def what(self) -> str:
@@ -132,11 +133,11 @@ class BlockSource(Source):
 # --- on the workers -----------------------------------------------------------------------------
 
 
-def count(task: Count, resources: Resources) -> str:
-    """Write the table of some cells, unless it is there, and return its folder."""
-    folder, names = place_of(task.table), read_parquet(place_of(task.of.genes))
-    if (folder / MANIFEST).is_file():
-        return task.table
+def count(task: Count, resources: Resources) -> Counts:
+    """Write the counts of some cells, unless they are there."""
+    path, names = place_of(task.path), read_parquet(place_of(task.of.genes))
+    if path.is_file():
+        return counts_in(path)
     with _opened(task, names) as source:
         with error_context(source.path):
             source.normalize(task.of.normalization, logged=False)
@@ -145,12 +146,11 @@ def count(task: Count, resources: Resources) -> str:
         codes[first:last] = _groups(task.of, task.start + first, task.start + last)
         # Ranges of cells are read by themselves.
         source.chosen = codes != SKIP
-        _write(source, codes, names, task, resources, lambda: _check(task, source))
-    return task.table
+        return _write(source, codes, names, task, resources, lambda: _check(task, source))
 
 
-def count_blocks(task: CountBlocks, *inputs: Any) -> str:
-    """Write the table of the cells of some blocks; the last input is the resources."""
+def count_blocks(task: CountBlocks, *inputs: Any) -> Counts:
+    """Write the counts of the cells of some blocks; the last input is the resources."""
     *rows, resources = inputs
     names = read_parquet(place_of(task.of.genes))
     x = of_blocks(rows, task.where, resources.threads)
@@ -158,8 +158,7 @@ def count_blocks(task: CountBlocks, *inputs: Any) -> str:
     source = BlockSource(nothing, x, task.where, names["name"].to_list())
     source.first = task.cells[0]
     source.normalize(task.of.normalization, logged=False)
-    _write(source, _groups(task.of, *task.cells), names, task, resources)
-    return task.table
+    return _write(source, _groups(task.of, *task.cells), names, task, resources)
 
 
 def total(task: Total, resources: Resources) -> str:
@@ -219,17 +218,18 @@ def _write(
     task: Count | CountBlocks,
     resources: Resources,
     check: Callable[[], object] = bool,
-) -> None:
+) -> Counts:
     of, wanted = task.of, names["wanted"]
     genes = wanted.arg_true().to_numpy().astype(np.uint32)
     present, cells = np.unique(codes[codes != SKIP], return_counts=True)
     labels = pl.DataFrame({"group": present, "cells": cells.astype(np.uint64)})
     facts = of.facts | {"n_cells": int(cells.sum())}
     called = names["name"].filter(wanted).to_list()
-    blocks = cut(len(genes), of.blocks)[1:-1]
-    counted = Counted(codes, of.n_groups, labels, genes, called, facts)
-    writer = Writer(place_of(task.table), resources.threads, blocks=blocks, keep=True)
+    bounds = bounds_of(len(genes), of.blocks, of.parts)
+    counted = Counted(codes, of.n_groups, labels, genes, called, facts, zeros=False)
+    writer = CountWriter(place_of(task.path), bounds, resources.threads)
     write_table(source, counted, writer, (resources, Progress(0, False)), check)
+    return writer.written
 
 
 # --- on the client ------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def counts_of(
     for path, n_cells, n_bytes, layout, stamp in _files(source):
         # A CSC matrix is read whole for any of its cells.
         n = 1 if layout == "csc" else max(1, min(n_cells, math.ceil(n_bytes / TASK)))
-        # Of a URL nothing is known: its tables are those of this call alone.
+        # Of a URL nothing is known: its counts are those of this call alone.
         whole = secrets.token_hex(8) if stamp is None else stamp_of(path, whole=True)
         for first, last in pairwise(cut(n_cells, n)):
             cells = (first, last)
@@ -271,15 +271,15 @@ def counts_of(
             known = hashlib.sha256(own.tobytes()).hexdigest()
             made_of = json.dumps([path, whole, n_cells, cells, known, spelled])
             name = hashlib.sha256(made_of.encode()).hexdigest()[:24]
-            table = str(folder / f"{name}.tables")
-            tasks.append(Count(of, path, stamp, n_cells, cells, start, table))
+            counts = str(folder / f"{name}.counts")
+            tasks.append(Count(of, path, stamp, n_cells, cells, start, counts))
         start += n_cells
     return tasks
 
 
 def totals_of(tasks: list[Count], folder: Place) -> list[Total]:
     """Return the tasks that find the totals of the same cells."""
-    return [Total(one, str(folder / f"{place_of(one.table).name}.ipc")) for one in tasks]
+    return [Total(one, str(folder / f"{place_of(one.path).name}.ipc")) for one in tasks]
 
 
 class _File(NamedTuple):
@@ -328,10 +328,10 @@ def _in_memory(name: str) -> TypeError:
 
 
 def _spelled(of: Counting) -> list[Any]:
-    """Return what a count table depends on, besides its file and the groups of its cells."""
+    """Return what counts depend on, besides their file and the groups of their cells."""
     names = hashlib.sha256(place_of(of.genes).read_bytes()).hexdigest()
-    own = (of.layer, of.use_raw, of.normalization, of.inner, of.facts, of.blocks, of.n_groups)
-    return [FORMAT, _pdex.__version__, names, *own]
+    own = (of.layer, of.use_raw, of.normalization, of.inner, of.facts, of.n_groups)
+    return [_pdex.__version__, names, *own, of.blocks, of.parts]
 
 
 def blocks_of(
@@ -344,7 +344,7 @@ def blocks_of(
     inputs = []
     for (first, last), rows in x.rows_of_blocks(BLOCKS):
         if np.any(codes[first:last] != SKIP):
-            table = folder / f"{name}-{len(tasks)}.tables"
-            tasks.append(CountBlocks(of, x.where, (first, last), str(table)))
+            path = folder / f"{name}-{len(tasks)}.counts"
+            tasks.append(CountBlocks(of, x.where, (first, last), str(path)))
             inputs.append(rows)
     return tasks, inputs

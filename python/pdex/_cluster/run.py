@@ -19,17 +19,20 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
-from pdex._cluster import collect, count, test
+from pdex._cluster import collect, count, exchange, test
+from pdex._cluster.exchange import CountFiles, bounds_of, count_files, count_source
 from pdex._cluster.pool import Pool
 from pdex._counting import facts_of
 from pdex._description import RESULT, Description
 from pdex._engine import Work, counted, numbers_of, warn_of_flat_targets
 from pdex._io.dask import DaskMatrix
+from pdex._io.errors import error_context
 from pdex._io.groups import SKIP
 from pdex._io.joined import JoinedTables
 from pdex._io.many import ManySource
 from pdex._io.normalize import Normalization, median_of
-from pdex._io.tabled import TableSource, joined_source
+from pdex._io.stored import StoredMatrix
+from pdex._io.tabled import TableSource
 from pdex._io.tables import MANIFEST, Table, assemble
 from pdex._output import save, scan_result, write_result
 from pdex._places import Place, Remote, place_of, read_ipc, remove, replace_folder
@@ -169,8 +172,8 @@ def counted_on(
     genes: npt.NDArray[np.uint32],
     n_blocks: int,
     resources: Resources,
-) -> JoinedTables:
-    """Count the cells of a source on the workers, and return the tables of all as one.
+) -> CountFiles:
+    """Count the cells of a source on the workers, and return the files of counts.
 
     Parameters
     ----------
@@ -198,14 +201,16 @@ def counted_on(
     if not genes_file.is_file():
         save(names, genes_file)
     nothing = pl.DataFrame({"cells": pl.Series([], dtype=pl.UInt64)})
+    facts = facts_of(source, [], nothing, 1, whole=False) | {"part": None}
     of = count.Counting(
         which.layer,
         which.use_raw,
         source.normalization,
         which.inner and isinstance(source, ManySource),
-        facts_of(source, [], nothing, 1, whole=False) | {"part": None},
+        facts,
         str(genes_file),
         n_blocks,
+        _parts_of(source, n_blocks, resources),
         str(count.write_groups(codes, scene.folder)),
         n_groups,
     )
@@ -214,12 +219,22 @@ def counted_on(
         of = replace(of, normalization=_of_median(scene, source, of, resources))
     if isinstance(source.x, DaskMatrix):
         blocks, inputs = count.blocks_of(source, of, codes, folder)
-        tables = scene.pool.run(count.count_blocks, blocks, scene.bar, inputs)
+        counts = scene.pool.run(count.count_blocks, blocks, scene.bar, inputs)
     else:
         tasks = count.counts_of(source, of, codes, folder)
-        tables = scene.pool.run(count.count, tasks, scene.bar)
-    every = [Table(place_of(table)) for table in tables]
-    return JoinedTables(every, alike=True, n_groups=n_groups)
+        counts = scene.pool.run(count.count, tasks, scene.bar)
+    bounds = bounds_of(len(genes), n_blocks, of.parts)
+    return count_files(counts, bounds, facts, (n_groups, len(genes)))
+
+
+def _parts_of(source: Source, n_blocks: int, resources: Resources) -> int:
+    """Return into how many parts the counts of a block of genes are cut."""
+    if not isinstance(source.x, StoredMatrix):
+        return 1
+    with error_context(source.path):
+        # A value takes 4 to 12 bytes.
+        n_values = source.x.n_bytes((resources.threads, None)) // 8
+    return max(1, n_values // n_blocks // exchange.PART)
 
 
 def _of_median(
@@ -272,17 +287,16 @@ def tested(
     which
         Which matrix of the source is read, if it is no count table.
     """
-    genes, source, n_groups = work.genes, work.source, None
+    genes, source = work.genes, work.source
     n = blocks_of(len(genes), len(targets))
     if not isinstance(source, TableSource):
         compared = work.comparison
         groups = numbers_of(compared)
-        n_groups = groups[1]
-        joined = counted_on(scene, source, which, groups, genes, n, work.resources)
+        counts = counted_on(scene, source, which, groups, genes, n, work.resources)
         compared = counted(compared)
         names = [source.var_names[gene] for gene in genes]
         assert compared.cells is not None
-        source = joined_source(joined, names, compared.cells)
+        source = count_source(counts, names, compared.cells)
         genes = np.arange(len(genes), dtype=np.uint32)
         work = Work(source, genes, compared, work.question, work.finish, work.resources)
     plan = Plan.of(work, targets, about)
@@ -296,7 +310,7 @@ def tested(
         columns["stratum"] = compared.strata[0]
     assert compared.cells is not None
     frame = pl.DataFrame(columns | {"cells": compared.cells})
-    _write_tables(folder, source, genes, frame, n_groups)
+    _write_tables(folder, source, genes, frame)
     tasks = [test.Test(str(folder), str(shares), i + 1, n, digest) for i in range(n)]
     scene.pool.run(test.test, tasks, scene.bar)
     return Shares(shares)
@@ -307,22 +321,18 @@ def _write_tables(
     source: TableSource,
     genes: npt.NDArray[np.uint32],
     groups: pl.DataFrame,
-    n_groups: int | None,
 ) -> None:
-    """Write what tells workers which tables there are, and which genes and groups are wanted.
-
-    `n_groups` is the number of groups that all tables number alike; None: each has its own.
-    """
+    """Write what tells workers which counts there are, and which genes and groups are wanted."""
     wanted = np.zeros(len(source.var_names), dtype=np.bool_)
     wanted[genes] = True
     names = pl.DataFrame({"name": source.var_names, "wanted": wanted})
-    tables = [str(one.folder) for one in tables_of(source)]
-    test.Tabled(folder).write(tables, n_groups, names, groups)
-
-
-def tables_of(source: TableSource) -> list[Table]:
-    """Return the count tables of a source."""
-    return source.x.tables if isinstance(source.x, JoinedTables) else [source.x]
+    data: CountFiles | list[str]
+    if isinstance(source.x, CountFiles):
+        data = source.x
+    else:
+        tables = source.x.tables if isinstance(source.x, JoinedTables) else [source.x]
+        data = [str(table.folder) for table in tables]
+    test.Tabled(folder).write(data, names, groups)
 
 
 # --- collect ------------------------------------------------------------------------------------
@@ -394,13 +404,13 @@ def tabulated(
     names = [source.var_names[gene] for gene in genes]
     if isinstance(source, TableSource):
         assert source.cells is not None
-        found, n_groups, cells = source, None, source.cells
+        found, cells = source, source.cells
     else:
-        n_groups, cells = labels.height, labels["cells"].to_numpy()
-        joined = counted_on(scene, source, which, (codes, n_groups), genes, n, resources)
-        found = joined_source(joined, names, cells)
+        cells = labels["cells"].to_numpy()
+        counts = counted_on(scene, source, which, (codes, labels.height), genes, n, resources)
+        found = count_source(counts, names, cells)
         genes = np.arange(len(genes), dtype=np.uint32)
-        codes = np.arange(n_groups, dtype=np.uint32)
+        codes = np.arange(labels.height, dtype=np.uint32)
     made_of = [_pdex.__version__, found.versions(), facts, labels.to_dict(as_series=False), names]
     known = hashlib.sha256(json.dumps(made_of, default=str).encode())
     known.update(codes.tobytes())
@@ -409,7 +419,7 @@ def tabulated(
     folder, merged = scene.under(f"merge-{digest}"), scene.under(f"merged-{digest}")
     save(labels, folder / "labels.parquet")
     frame = pl.DataFrame({"code": codes, "cells": cells})
-    _write_tables(folder, found, genes, frame, n_groups)
+    _write_tables(folder, found, genes, frame)
     tasks = [
         test.Merge(str(folder), str(merged / f"{i}-of-{n}.tables"), i, n, facts)
         for i in range(1, n + 1)

@@ -1,4 +1,4 @@
-"""Test a block of genes, from the count tables of all cells."""
+"""Test a block of genes, from the counts of all cells."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from pdex._cluster.exchange import CountFiles, count_source
 from pdex._counting import Counted, write_table
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._files import replacing
@@ -23,7 +24,7 @@ from pdex._shares import Plan, cut, is_of, name_of, share_of, write_share
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from pdex._io.tabled import JoinedSource
+    from pdex._io.tabled import TableSource
     from pdex._places import Place
     from pdex._resources import Resources
 
@@ -33,7 +34,7 @@ NUMBERS = 1 << 21
 
 
 class Tabled:
-    """Count tables, and the group of each of their groups, as files for the workers.
+    """Counts, or count tables, and the group of each of their groups, as files for the workers.
 
     Parameters
     ----------
@@ -45,27 +46,37 @@ class Tabled:
         self._folder = folder
 
     def write(
-        self, tables: list[str], n_groups: int | None, names: pl.DataFrame, groups: pl.DataFrame
+        self,
+        data: list[str] | CountFiles,
+        names: pl.DataFrame,
+        groups: pl.DataFrame,
     ) -> None:
-        """Write the folders of tables, the genes (name, wanted), and the groups (code, cells)."""
-        text = json.dumps({"tables": tables, "n_groups": n_groups})
-        (self._folder / "tables.json").write_text(text, encoding="utf-8")
+        """Write what is read (files of counts, or the folders of tables), the genes and the groups.
+
+        Genes are a frame of name and wanted, groups are one of code and cells.
+        """
+        known = {"tables": data} if isinstance(data, list) else data.spelled()
+        (self._folder / "data.json").write_text(json.dumps(known), encoding="utf-8")
         save(names, self._folder / "genes.parquet")
         save(groups, self._folder / "groups.parquet")
 
-    def open(self, *, logged: bool) -> tuple[JoinedSource, npt.NDArray[np.uint32], pl.DataFrame]:
-        """Return the tables as a source, the numbers of the genes that are wanted, and the groups.
+    def open(self, *, logged: bool) -> tuple[TableSource, npt.NDArray[np.uint32], pl.DataFrame]:
+        """Return the counts as a source, the numbers of the genes that are wanted, and the groups.
 
-        Values are logarithms if `logged` and the tables ask for them.
+        Values are logarithms if `logged` and the counts ask for them.
         """
-        known = json.loads((self._folder / "tables.json").read_text(encoding="utf-8"))
-        names = read_parquet(self._folder / "genes.parquet")
+        known = json.loads((self._folder / "data.json").read_text(encoding="utf-8"))
+        frame = read_parquet(self._folder / "genes.parquet")
         groups = read_parquet(self._folder / "groups.parquet")
-        tables = [Table(place_of(table)) for table in known["tables"]]
-        joined = JoinedTables(tables, alike=True, n_groups=known["n_groups"])
-        source = joined_source(joined, names["name"].to_list(), groups["cells"].to_numpy())
+        names, cells = frame["name"].to_list(), groups["cells"].to_numpy()
+        source: TableSource
+        if "tables" in known:
+            tables = [Table(place_of(table)) for table in known["tables"]]
+            source = joined_source(JoinedTables(tables, alike=True), names, cells)
+        else:
+            source = count_source(CountFiles.of(known), names, cells)
         source.normalize(None, logged=logged)
-        return source, names["wanted"].arg_true().to_numpy().astype(np.uint32), groups
+        return source, frame["wanted"].arg_true().to_numpy().astype(np.uint32), groups
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,6 @@ class JoinedTables:
         At least one.
     alike
         Whether they are known to be of one screen and to be complete, and need no checks.
-    n_groups
-        The number of groups that all tables number alike; None: each has groups of its own.
 
     Raises
     ------
@@ -53,9 +51,7 @@ class JoinedTables:
         logarithms.
     """
 
-    def __init__(
-        self, tables: Sequence[Table], *, alike: bool = False, n_groups: int | None = None
-    ) -> None:
+    def __init__(self, tables: Sequence[Table], *, alike: bool = False) -> None:
         self.tables = list(tables)
         if not alike:
             for other in self.tables[1:]:
@@ -76,13 +72,12 @@ class JoinedTables:
             },
             part=None,
             n_cells=sum(one.n_cells for one in every),
-            n_groups=sum(one.n_groups for one in every) if n_groups is None else n_groups,
+            n_groups=sum(one.n_groups for one in every),
             n_rows=sum(one.n_rows for one in every),
             parts=[],
         )
         #: The number of the first group of each table.
-        own = [one.n_groups if n_groups is None else 0 for one in every]
-        self._firsts = np.cumsum([0, *own[:-1]])
+        self._firsts = np.cumsum([0, *(one.n_groups for one in every[:-1])])
 
     @property
     def genes(self) -> pl.DataFrame:
@@ -170,15 +165,8 @@ class _Held:
             rows = self._part(number, place)
             ends = rows.starts[start - part.first_gene : stop - part.first_gene + 1]
             a, b = int(ends[0]), int(ends[-1])
-            # Genes of the piece that are not in this part have no rows in it.
-            starts = np.concatenate(
-                [
-                    np.zeros(start - first, np.uint64),
-                    ends - ends[0],
-                    np.full(last - stop, b - a, np.uint64),
-                ]
-            )
-            yield Rows(starts, rows.groups[a:b], rows.values[a:b], rows.counts[a:b])
+            groups, values, counts = rows.groups[a:b], rows.values[a:b], rows.counts[a:b]
+            yield Rows(start - first, ends - ends[0], groups, values, counts)
 
     def _part(self, number: int, place: int) -> Rows:
         key, table = (number, place), self._tables[number]

@@ -38,6 +38,8 @@ class Folding(NamedTuple):
     nan: bool
     #: For each gene of the matrix its number in the rows; None: its column.
     numbers: npt.NDArray[np.uint32] | None = None
+    #: Whether zeros have rows; a group's cells without a row are zeros.
+    zeros: bool = True
 
 
 def rows_of(
@@ -70,7 +72,7 @@ def _blocks(
     resources: Resources,
     progress: Callable[[int], object] | None,
 ) -> Iterator[list[list[pl.Series]]]:
-    codes, n_groups, how, nan, renumbered = folding
+    codes, n_groups, how, nan, renumbered, zeros = folding
     dtype, cells = dtype_of(source), source.cells
     pieces = (
         (first, matrix, np.ascontiguousarray(local), local + np.uint32(first))
@@ -86,7 +88,8 @@ def _blocks(
         codes = np.arange(n_groups, dtype=np.uint32)
     for first, matrix, local, columns in pieces:
         numbers = columns if renumbered is None else renumbered[columns]
-        fold = _pdex.Fold(codes, n_groups, local, numbers, how, nan, resources.threads, cells)
+        threads = resources.threads
+        fold = _pdex.Fold(codes, n_groups, local, numbers, how, zeros, nan, threads, cells)
         while True:
             try:
                 parts = fold.next(matrix, ROWS)

@@ -159,7 +159,7 @@ class StoredMatrix(ABC):
             matrix = stored if change is None else change(first, stored)
             part = codes[first : first + matrix.shape[0]]
             merged = counts and len(part) >= _MERGED * n_groups
-            fold = "values" if merged else "nonzeros"
+            fold = "values" if merged else "cells"
             try:
                 spill.add(matrix, np.ascontiguousarray(part), fold)
             except _pdex.NotANumberError as error:

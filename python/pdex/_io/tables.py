@@ -28,6 +28,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _pdex
+from pdex._files import naming
 from pdex._io.labels import Column
 from pdex._io.prefetch import Prefetch
 from pdex._places import Place, Remote, apart, copy, fill, place_of, read_range, replace_folder
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 #: The version of the layout of a folder that this version of pdex writes, and the one it reads.
 FORMAT = 1
 MANIFEST, LABELS, GENES = "manifest.json", "labels.parquet", "genes.parquet"
-#: The file of all parts of a table that goes from one task to others.
-PACKED = "parts"
 #: About how many rows a part has; a part is one row group.
 ROWS = 1 << 20
 
@@ -69,14 +68,14 @@ class Part(NamedTuple):
     rows: int
     bytes: int
     sha256: str
-    #: Where the part begins in a file that holds several.
-    offset: int = 0
 
 
 class Rows(NamedTuple):
     """The rows of some genes, as the compiled module borrows them."""
 
-    #: The rows of gene g are ``starts[g]`` to before ``starts[g + 1]``.
+    #: The number of the first gene.
+    first: int
+    #: The rows of gene ``first + g`` are ``starts[g]`` to before ``starts[g + 1]``.
     starts: npt.NDArray[np.uint64]
     groups: npt.NDArray[np.uint32]
     values: npt.NDArray[Any]
@@ -204,22 +203,18 @@ class Table:
         _, name = self.manifest.files
         return _parse(self._read(name, self.manifest.genes), self.folder / name)
 
-    def _read(self, name: str, sha256: str, size: int | None = None, offset: int = 0) -> bytes:
+    def _read(self, name: str, sha256: str, size: int | None = None) -> bytes:
         path = self.folder / name
         try:
-            # One byte more shows that a file of one part is longer than it was.
-            stop = None if size is None else offset + size + (name != PACKED)
-            data = read_range(path, offset, stop)
+            # One byte more shows that the file is longer than it was.
+            data = read_range(path, 0, None if size is None else size + 1)
         except FileNotFoundError:
             msg = f"{path} is missing, and {MANIFEST} names it: tabulate the screen again"
             raise FileNotFoundError(msg) from None
         if (size is not None and len(data) != size) or _hash(data) != sha256:
-            again = "tabulate the screen again"
-            if name == PACKED:
-                again = f"delete the folder {self.folder}, and start again"
             msg = (
                 f"{path} is not the file that {MANIFEST} names (its SHA-256 differs): it was "
-                f"changed, or belongs to another table; {again}"
+                "changed, or belongs to another table; tabulate the screen again"
             )
             raise ValueError(msg)
         return data
@@ -239,11 +234,11 @@ class Table:
         starts = np.searchsorted(genes, np.arange(part.genes + 1) + part.first_gene)
         if logged:
             values = _pdex.log1p(values)
-        return Rows(starts.astype(np.uint64), groups, values, counts)
+        return Rows(0, starts.astype(np.uint64), groups, values, counts)
 
     def read(self, part: Part) -> bytes:
         """Return the bytes of a part, which is a Parquet file: gene, group, value and count."""
-        return self._read(part.file, part.sha256, part.bytes, part.offset)
+        return self._read(part.file, part.sha256, part.bytes)
 
     def pieces(
         self, genes: npt.NDArray[np.uint32], resources: Resources, logged: bool = False
@@ -333,22 +328,12 @@ class Writer:
         The folder that is to be written, absolute; a table that is there stays until then.
     threads
         Number of parts that are made at once.
-    blocks
-        The first gene of each block but the first: a part ends there, and all parts are in one
-        file. None: each part has a file.
     keep
         Whether a table that is there already stays, since a task that is run twice writes the same.
     """
 
-    def __init__(
-        self,
-        folder: Place,
-        threads: int,
-        *,
-        blocks: Sequence[int] | None = None,
-        keep: bool = False,
-    ) -> None:
-        self.folder, self._blocks, self._keep = folder, blocks, keep
+    def __init__(self, folder: Place, threads: int, *, keep: bool = False) -> None:
+        self.folder, self._keep = folder, keep
         if isinstance(folder, Remote):
             self._partial = Path(tempfile.gettempdir()) / f"pdex-{secrets.token_hex(8)}"
         else:
@@ -357,18 +342,16 @@ class Writer:
         self._pool = ThreadPoolExecutor(threads)
         self._making: deque[Future[tuple[Part, bytes]]] = deque()
         self._parts: list[Part] = []
-        self._offset = 0
         #: Frames of consecutive genes that wait to be a part, and the number of each gene's rows.
         self._waiting: list[pl.DataFrame] = []
         self._lengths: list[int] = []
         self._first = self._rows = 0
         self._apart = apart(folder)
-        self._blocks_end = frozenset(blocks or ())
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Make the folder; after an error or an interrupt, leave nothing behind."""
-        with _named(self.folder):
+        with naming(self.folder):
             self._partial.mkdir()
         try:
             yield
@@ -381,13 +364,13 @@ class Writer:
     def add(self, frame: pl.DataFrame, lengths: Sequence[int]) -> None:
         """Add the rows of the next genes, and the number of rows of each.
 
-        A part ends with the gene that completes `ROWS` rows or a block, whatever the frames.
+        A part ends with the gene that completes `ROWS` rows, whatever the frames.
         """
         first = row = 0
         for number, length in enumerate(lengths):
             self._rows += length
             self._lengths.append(length)
-            if self._rows >= ROWS or len(self._lengths) in self._blocks_end:
+            if self._rows >= ROWS:
                 rows = sum(lengths[first : number + 1])
                 self._waiting.append(frame.slice(row, rows))
                 row, first = row + rows, number + 1
@@ -401,9 +384,7 @@ class Writer:
             return
         frame = pl.concat(self._waiting)
         number = len(self._parts) + len(self._making)
-        name = PACKED
-        if self._blocks is None:
-            name = f"part-{number:05}{self._apart}.parquet"
+        name = f"part-{number:05}{self._apart}.parquet"
         self._making.append(self._pool.submit(_part, frame, name, self._first, genes))
         self._waiting, self._first, self._rows = [], len(self._lengths), 0
         self._write(self._threads)
@@ -412,17 +393,13 @@ class Writer:
         """Write parts until at most `most` are being made."""
         while len(self._making) > most:
             part, data = self._making.popleft().result()
-            if self._blocks is not None:
-                part = part._replace(offset=self._offset)
-                self._offset += part.bytes
             self._save(data, part.file)
             self._parts.append(part)
 
-    def _save(self, data: bytes, name: str) -> str:
-        """Write or append to a file, and return the hash of `data`."""
-        with _named(self.folder / name), (self._partial / name).open("ab") as file:
-            file.write(data)
-        return _hash(data)
+    def _save(self, data: bytes, name: str) -> None:
+        """Write a file."""
+        with naming(self.folder / name):
+            (self._partial / name).write_bytes(data)
 
     def finish(self, labels: pl.DataFrame, names: Sequence[str], facts: dict[str, Any]) -> None:
         """Write what is left, then the manifest with `facts`, and put the folder in its place."""
@@ -433,7 +410,7 @@ class Writer:
         manifest = _manifest(labels, genes, self._parts, self._apart, facts)
         for name, frame in zip(manifest.files, (labels, genes), strict=True):
             self._save(_parquet(frame), name)
-        with _named(self.folder):
+        with naming(self.folder):
             manifest.write(self._partial)
             self._replace()
 
@@ -466,18 +443,6 @@ def _parquet(frame: pl.DataFrame) -> bytes:
     rows = max(1, frame.height)
     frame.write_parquet(buffer, compression="zstd", compression_level=1, row_group_size=rows)
     return buffer.getvalue()
-
-
-@contextmanager
-def _named(path: Place) -> Iterator[None]:
-    """Make errors of writing OSErrors that name the path."""
-    try:
-        yield
-    except OSError as error:
-        if str(path) in str(error):
-            raise
-        reason = error.strerror or str(error)
-        raise type(error)(error.errno, reason, str(path)) from error
 
 
 def assemble(

@@ -194,10 +194,10 @@ fn listed<V: Value>(sample: &Sample<V>, folding: Folding, rows: &mut Rows<V>) {
     rows.value.extend(sample.entries.iter().map(|&Entry { value, .. }| value));
     rows.count.resize(rows.value.len(), 1);
     for (group, &zeros) in (0..).zip(sample.zeros) {
-        match folding {
-            Folding::NonZeros => return,
-            Folding::Cells => rows.push_cells(group, V::default(), length(zeros)),
-            _ => rows.push(group, V::default(), zeros),
+        if folding == Folding::Cells {
+            rows.push_cells(group, V::default(), length(zeros));
+        } else {
+            rows.push(group, V::default(), zeros);
         }
     }
 }

@@ -37,8 +37,6 @@ pub enum Folding {
     Values,
     /// The zeros of one group; each other cell has a row of its own.
     Zeros,
-    /// None, and zeros have no rows.
-    NonZeros,
     /// None.
     Cells,
 }
@@ -59,6 +57,8 @@ pub struct FoldRequest<'a> {
     /// The genes, strictly ascending.
     pub genes: &'a [u32],
     pub folding: Folding,
+    /// Whether zeros have rows; where they have none, a group's cells without a row are zeros.
+    pub zeros: bool,
     /// About how many rows are made at a time.
     pub rows: usize,
     /// Whether a NaN is an error.
@@ -92,11 +92,13 @@ pub struct Fold<V> {
 struct FoldWorker<V> {
     column: GeneColumn<V>,
     fold: GeneFold<V>,
+    /// A 0 for each group, in place of its zeros.
+    none: Vec<u64>,
 }
 
 impl<V> Default for FoldWorker<V> {
     fn default() -> Self {
-        Self { column: GeneColumn::default(), fold: GeneFold::default() }
+        Self { column: GeneColumn::default(), fold: GeneFold::default(), none: Vec::new() }
     }
 }
 
@@ -109,15 +111,19 @@ impl<V: Keyed> FoldWorker<V> {
         request: &FoldRequest,
         rows: &mut Rows<V>,
     ) -> Result<()> {
-        let FoldRequest { design, folding, refuses_nan, monitor, .. } = *request;
+        let FoldRequest { design, folding, zeros, refuses_nan, monitor, .. } = *request;
         monitor.check()?;
         self.column.load(view, (bands, block, slot), design.codes())?;
         if refuses_nan && self.column.column.iter().any(|entry| entry.value.is_nan()) {
             let gene = place(block.genes()[slot]);
             return Err(ErrorKind::NotANumber { cell: 0, gene }.into());
         }
-        let sample = self.column.sample(design.sizes());
-        self.fold.fold(&sample, design.sizes(), folding, rows);
+        let (mut sizes, mut sample) = (design.sizes(), self.column.sample(design.sizes()));
+        if !zeros {
+            self.none.resize(sizes.len(), 0);
+            (sizes, sample.zeros) = (&self.none, &self.none);
+        }
+        self.fold.fold(&sample, sizes, folding, rows);
         monitor.done.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -237,6 +243,8 @@ impl<V: Keyed> Fold<V> {
             let start = first + number * part;
             for gene in start..(start + part).min(last) {
                 for (&size, table) in sizes.iter().zip(&tables) {
+                    // Of a group of no cells, none is left to be a zero.
+                    let size = if request.zeros { size } else { 0 };
                     table.push(genes[gene], bins[gene].clone(), size, rows);
                 }
                 rows.end_gene();
@@ -253,7 +261,7 @@ impl<V: Keyed> Fold<V> {
         request: &FoldRequest,
         strip: &Range<usize>,
     ) -> Result<(Vec<Rows<V>>, usize)> {
-        let FoldRequest { design, genes, folding, .. } = *request;
+        let FoldRequest { design, genes, folding, zeros, .. } = *request;
         let sizes = Sizes {
             entries: view.entries(),
             matrix_genes: view.shape().1,
@@ -263,7 +271,7 @@ impl<V: Keyed> Fold<V> {
             threads: self.workers.count(),
         };
         let each = match folding {
-            Folding::Cells => view.shape().0,
+            Folding::Cells if zeros => view.shape().0,
             _ => view.entries() / view.shape().1.max(1) + design.sizes().len(),
         };
         let step = request.limits.block(&sizes, matches!(view, View::Cells(_)));
@@ -392,15 +400,18 @@ mod tests {
             let limits = Limits { strip_bins: 30, least_strip_bins: 1, table_bins: 150, walk: 3, block_entries: 120, block_genes: 2, ..Limits::default() };
             let limits = if small { limits } else { Limits::default() };
             let (monitor, folding) = (Monitor::default(), Folding::Sorted);
-            let request = FoldRequest { design: &design, genes: &genes, folding, rows: step, refuses_nan: true, limits, monitor: &monitor };
+            let request = FoldRequest { design: &design, genes: &genes, folding, zeros: true, rows: step, refuses_nan: true, limits, monitor: &monitor };
             let want = definition(&rows, &labels, &genes);
             let columns: Vec<f32> = (0..CELLS * GENES).map(|i| rows[i % CELLS * GENES + i / CELLS]).collect();
             let shape = (CELLS, GENES);
             for view in [View::cells(RowMajor::new(shape, &rows).unwrap()), View::genes(ColumnMajor::new(shape, &columns).unwrap())] {
                 prop_assert_eq!(&folded(&view, &request), &want);
+                let without: Listed = want.iter().copied().filter(|row| row.2 != 0.0).collect();
+                prop_assert_eq!(&folded(&view, &FoldRequest { zeros: false, ..request }), &without);
                 // Zeros and cells: the same cells in more rows.
-                for folding in [Folding::Values, Folding::Zeros, Folding::Cells] {
-                    let got = folded(&view, &FoldRequest { folding, ..request });
+                for (folding, zeros) in [Folding::Values, Folding::Zeros, Folding::Cells].into_iter().flat_map(|f| [(f, true), (f, false)]) {
+                    let want = if zeros { &want } else { &without };
+                    let got = folded(&view, &FoldRequest { folding, zeros, ..request });
                     let singles = got.iter().filter(|row| row.2 != 0.0 || folding == Folding::Cells);
                     prop_assert!(folding == Folding::Values || singles.clone().all(|row| row.3 == 1));
                     prop_assert!(folding != Folding::Values || got.len() == want.len());
@@ -409,7 +420,7 @@ mod tests {
                         sums.entry((gene, group, value.key())).or_insert((value, 0)).1 += n;
                     }
                     let got: Listed = sums.into_iter().map(|((a, b, _), (v, n))| (a, b, v, n)).collect();
-                    prop_assert_eq!(&got, &want);
+                    prop_assert_eq!(&got, want);
                 }
             }
         }
@@ -427,6 +438,7 @@ mod tests {
             design: &design,
             genes,
             folding,
+            zeros: true,
             rows: 9,
             refuses_nan: true,
             limits,
@@ -457,6 +469,7 @@ mod tests {
             design: &design,
             genes,
             folding,
+            zeros: true,
             rows: 9,
             refuses_nan: true,
             limits,

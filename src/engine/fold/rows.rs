@@ -73,10 +73,11 @@ impl<V: Value> Rows<V> {
             return;
         }
         // The zeros' row comes first; their number is known last.
-        self.push(group, V::default(), 1);
+        self.push(group, V::default(), size.min(1));
         let listed = self.push_counts(bins);
         self.group.resize(self.len(), group);
         match cells(size.saturating_sub(listed)) {
+            0 if size == 0 => {}
             0 => self.remove(start),
             zeros => self.count[start] = zeros,
         }
@@ -168,6 +169,7 @@ mod tests {
         rows.push_bins(5, (&[0u32, 2, 0, 1], &[]), 3);
         rows.push_bins(6, (&[0u16, 0], &[]), 2);
         rows.push_bins(7, (&[0u16, 0], &[]), 0);
+        rows.push_bins(7, (&[9u16, 3], &[]), 0);
         let overflow = [(3, -2.0), (3, 0.5), (3, 0.5), (3, 7.0)];
         rows.push_bins(8, (&[0u16, 3], &overflow), 9);
         rows.end_gene();
@@ -178,6 +180,7 @@ mod tests {
             (5, 1.0, 2),
             (5, 3.0, 1),
             (6, 0.0, 2),
+            (7, 1.0, 3),
             (8, -2.0, 1),
             (8, 0.0, 2),
             (8, 0.5, 2),
@@ -185,7 +188,7 @@ mod tests {
             (8, 7.0, 1),
         ];
         assert_eq!(listed(&rows), want);
-        assert_eq!(rows.ends, [11]);
+        assert_eq!(rows.ends, [12]);
     }
 
     #[test]

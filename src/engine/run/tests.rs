@@ -94,6 +94,7 @@ fn counted(rows: &[f32], labels: &[u32], n_groups: usize) -> Columns {
         design: &design,
         genes: &genes,
         folding: Folding::Values,
+        zeros: true,
         rows: 40,
         refuses_nan: true,
         limits: Limits::default(),
@@ -180,7 +181,7 @@ proptest! {
         let number = |cell: usize| groups.binary_search(&(codes[cell], finer[cell])).unwrap() as u32;
         let labels: Vec<u32> = (0..CELLS).map(number).collect();
         let halves = [(0, cut), (cut, CELLS)].map(|(a, b)| counted(&rows[a * GENES..b * GENES], &labels[a..b], groups.len()));
-        let parts = halves.iter().map(|c| Part { starts: &c.starts, groups: &c.groups, values: &c.values, counts: &c.counts });
+        let parts = halves.iter().map(|c| Part { first: 0, starts: &c.starts, groups: &c.groups, values: &c.values, counts: &c.counts });
         let parts = Parts::new((groups.len(), GENES), parts.collect()).unwrap();
         let sizes = (0..groups.len() as u32).map(|g| labels.iter().filter(|&&l| l == g).count() as u64).collect();
         let of_groups = design.regrouped(groups.iter().map(|group| group.0).collect(), sizes);
@@ -327,7 +328,7 @@ fn a_table_needs_the_numbers_of_cells_of_its_groups() {
     let request = Request { design: &design, test, auroc: false, scale, genes };
     let (tables, monitor, limits) = (NullTables::default(), Monitor::default(), Limits::default());
     let run = Run { request: &request, tables: &tables, limits, monitor: &monitor };
-    let part = Part { starts: &[0, 1], groups: &[0], values: &[1.0f32], counts: &[3] };
+    let part = Part { first: 0, starts: &[0, 1], groups: &[0], values: &[1.0f32], counts: &[3] };
     let view = View::counted(Parts::new((2, 1), vec![part]).unwrap());
     let mut table = Table::new(1, 1, request.own_columns());
     let error = run.run(&view, &mut Workspace::new(1), (&mut table, 0)).unwrap_err();
