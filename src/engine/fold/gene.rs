@@ -45,8 +45,12 @@ impl<V: Keyed> GeneFold<V> {
         folding: Folding,
         rows: &mut Rows<V>,
     ) {
+        let few =
+            sample.entries.len() < sizes.len() && sample.zeros.iter().all(|&zeros| zeros == 0);
         if !folding.is_by_value() {
             listed(sample, folding, rows);
+        } else if few {
+            self.push_few(sample, rows);
         } else if let Some(width) = GeneHistogram::width(sample, crate::engine::plan::MOST_BINS) {
             self.count(sample, width);
             for ((group, bins), &size) in (0..).zip(self.table.chunks_exact(width)).zip(sizes) {
@@ -127,11 +131,26 @@ impl<V: Keyed> GeneFold<V> {
         }
     }
 
-    fn sort_weighted(&mut self, sample: &Sample<V>, rows: &mut Rows<V>) {
+    /// Adds fewer entries than there are groups, none of which has zeros.
+    fn push_few(&mut self, sample: &Sample<V>, rows: &mut Rows<V>) {
+        self.sort_by_group(sample);
+        let mut rest = &self.weighted[..];
+        while let Some(&(group, ..)) = rest.first() {
+            let (own, others) = rest.split_at(rest.partition_point(|entry| entry.0 == group));
+            rows.push_sorted(group, own.iter().map(|&(_, value, n)| (value, n)), 0);
+            rest = others;
+        }
+    }
+
+    fn sort_by_group(&mut self, sample: &Sample<V>) {
         self.weighted.clear();
         let entries = sample.entries.iter().enumerate();
         self.weighted.extend(entries.map(|(i, e)| (e.code, e.value, sample.weight(i))));
         self.weighted.sort_unstable_by_key(|&(code, value, _)| (code, value.key()));
+    }
+
+    fn sort_weighted(&mut self, sample: &Sample<V>, rows: &mut Rows<V>) {
+        self.sort_by_group(sample);
         let mut rest = &self.weighted[..];
         for (group, &zeros) in (0..).zip(sample.zeros) {
             let (own, others) = rest.split_at(rest.partition_point(|entry| entry.0 == group));
@@ -193,7 +212,7 @@ fn listed<V: Value>(sample: &Sample<V>, folding: Folding, rows: &mut Rows<V>) {
     rows.group.extend(sample.entries.iter().map(|entry| entry.code));
     rows.value.extend(sample.entries.iter().map(|&Entry { value, .. }| value));
     rows.count.resize(rows.value.len(), 1);
-    for (group, &zeros) in (0..).zip(sample.zeros) {
+    for (group, &zeros) in (0..).zip(sample.zeros).filter(|group| *group.1 > 0) {
         if folding == Folding::Cells {
             rows.push_cells(group, V::default(), length(zeros));
         } else {

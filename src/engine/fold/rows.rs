@@ -85,6 +85,10 @@ impl<V: Value> Rows<V> {
 
     /// Adds values and counts of all bins above 0 that hold cells; returns how many cells.
     fn push_counts<T: Bin>(&mut self, bins: &[T]) -> u64 {
+        // Of many groups, most have no cell that expresses a gene.
+        if bins.iter().skip(1).fold(0, |any, bin| any | bin.get()) == 0 {
+            return 0;
+        }
         let (mut values, mut counts) = ([V::default(); BINS], [0; BINS]);
         let (mut first, mut n, mut listed) = (0u16, 0, 0);
         let (fours, others) = bins.as_chunks::<4>();
