@@ -55,10 +55,10 @@ accuracy: build  ## worst errors against SciPy, null p-values: rewrites docs/acc
 	$(BIN)/python docs/accuracy.py
 	$(BIN)/python docs/calibration_table.py
 
-bench: build  ## peers, shapes, memory, threads, growth, more than an hour: docs/benchmarks.md
+bench: build  ## peers, shapes, memory, threads, growth, more than an hour: docs/developers/benchmarks.md
 	$(BIN)/python benches/side_by_side.py --write
 
-bench-k562: build  ## the last table of docs/benchmarks.md: 10^9 non-zeros, 8 GB on disk
+bench-k562: build  ## the last table of docs/developers/benchmarks.md: 10^9 non-zeros, 8 GB on disk
 	$(BIN)/python benches/side_by_side.py --only k562 --write
 
 bench-kernels:  ## the numeric core's kernels by themselves, with criterion

@@ -1,4 +1,4 @@
-"""Verdicts, the marked tables of docs/benchmarks.md, and its plot."""
+"""Verdicts, the marked tables of docs/developers/benchmarks.md, and its plot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[1] / "docs" / "developers" / "benchmarks.md"
 PLOT = PAGE.with_suffix(".png")
 
 

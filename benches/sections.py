@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md: what each compares, and its bars.
+"""The tables of docs/developers/benchmarks.md: what each compares, and its bars.
 
 A section yields the lines of its table, each as soon as it is measured. What disagrees is noted in
 ``Bench.failures``, and fails the run at its end.

@@ -11,8 +11,8 @@ Each peer has an environment of its own below the folder, made on the first run,
 ../shared/tools/make_screen.py are written there. Each side is a process that loads the data, calls
 once, saves its answers, and then times one call whenever it is asked to, so that both sides
 alternate. Tables hold medians and their ratio; --write puts them between their marks in
-docs/benchmarks.md, but not those of a section whose answers differ by more than is allowed: that
-fails the run.
+docs/developers/benchmarks.md, but not those of a section whose answers differ by more than is
+allowed: that fails the run.
 
 --tiny runs all of it on tiny screens, to try this file; --smoke does so in seconds and without
 peers, as `make test` does.
@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench")
     parser.add_argument("--rounds", type=int, default=5, help="calls of each side")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    what.add_argument("--write", action="store_true", help="write docs/developers/benchmarks.md")
     what.add_argument("--tiny", action="store_true", help="tiny screens, with peers")
     what.add_argument("--smoke", action="store_true", help="tiny screens, without peers")
     found = parser.parse_args()

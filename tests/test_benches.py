@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 BENCHES = Path(__file__).parents[1] / "benches"
-PAGE = BENCHES.parent / "docs" / "benchmarks.md"
+PAGE = BENCHES.parent / "docs" / "developers" / "benchmarks.md"
 
 
 @pytest.fixture(autouse=True)

@@ -198,7 +198,7 @@ def test_readme_names_the_two_commands_and_is_short():
 
 
 def test_figures_of_readme_stand_among_the_benchmarks():
-    rows = (ROOT / "docs" / "benchmarks.md").read_text().splitlines()
+    rows = (ROOT / "docs" / "developers" / "benchmarks.md").read_text().splitlines()
     figures = re.findall(
         r"^\| \w.*\| ([\d.]+ s) \| (.*?) [\d.]+ \| ([\d.]+ s) \| ([\d.]+) \|$",
         (ROOT / "README.md").read_text(),
