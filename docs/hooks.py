@@ -1,7 +1,8 @@
 """What mkdocs does not do by itself: `mkdocs.yml` names this file.
 
-- Pages of the root (README, CHANGELOG, CONTRIBUTING) are pages of the site; links to them, and from
-  them into docs/, are right on both.
+- Pages of the root (README, CHANGELOG, CONTRIBUTING, ...) are pages of the site; links to them, and
+  from them into docs/, are right on both.
+- The notebook docs/tutorial.ipynb becomes a page, with the outputs stored in it.
 - ``$...$`` and ``$$...$$``, which arithmatex finds, become MathML: no script draws them.
 - Sphinx' roles in docstrings (``:func:`pdex.de```) become links.
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,10 +26,13 @@ PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
+    "SECURITY.md": "security.md",
+    "docs/tutorial.ipynb": "tutorial.md",
 }
 
 #: Where docs/index.md says so, the site has README down to this heading.
-HERE, END = "<!-- README -->", "\n## More\n"
+HERE, END = "<!-- README -->", "\n## Where to go\n"
 
 _LINK = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\(|\\\[)(.*?)(?:\\\)|\\\])</\1>', re.S)
@@ -35,12 +40,32 @@ _ROLE = re.compile(r":(?:func|class|mod|meth):<code>(?:~)?([\w.]+)</code>")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie in the root."""
+    """Add the pages that lie in the root, and the notebook."""
     for source, page in PAGES.items():
-        if page != "index.md":
+        if source.endswith(".ipynb"):
+            for path, content in notebook(source, page).items():
+                files.append(File.generated(config, path, content=content))
+        elif page != "index.md":
             text = relinked((ROOT / source).read_text(), "", page)
             files.append(File.generated(config, page, content=text))
     return files
+
+
+def notebook(source: str, page: str) -> dict[str, str | bytes]:
+    """Return a notebook as a page of the site, with its pictures, by their paths."""
+    # Frames are shown as text, as on all pages.
+    exporter = MarkdownExporter(
+        config={"NbConvertBase": {"display_data_priority": ["image/png", "text/plain"]}}
+    )
+    name = page.removesuffix(".md")
+    text, found = exporter.from_filename(
+        str(ROOT / source), {"unique_key": name, "output_files_dir": name}
+    )
+    text = text.replace("![png](", "![What the code above draws](")
+    text = relinked(text, posixpath.dirname(source), page)
+    here = posixpath.relpath(source.removeprefix("docs/"), posixpath.dirname(page) or ".")
+    text += f"\n\n[Download this page as a notebook]({here})\n"
+    return {page: text, **found["outputs"]}
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
