@@ -227,6 +227,13 @@ def test_memory_and_files_stand_among_all_benchmarks():
         assert any(re.search(rf"(^|\| ){seconds}( \||$)", line) for line in every), row
     for row in found[4:]:
         assert any(line.startswith(" | ".join(row)) for line in every), row
+    larger = [row for row in cells("docs/large-data.md") if row[-1].endswith("times the file")]
+    assert len(larger) == 4
+    for once, read, written, peak, several in larger:
+        seconds, times = several.removesuffix(" the file").split(", ")
+        start, end = f"{seconds} | {times} | {once} | ", f" | {written} | {peak} | "
+        ours = [line for line in every if line.startswith(start) and end in line]
+        assert any(f" | {read} times | " in line for line in ours), once
 
 
 def ids(text):
