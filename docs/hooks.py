@@ -21,18 +21,16 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
 
-#: Pages of the root, by the page of the site that shows each.
+#: Pages that lie in the root or are no Markdown, by the page of the site that shows each.
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CITATION.cff": "CITATION.cff",
     "CONTRIBUTING.md": "contributing.md",
     "CODE_OF_CONDUCT.md": "code-of-conduct.md",
     "SECURITY.md": "security.md",
     "docs/tutorial.ipynb": "tutorial.md",
 }
-
-#: Where docs/index.md says so, the site has README down to this heading.
-HERE, END = "<!-- README -->", "\n## Where to go\n"
 
 _LINK = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\(|\\\[)(.*?)(?:\\\)|\\\])</\1>', re.S)
@@ -45,7 +43,7 @@ def on_files(files: Files, config: Any) -> Files:
         if source.endswith(".ipynb"):
             for path, content in notebook(source, page).items():
                 files.append(File.generated(config, path, content=content))
-        elif page != "index.md":
+        else:
             text = relinked((ROOT / source).read_text(), "", page)
             files.append(File.generated(config, page, content=text))
     return files
@@ -69,15 +67,10 @@ def notebook(source: str, page: str) -> dict[str, str | bytes]:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Put README in its place, and turn links to the root's pages."""
+    """Turn links to the pages that lie elsewhere."""
     path = page.file.src_uri
-    if path in PAGES.values() and path != "index.md":
+    if path in PAGES.values():
         return markdown
-    if HERE in markdown:
-        text = (ROOT / "README.md").read_text().partition(END)[0]
-        # The page has its own heading.
-        text = text.partition("\n")[2]
-        markdown = markdown.replace(HERE, relinked(text, "", path))
     return relinked(markdown, posixpath.join("docs", posixpath.dirname(path)), path)
 
 

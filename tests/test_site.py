@@ -78,7 +78,7 @@ def test_every_page_of_the_folder_is_there(site, pages):
     sources = [page.relative_to(ROOT / "docs") for page in ROOT.glob("docs/**/*.md")]
     wanted = {str(source)[: -len(".md")] + ".html" for source in sources}
     found = {str(path.relative_to(site)) for path in pages}
-    root = {"changelog", "code-of-conduct", "contributing", "security", "tutorial"}
+    root = {"changelog", "code-of-conduct", "contributing", "index", "security", "tutorial"}
     assert found == wanted | {f"{page}.html" for page in root}
     assert "1.6 million tests" in (site / "index.html").read_text()
     assert not list(site.rglob("*.py"))
