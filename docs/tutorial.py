@@ -27,9 +27,19 @@ def run(folder: Path) -> nbformat.NotebookNode:
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     ).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_bar(output)]
     # The version of Python is that of whoever ran it last.
     notebook.metadata["language_info"] = {"name": "python"}
     return notebook
+
+
+def is_bar(output: nbformat.NotebookNode) -> bool:
+    """Return whether an output is a progress bar, which only slow machines show."""
+    if output.output_type == "stream":
+        return output.name == "stderr" and output.text.lstrip("\r").startswith("pdex: ")
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def shrink(notebook: nbformat.NotebookNode) -> None:

@@ -28,6 +28,17 @@ def shown(cell):
     return found
 
 
+def test_bars_are_no_outputs_and_warnings_are(tutorial):
+    from nbformat.v4 import new_output
+
+    bar = "\rpdex:  25%|##5       | 50/200 [00:02<00:06, 24.9 genes/s]"
+    assert tutorial.is_bar(new_output("stream", name="stderr", text=bar))
+    widget = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "pdex: 0%"}
+    assert tutorial.is_bar(new_output("display_data", data=widget))
+    assert not tutorial.is_bar(new_output("stream", name="stderr", text="PdexWarning: left out"))
+    assert not tutorial.is_bar(new_output("stream", name="stdout", text="pdex: 1"))
+
+
 def test_the_notebook_prints_what_is_stored_in_it(tutorial, tmp_path):
     import nbformat
 
