@@ -30,8 +30,9 @@ def run(folder: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not is_bar(output)]
-    # The version of Python is that of whoever ran it last.
+    # The version of Python, and the state of bars, are those of whoever ran it last.
     notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata.pop("widgets", None)
     return notebook
 
 
