@@ -1,7 +1,8 @@
 """What mkdocs does not do by itself: `mkdocs.yml` names this file.
 
-- Pages of the root (README, CHANGELOG, CONTRIBUTING) are pages of the site; links to them, and from
-  them into docs/, are right on both.
+- Pages of the root (README, CHANGELOG, CONTRIBUTING, ...) are pages of the site; links to them, and
+  from them into docs/, are right on both.
+- The notebook docs/tutorial.ipynb becomes a page, with the outputs stored in it.
 - ``$...$`` and ``$$...$$``, which arithmatex finds, become MathML: no script draws them.
 - Sphinx' roles in docstrings (``:func:`pdex.de```) become links.
 """
@@ -16,18 +17,20 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
 
-#: Pages of the root, by the page of the site that shows each.
+#: Pages that lie in the root or are no Markdown, by the page of the site that shows each.
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CITATION.cff": "CITATION.cff",
     "CONTRIBUTING.md": "contributing.md",
+    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
+    "SECURITY.md": "security.md",
+    "docs/tutorial.ipynb": "tutorial.md",
 }
-
-#: Where docs/index.md says so, the site has README down to this heading.
-HERE, END = "<!-- README -->", "\n## More\n"
 
 _LINK = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\(|\\\[)(.*?)(?:\\\)|\\\])</\1>', re.S)
@@ -35,24 +38,39 @@ _ROLE = re.compile(r":(?:func|class|mod|meth):<code>(?:~)?([\w.]+)</code>")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie in the root."""
+    """Add the pages that lie in the root, and the notebook."""
     for source, page in PAGES.items():
-        if page != "index.md":
+        if source.endswith(".ipynb"):
+            for path, content in notebook(source, page).items():
+                files.append(File.generated(config, path, content=content))
+        else:
             text = relinked((ROOT / source).read_text(), "", page)
             files.append(File.generated(config, page, content=text))
     return files
 
 
+def notebook(source: str, page: str) -> dict[str, str | bytes]:
+    """Return a notebook as a page of the site, with its pictures, by their paths."""
+    # Frames are shown as text, as on all pages.
+    exporter = MarkdownExporter(
+        config={"NbConvertBase": {"display_data_priority": ["image/png", "text/plain"]}}
+    )
+    name = page.removesuffix(".md")
+    text, found = exporter.from_filename(
+        str(ROOT / source), {"unique_key": name, "output_files_dir": name}
+    )
+    text = text.replace("![png](", "![What the code above draws](")
+    text = relinked(text, posixpath.dirname(source), page)
+    here = posixpath.relpath(source.removeprefix("docs/"), posixpath.dirname(page) or ".")
+    text += f"\n\n[Download this page as a notebook]({here})\n"
+    return {page: text, **found["outputs"]}
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Put README in its place, and turn links to the root's pages."""
+    """Turn links to the pages that lie elsewhere."""
     path = page.file.src_uri
-    if path in PAGES.values() and path != "index.md":
+    if path in PAGES.values():
         return markdown
-    if HERE in markdown:
-        text = (ROOT / "README.md").read_text().partition(END)[0]
-        # The page has its own heading.
-        text = text.partition("\n")[2]
-        markdown = markdown.replace(HERE, relinked(text, "", path))
     return relinked(markdown, posixpath.join("docs", posixpath.dirname(path)), path)
 
 

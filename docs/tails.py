@@ -5,14 +5,12 @@ Asymptotic and exact p-values of one gene, over the z score.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import altair as alt
 import pdex
 import polars as pl
-from PIL import Image
+from pictures import FOLDER, keep
 
-FILE = Path(__file__).parent / "pictures" / "tails.png"
+FILE = FOLDER / "tails.png"
 N_CELLS, N_EXPRESSING, N_TARGET = 10_000, 1_000, 200
 METHODS = {"asymptotic": "normal curve", "exact": "exact"}
 
@@ -46,16 +44,22 @@ def p_values() -> pl.DataFrame:
     return pl.concat(long)
 
 
-def main() -> None:
-    """Draw the picture."""
+def chart() -> alt.Chart:
+    """Return the chart."""
     table = p_values().select("expressing", "z_score", "neg_log10_p", "method")
-    chart = (
+    return (
         alt.Chart(table)
         .mark_line(point={"size": 12})
         .encode(
             x=alt.X("z_score", title="z score"),
             y=alt.Y("neg_log10_p", title="-log10 p-value"),
-            color=alt.Color("method", title=None, sort=list(METHODS.values())),
+            color=alt.Color(
+                "method",
+                title=None,
+                sort=list(METHODS.values()),
+                scale=alt.Scale(range=["#d55e00", "#0072b2"]),
+                legend=alt.Legend(orient="bottom"),
+            ),
         )
         .properties(
             width=460,
@@ -63,14 +67,20 @@ def main() -> None:
             title=alt.Title(
                 "The normal curve misses both tails",
                 subtitle="200 cells of a target; 1,000 of 10,000 cells express the gene",
+                anchor="start",
+                subtitleColor="#62676d",
             ),
         )
+        .configure_axis(gridColor="#e7e8ea", domainColor="#c9ccd0", tickColor="#c9ccd0")
+        .configure_view(stroke=None)
     )
-    chart.save(FILE, scale_factor=1.5)
-    with Image.open(FILE) as picture:
-        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small.save(FILE, optimize=True)
-    print(f"{FILE.name}: {FILE.stat().st_size / 1000:.0f} kB, {small.width} x {small.height}")
+
+
+def main() -> None:
+    """Draw the picture."""
+    drawn = chart()
+    drawn.save(FILE, scale_factor=1.5)
+    keep(FILE, drawn.to_json())
 
 
 if __name__ == "__main__":

@@ -120,6 +120,16 @@ def test_every_file_says_the_same_version(project):
     assert authors == cargo["authors"] == re.findall(r"^  - name: (.+)$", citation, re.M)
 
 
+def test_a_package_index_shows_the_beginning_of_readme_without_links(project):
+    text = project["readme"]["text"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "](" not in text
+    *shared, last = [part.strip() for part in re.split(r"(```\w+\n.*?```)", text, flags=re.S)]
+    for part in shared:
+        assert re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", readme).count(part) == 1, part
+    assert last.startswith("The documentation")
+
+
 def test_the_workflows_use_the_tools_and_pythons_that_are_declared(project):
     folder = ROOT / ".github/workflows"
     release = (folder / "release.yml").read_text(encoding="utf-8")

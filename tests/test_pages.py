@@ -3,7 +3,7 @@
 - ``python``: as in a notebook, the blocks of a page share names. With ``title="with PEER"`` it is
   that package's own code: it runs here where PEER is installed, else in the peer's environment.
 - ``sh``, ``console`` (commands after ``$``, with what they print): bash, in the page's folder.
-  ``make`` and ``pip install`` are held to Makefile and pyproject.toml instead.
+  ``make`` and ``pip install`` are checked against Makefile and pyproject.toml instead.
 - ``text``: what the block before it prints.
 
 No other block is allowed.
@@ -120,6 +120,10 @@ def command(words):
         for extra in (installed[1] or "").split(","):
             assert not extra or re.search(rf"^{extra} = \[", extras, re.M), words
         return ""
+    if re.fullmatch(r"pip install dist/pdex-\*\.whl(?: +#.*)?", words):
+        # Where `make wheel` puts it.
+        assert "--out dist\n" in (ROOT / "Makefile").read_text(), words
+        return ""
     bash = ["bash", "-euo", "pipefail", "-c", words]
     done = subprocess.run(bash, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{words}\n{done.stderr}"
@@ -197,17 +201,39 @@ def test_readme_names_the_two_commands_and_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 130
 
 
-def test_figures_of_readme_stand_among_the_benchmarks():
-    rows = (ROOT / "docs" / "developers" / "benchmarks.md").read_text().splitlines()
-    figures = re.findall(
-        r"^\| \w.*\| ([\d.]+ s) \| (.*?) [\d.]+ \| ([\d.]+ s) \| ([\d.]+) \|$",
-        (ROOT / "README.md").read_text(),
-        re.M,
-    )
-    assert len(figures) == 5
-    for ours, peer, theirs, ratio in figures:
-        found = [row for row in rows if row.startswith(f"| {peer}")]
-        assert any(f"| {theirs} | {ours} | {ratio} |" in row for row in found), (peer, ours)
+def cells(page):
+    """The rows of a page's tables, without their first cells."""
+    rows = re.findall(r"^\| [^|]*\| (.*) \|$", (ROOT / page).read_text(), re.M)
+    return [row.split(" | ") for row in rows]
+
+
+@pytest.mark.parametrize(("page", "number"), [("README.md", 5), ("docs/benchmarks.md", 11)])
+def test_times_of_others_stand_among_all_benchmarks(page, number):
+    every = [row[:3] for row in cells("docs/developers/benchmarks.md")]
+    found = [row for row in cells(page) if len(row) == 4 and row[3].replace(".", "").isdigit()]
+    assert len(found) == number
+    for ours, _, theirs, ratio in found:
+        assert [theirs, ours, ratio] in every, (theirs, ours, ratio)
+
+
+def test_memory_and_files_stand_among_all_benchmarks():
+    every = [" | ".join(row) for row in cells("docs/developers/benchmarks.md")]
+    found = [row for row in cells("docs/benchmarks.md") if row[-1].endswith(" MB")]
+    assert [len(row) for row in found] == [4] * 4 + [5] * 5
+    for row in found[:4]:
+        seconds, loaded, result, beyond = map(re.escape, row)
+        ours = rf"{loaded} \| {result} \| [\d,]+ MB \| {beyond} \| 500 MB \|"
+        assert any(re.search(ours, line) for line in every), row
+        assert any(re.search(rf"(^|\| ){seconds}( \||$)", line) for line in every), row
+    for row in found[4:]:
+        assert any(line.startswith(" | ".join(row)) for line in every), row
+    larger = [row for row in cells("docs/large-data.md") if row[-1].endswith("times the file")]
+    assert len(larger) == 4
+    for once, read, written, peak, several in larger:
+        seconds, times = several.removesuffix(" the file").split(", ")
+        start, end = f"{seconds} | {times} | {once} | ", f" | {written} | {peak} | "
+        ours = [line for line in every if line.startswith(start) and end in line]
+        assert any(f" | {read} times | " in line for line in ours), once
 
 
 def ids(text):

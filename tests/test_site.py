@@ -1,6 +1,7 @@
 """The site of docs/ builds without a warning, is whole, and asks nothing of another server."""
 
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -77,9 +78,22 @@ def test_every_page_of_the_folder_is_there(site, pages):
     sources = [page.relative_to(ROOT / "docs") for page in ROOT.glob("docs/**/*.md")]
     wanted = {str(source)[: -len(".md")] + ".html" for source in sources}
     found = {str(path.relative_to(site)) for path in pages}
-    assert found == wanted | {"changelog.html", "contributing.html"}
+    root = {"changelog", "code-of-conduct", "contributing", "index", "security", "tutorial"}
+    assert found == wanted | {f"{page}.html" for page in root}
     assert "1.6 million tests" in (site / "index.html").read_text()
     assert not list(site.rglob("*.py"))
+
+
+def test_the_tutorial_shows_what_is_stored_in_the_notebook(site, pages):
+    page = pages[site / "tutorial.html"]
+    text = "".join(part for part in page.parts.values())
+    cells = json.loads((ROOT / "docs/tutorial.ipynb").read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    printed = ["".join(output["text"]).strip() for output in outputs if "text" in output]
+    assert len(printed) >= 5
+    assert [words for words in printed if words not in text] == []
+    pictures = [link for link in page.loads if link.startswith("tutorial/")]
+    assert len(pictures) == sum("image/png" in output.get("data", {}) for output in outputs) == 3
 
 
 def test_parameters_named_together_have_a_type_each(pages):

@@ -45,4 +45,7 @@ def test_it_has_what_a_build_needs(unpacked):
     run("cargo", "tree", "--locked", "--features=python", "--depth=1", cwd=folder)
     out = folder.parent / "info"
     run(maturin, "pep517", "write-dist-info", "--metadata-directory", out, cwd=folder)
-    assert "Version: 0.4.0" in next(out.glob("*.dist-info/METADATA")).read_text()
+    metadata = next(out.glob("*.dist-info/METADATA")).read_text()
+    assert "Version: 0.4.0" in metadata
+    assert "Description-Content-Type: text/markdown" in metadata
+    assert "\n**Differential expression for perturbation screens:" in metadata
