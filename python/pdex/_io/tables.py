@@ -30,7 +30,17 @@ import polars as pl
 from pdex import _pdex
 from pdex._io.labels import Column
 from pdex._io.prefetch import Prefetch
-from pdex._places import Place, Remote, apart, copy, fill, place_of, read_range, replace_folder
+from pdex._places import (
+    Place,
+    Remote,
+    apart,
+    copy,
+    fill,
+    place_of,
+    read_range,
+    replace_folder,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -191,6 +201,13 @@ class Table:
     def __init__(self, folder: Place) -> None:
         self.folder = folder
         self.manifest = Manifest.read(folder)
+
+    def n_bytes(self) -> int:
+        """Return the number of bytes of all files of the table."""
+        rest = (*self.manifest.files, MANIFEST)
+        return sum(part.bytes for part in self.manifest.parts) + sum(
+            size_of(self.folder / name) for name in rest
+        )
 
     @cached_property
     def labels(self) -> pl.DataFrame:
