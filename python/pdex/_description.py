@@ -31,9 +31,9 @@ RESULT = "result.json"
 _KNOWN: dict[int, Description] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Description:
-    """How a result was made; ``print`` shows it in four lines.
+    """How a result was made; it shows itself in four lines.
 
     Parameters
     ----------
@@ -95,6 +95,8 @@ class Description:
     def __str__(self) -> str:
         """Return the description in four lines."""
         return "\n".join(f"{name + ':':10}{text}" for name, text in self.lines())
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """Return the description for notebooks."""
@@ -162,7 +164,7 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
     Returns
     -------
     Description
-        The description, which prints as four lines.
+        The description, which shows itself in four lines.
 
     Raises
     ------
@@ -179,7 +181,7 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
     >>> import pdex
     >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
     >>> result = pdex.de(screen, "target")
-    >>> print(pdex.describe(result))
+    >>> pdex.describe(result)
     test:     wilcoxon (alternative=two-sided, method=auto, continuity=True, ...
     compared: obs['target'] against 'non-targeting'
     data:     X of AnnData in memory: 400 cells, 3 targets, 20 genes

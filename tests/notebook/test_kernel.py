@@ -89,7 +89,10 @@ def test_a_session(run):
 
 def test_what_is_shown_without_html(run):
     """The plain text of a notebook is what print shows."""
-    (_, outputs), _ = run(SCREEN, "pdex.info(screen)")
+    (_, told, made), _ = run(SCREEN, "pdex.info(screen)", "pdex.describe(pdex.de(screen, 'target'))")
     space = {}
     exec(SCREEN, space)
-    assert outputs[0].data["text/plain"] == str(pdex.info(space["screen"]))
+    assert told[0].data["text/plain"] == str(pdex.info(space["screen"]))
+    text = str(pdex.describe(pdex.de(space["screen"], "target")))
+    assert made[0].data["text/plain"] == text
+    assert text.count("\n") == 3

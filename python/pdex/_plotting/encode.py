@@ -77,7 +77,8 @@ def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str
 
 def _codes(labels: pl.Series, names: list[str]) -> pl.Series:
     """Return the place of each label among the names."""
-    return labels.cast(pl.String).cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
+    codes: pl.Series = labels.cast(pl.String).cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
+    return codes
 
 
 def _facts(rows: pl.DataFrame, fdr: float) -> pl.DataFrame:

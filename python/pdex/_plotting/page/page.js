@@ -433,7 +433,11 @@
   function pick(row) {
     const target = meta.targets[Number(row.dataset.place)];
     choose(target, false);
-    history.replaceState(null, "", `#${encodeURIComponent(target.name)}`);
+    try {
+      history.replaceState(null, "", `#${encodeURIComponent(target.name)}`);
+    } catch {
+      // A page within another one, such as a notebook, may have no address of its own.
+    }
   }
 
   byId("body").addEventListener("click", (event) => {
