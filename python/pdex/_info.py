@@ -29,10 +29,10 @@ from pdex._io.normalize import log_base_of, noted_base
 from pdex._io.opening import check_data
 from pdex._io.paths import members_of, path_of
 from pdex._io.source import stamp_of
-from pdex._io.tables import Table, is_table
+from pdex._io.tables import MANIFEST, Table, is_table
 from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places
-from pdex._places import place_of
+from pdex._places import place_of, size_of
 from pdex._scale import Values
 from pdex._text import listed, size
 from pdex._together import Facts, Screen, together
@@ -298,7 +298,9 @@ def _about(screen: Screen, paths: list[str] | None = None) -> Info:
 
 def _of_tables(table: Table, path: str) -> Info:
     """Return the description of count tables; `path` is as the caller wrote it."""
-    manifest, n_bytes = table.manifest, table.n_bytes()
+    manifest, folder = table.manifest, table.folder
+    rest = sum(size_of(folder / name) for name in (*manifest.files, MANIFEST))
+    n_bytes = sum(part.bytes for part in manifest.parts) + rest
     obs, cells = table.obs(), table.labels["cells"].to_numpy()
     columns = [_column(obs, name, cells) for name in obs.columns]
     targets = _targets(obs, columns, cells)

@@ -16,6 +16,9 @@ TABLES = {"matrix": "left", "dtype": "left", "rows": "right", "parts": "right"}
 TABLES |= {"disk": "right", "memory": "right", "values": "left"}
 OBS = {"obs": "left", "kind": "left", "distinct": "right", "missing": "right", "controls": "left"}
 
+#: Largest number of control groups to name.
+_MOST = 8
+
 _KINDS = {
     "counts": "counts",
     "log1p": "log1p",
@@ -64,12 +67,14 @@ def of_tables(matrix: Facts, tables: Facts) -> dict[str, str]:
 
 def of_column(column: Facts, n_cells: int) -> dict[str, str]:
     """Return the row of a column of obs."""
+    n_more = len(column["controls"]) - _MOST
+    more = f" and {n_more:,} more" if n_more > 0 else ""
     return {
         "obs": column["name"],
         "kind": column["kind"],
         "distinct": f"{column['distinct']:,}",
         "missing": f"{column['missing'] / max(1, n_cells):.1%}" if column["missing"] else "",
-        "controls": ", ".join(column["controls"]),
+        "controls": ", ".join(column["controls"][:_MOST]) + more,
     }
 
 

@@ -2,6 +2,7 @@
 
 import html.parser
 import re
+import shutil
 
 import pdex
 import pytest
@@ -113,7 +114,7 @@ def test_tables(objects):
     assert rows["cells"] == "600 in 4 groups by target"
     assert rows["genes"] == "40"
     assert rows["values"].startswith("X: counts, scaled to 10000 per cell, tested as log1p; 0 to ")
-    n_bytes = sum(path.stat().st_size for path in tables.path.iterdir())
+    n_bytes = sum(path.stat().st_size for path in tables.path.glob("part*"))
     n_rows = tables.scan().collect().height
     assert rows["stored"] == (
         f"{n_rows:,} rows, {n_bytes / 1000:.0f} kB on disk, written by pdex {pdex.__version__}"
@@ -141,6 +142,21 @@ def test_info(screen, objects):
     assert shown.texts[-1] == found.call == "pdex.de(adata, 'target', reference='non-targeting')"
     assert "The result has 120 rows, 13 kB in memory:" in shown.texts
     assert set(found.sentences()) < set(shown.texts)
+
+
+def test_open_tables_are_shown_when_their_folder_is_gone(screen, tmp_path):
+    tables = pdex.tabulate(screen, "target", output=tmp_path / "x.tables")
+    shown = repr(tables)
+    shutil.rmtree(tables.path)
+    assert repr(tables) == shown
+
+
+def test_info_names_eight_controls(screen):
+    many = screen.copy()
+    many.obs["guide"] = [f"non-targeting_{i % 30:02d}" for i in range(600)]
+    row = next(row for row in Shown(pdex.info(many)._repr_html_()).rows if row[0] == "guide")
+    named = ", ".join(f"non-targeting_{i:02d}" for i in range(8))
+    assert row[1:] == ["text", "30", "", f"{named} and 22 more"]
 
 
 def test_info_shows_thirty_columns(screen):

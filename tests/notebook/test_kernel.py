@@ -89,7 +89,9 @@ def test_a_session(run):
 
 def test_what_is_shown_without_html(run):
     """The plain text of a notebook is what print shows."""
-    (_, told, made), _ = run(SCREEN, "pdex.info(screen)", "pdex.describe(pdex.de(screen, 'target'))")
+    (_, told, made), _ = run(
+        SCREEN, "pdex.info(screen)", "pdex.describe(pdex.de(screen, 'target'))"
+    )
     space = {}
     exec(SCREEN, space)
     assert told[0].data["text/plain"] == str(pdex.info(space["screen"]))

@@ -39,7 +39,6 @@ from pdex._places import (
     place_of,
     read_range,
     replace_folder,
-    size_of,
 )
 
 if TYPE_CHECKING:
@@ -201,13 +200,6 @@ class Table:
     def __init__(self, folder: Place) -> None:
         self.folder = folder
         self.manifest = Manifest.read(folder)
-
-    def n_bytes(self) -> int:
-        """Return the number of bytes of all files of the table."""
-        rest = (*self.manifest.files, MANIFEST)
-        return sum(part.bytes for part in self.manifest.parts) + sum(
-            size_of(self.folder / name) for name in rest
-        )
 
     @cached_property
     def labels(self) -> pl.DataFrame:
