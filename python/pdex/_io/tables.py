@@ -30,16 +30,7 @@ import polars as pl
 from pdex import _pdex
 from pdex._io.labels import Column
 from pdex._io.prefetch import Prefetch
-from pdex._places import (
-    Place,
-    Remote,
-    apart,
-    copy,
-    fill,
-    place_of,
-    read_range,
-    replace_folder,
-)
+from pdex._places import Place, Remote, apart, copy, fill, place_of, read_range, replace_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
