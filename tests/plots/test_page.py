@@ -264,6 +264,21 @@ def test_the_address_names_a_target(page):
     assert (dots(page, "up"), dots(page, "down")) == (42, 42)
 
 
+def test_a_page_within_a_page_works(chromium, path):
+    """As a notebook shows it: it may run scripts, and has no address of its own."""
+    page, wrong = chromium.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.set_content('<iframe sandbox="allow-scripts" width="1200" height="900"></iframe>')
+    text = path.read_text(encoding="utf-8")
+    page.locator("iframe").evaluate("(frame, text) => { frame.srcdoc = text; }", text)
+    inner = page.frame_locator("iframe")
+    inner.locator("html[data-ready]").wait_for()
+    inner.locator("#body tr", has_text="T012").click()
+    assert inner.locator("#name").inner_text() == "T012"
+    assert wrong == []
+    page.close()
+
+
 def test_calibration_is_shown(page):
     shown = page.locator("#calibration")
     assert "5,000 p-values" in shown.inner_text()
