@@ -408,7 +408,7 @@
     if (stop) stop.tabIndex = 0;
   }
 
-  // So many rows are drawn at once, and the others after the page has been shown.
+  // The number of rows drawn at once; the others follow when the page has been shown.
   const AT_ONCE = 300;
   let rest = [], later = 0;
   function drawRest() {
