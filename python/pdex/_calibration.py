@@ -31,13 +31,13 @@ computed from all control cells, so selecting genes by it does not favour any p-
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
+from pdex import _html
 from pdex._asked import is_rest
 from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
 from pdex._engine import Comparison, Finish, Question, Work
@@ -48,6 +48,7 @@ from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import scale_of
 from pdex._strata import codes_of, place_cells, read_strata
+from pdex._text import below, called, listed
 from pdex._validate import (
     Alternative,
     AnyMethod,
@@ -66,11 +67,9 @@ if TYPE_CHECKING:
 
     import altair as alt
     import numpy.typing as npt
-    from typing_extensions import Unpack
 
     from pdex._controls import Counts, Floats
     from pdex._io.source import Data, Source
-    from pdex._plotting.pvalues import PvaluesOptions
 
 Verdict = Literal["calibrated", "too many small p-values", "too few small p-values"]
 
@@ -115,6 +114,10 @@ class Calibration:
         and both ``lower`` and ``split_lower`` are above alpha. Otherwise, ``"too few small
         p-values"`` if, at both 0.05 and 0.01, the fraction is at most 0.5 alpha, and both ``upper``
         and ``split_upper`` are below alpha. Otherwise ``"calibrated"``.
+    test, options
+        The test, and its options with their values.
+    compared
+        What was compared with what, in words.
 
     See Also
     --------
@@ -128,6 +131,9 @@ class Calibration:
     ks_statistic: float
     ks_p_value: float
     verdict: Verdict
+    test: str
+    options: dict[str, object]
+    compared: str
 
     def judged_rows(self) -> pl.DataFrame:
         """Return the rows of ``table`` on which the verdict is based, for :func:`pdex.report`.
@@ -139,29 +145,48 @@ class Calibration:
         """
         return self.table.filter("judged")
 
-    def plot(self, **options: Unpack[PvaluesOptions]) -> alt.HConcatChart:
+    def plot(
+        self,
+        target: str | None = None,
+        *,
+        bins: int = 20,
+        confidence: float = 0.95,
+        width: int = 300,
+        height: int = 260,
+    ) -> alt.HConcatChart:
         """Draw the judged p-values: a histogram and a quantile-quantile plot.
 
         Parameters
         ----------
-        **options
-            Options of :func:`pdex.pl.pvalues`.
+        target
+            Draw the p-values of this comparison only. None: draw all.
+        bins
+            Number of bars in the histogram, at least 2.
+        confidence
+            Probability of the band for each point of the quantile-quantile plot.
+        width, height
+            Size of each of the two charts in pixels, without axes.
 
         Returns
         -------
         altair.HConcatChart
             The two charts side by side.
+
+        See Also
+        --------
+        pl.pvalues : The same for the p-values of any frame.
         """
         from pdex._plotting.pvalues import pvalues
 
-        return pvalues(self.judged_rows(), **options)
+        rows = self.judged_rows()
+        return pvalues(rows, target, bins=bins, confidence=confidence, width=width, height=height)
 
     def __eq__(self, other: object) -> bool:
         """Return whether all tables and numbers are equal."""
         if not isinstance(other, Calibration):
             return NotImplemented
         frames = ("table", "summary", "comparisons")
-        numbers = ("ks_statistic", "ks_p_value", "verdict")
+        numbers = ("ks_statistic", "ks_p_value", "verdict", "test", "options", "compared")
         return all(getattr(self, name).equals(getattr(other, name)) for name in frames) and all(
             getattr(self, name) == getattr(other, name) for name in numbers
         )
@@ -169,40 +194,43 @@ class Calibration:
     #: Data frames cannot be hashed.
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
-    def _repr_html_(self) -> str:
-        """Return the verdict and the summary as HTML for notebooks."""
-        lines = repr(self).splitlines()
-        told = "<br>".join(html.escape(line.strip()) for line in lines[1:])
-        table = self.summary._repr_html_()
-        return f"<p><b>{html.escape(lines[0])}</b></p><p>{told}</p>{table}"
-
-    def __repr__(self) -> str:
-        shown = self.comparisons
+    def _lines(self) -> list[tuple[str, str]]:
+        """Return what was found, as names with what is said of each."""
+        n, levels = self.summary["n"][0], self.summary.filter("judged")
         lines = [
-            f"Calibration: {self.verdict}",
-            f"  {self.summary['n'][0]:,} p-values of {shown.height} comparisons; "
-            f"{self.table.height - self.summary['n'][0]:,} of genes with few non-zero cells are "
-            "not judged",
+            ("test", called(self.test, self.options)),
+            ("compared", self.compared),
+            (
+                "judged",
+                f"{n:,} p-values of {self.comparisons.height} comparisons; "
+                f"{self.table.height - n:,} of genes with few non-zero cells are not judged",
+            ),
         ]
-        for row in self.summary.filter("judged").iter_rows(named=True):
+        for row in levels.iter_rows(named=True):
             percent = {name: f"{100 * value:.3g}" for name, value in row.items()}
-            lines.append(
-                f"  p <= {row['alpha']:g}: {percent['fraction']} % "
-                f"(independent tests {percent['lower']} to {percent['upper']} %, "
-                f"splits {percent['split_lower']} to {percent['split_upper']} %)"
+            limits = (
+                f"independent tests {percent['lower']} to {percent['upper']} %, "
+                f"splits {percent['split_lower']} to {percent['split_upper']} %"
             )
+            lines.append((f"p <= {row['alpha']:g}", f"{percent['fraction']} % ({limits})"))
         left = self.summary.filter(~pl.col("judged"))["alpha"]
         if len(left):
-            levels = " and ".join(f"{alpha:g}" for alpha in left)
+            names = " and ".join(f"{alpha:g}" for alpha in left)
             numbers = " and ".join(f"{round(_LEAST_EXPECTED / alpha):,}" for alpha in left)
-            lines.append(f"  p <= {levels}: not judged; this requires {numbers} p-values")
-        lines.append(
-            f"  Kolmogorov-Smirnov distance {self.ks_statistic:.3g}, p = {self.ks_p_value:.3g}"
-        )
+            lines.append((f"p <= {names}", f"not judged; this requires {numbers} p-values"))
+        distance = f"distance {self.ks_statistic:.3g}, p = {self.ks_p_value:.3g}"
+        lines.append(("Kolmogorov-Smirnov", distance))
         name = f"at_{ALPHAS[0]:g}"
-        top = shown.sort(name, descending=True, nulls_last=True).row(0, named=True)
-        lines.append(f"  largest share: {top['target']}, {100 * top[name]:.3g} % <= {ALPHAS[0]:g}")
-        return "\n".join(lines)
+        top = self.comparisons.sort(name, descending=True, nulls_last=True).row(0, named=True)
+        share = f"{top['target']}, {100 * top[name]:.3g} % <= {ALPHAS[0]:g}"
+        return [*lines, ("largest share", share)]
+
+    def __repr__(self) -> str:
+        return below(f"Calibration: {self.verdict}", self._lines())
+
+    def _repr_html_(self) -> str:
+        """Return the verdict and what it is based on, for notebooks."""
+        return _html.block(f"Calibration: {self.verdict}", _html.listing(self._lines()))
 
 
 @suggesting
@@ -378,6 +406,8 @@ def calibrate(
             if batches is not None:
                 place_cells(batches, (plan.codes[0], plan.names[: plan.n_targets], True))
             selected = source.select_genes(genes)
+            labels = [found.labels[place] for place in found.references(reference)]
+            compared = _compared(plan, labels, by, strata)
         scale = scale_of(source, is_log1p, resources.threads)
         question = Question.of(test, full, scale, "arithmetic")
         bar = Progress(plan.n_jobs * len(selected), progress, lambda: source.reading)
@@ -389,7 +419,17 @@ def calibrate(
         comparison = Comparison(plan.codes[0], plan.n_targets, True, plan.strata, source.cells)
         work = Work(source, selected, comparison, question, Finish(), resources)
         table = work.table(plan.names, columns)
-    return _judge(table, plan, nonzero, counts, min_expected)
+    judged = _judge(table, plan, nonzero, counts, min_expected)
+    return Calibration(*judged, test, full, compared)
+
+
+def _compared(plan: Plan, labels: list[str], by: str | None, strata: str | None) -> str:
+    """Return in words what is compared with what."""
+    cells = f"{plan.n_control:,} cells of {listed(labels, 3)}"
+    within = "" if strata is None else f", within obs[{strata!r}]"
+    if by is None:
+        return f"{len(plan.names):,} random splits of the {cells}{within}"
+    return f"{len(plan.names):,} guides of obs[{by!r}], each against the others: {cells}{within}"
 
 
 def _check_single_cells(source: Source, is_control: npt.NDArray[np.bool_]) -> None:
@@ -415,8 +455,8 @@ def _check_expected(value: object) -> None:
 
 def _judge(
     table: pl.DataFrame, plan: Plan, nonzero: Counts, shuffled: Counts, min_expected: float
-) -> Calibration:
-    """Return the calibration; `shuffled` holds the counts for permuted guides, if any."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, float, float, Verdict]:
+    """Return the first fields of the calibration; `shuffled`: counts for permuted guides."""
     from scipy.stats import kstest
 
     shape = (len(plan.names), len(nonzero))
@@ -434,7 +474,7 @@ def _judge(
     freedom = (len(shuffled) or len(each)) - 1
     summary = _summary(each.sum(axis=0), errors, freedom)
     distance = kstest(known, "uniform")
-    return Calibration(
+    return (
         table.with_columns(pl.Series("judged", judged.ravel())),
         summary,
         _comparisons(table, each, len(nonzero)),

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
-from pdex import _pdex
+from pdex import _html, _pdex
 from pdex._places import Place, Remote, place_of
-from pdex._text import listed
+from pdex._text import called, listed
 
 if TYPE_CHECKING:
     Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -31,9 +31,9 @@ RESULT = "result.json"
 _KNOWN: dict[int, Description] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Description:
-    """How a result was made; ``print`` shows it in four lines.
+    """How a result was made; it shows itself in four lines.
 
     Parameters
     ----------
@@ -96,9 +96,14 @@ class Description:
         """Return the description in four lines."""
         return "\n".join(f"{name + ':':10}{text}" for name, text in self.lines())
 
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the description for notebooks."""
+        return _html.block("How the result was made", _html.listing(self.lines()))
+
     def lines(self) -> list[tuple[str, str]]:
         """Return the description as lines of text, each with a heading."""
-        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
         labels = [self.reference] if isinstance(self.reference, str) else self.reference
         compared = f"obs[{self.groupby!r}] against {_listed(labels)}"
         if self.strata is not None:
@@ -120,7 +125,7 @@ class Description:
             change = f"pseudocount {self.pseudocount:g}"
         sizes = f"{self.n_cells:,} cells, {self.n_targets:,} targets, {self.n_genes:,} genes"
         return [
-            ("test", f"{self.test} ({options}), pdex {self.version}"),
+            ("test", f"{called(self.test, self.options)}, pdex {self.version}"),
             ("compared", compared),
             ("data", f"{self.matrix} of {self._sources()}: {sizes}"),
             ("means", f"{self.mean} of {taken}, {change}; fdr over {adjusted}"),
@@ -159,7 +164,7 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
     Returns
     -------
     Description
-        The description, which prints as four lines.
+        The description, which shows itself in four lines.
 
     Raises
     ------
@@ -176,7 +181,7 @@ def describe(result: pl.DataFrame | pl.LazyFrame | str | os.PathLike[str]) -> De
     >>> import pdex
     >>> screen = pdex.datasets.simulate_screen(n_cells=400, n_genes=20, n_targets=3, n_effects=5)
     >>> result = pdex.de(screen, "target")
-    >>> print(pdex.describe(result))
+    >>> pdex.describe(result)
     test:     wilcoxon (alternative=two-sided, method=auto, continuity=True, ...
     compared: obs['target'] against 'non-targeting'
     data:     X of AnnData in memory: 400 cells, 3 targets, 20 genes

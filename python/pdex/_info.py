@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from pdex import _pdex
+from pdex import _html, _info_rows, _pdex
 from pdex._io import h5ad
 from pdex._io.errors import error_context
 from pdex._io.groups import read_groups
@@ -34,7 +34,7 @@ from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places
 from pdex._places import place_of, size_of
 from pdex._scale import Values
-from pdex._text import listed
+from pdex._text import listed, size
 from pdex._together import Facts, Screen, together
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ _COLUMN = re.compile(
 _MOST_LABELS = 1000
 #: Largest number of control groups to name in a command; more are likely to be guides.
 _MOST_CONTROLS = 20
+#: Largest number of columns of obs that notebooks show.
+_MOST_COLUMNS = 30
 #: The largest finite number, which stands for infinity in :class:`Info`.
 _LARGEST = sys.float_info.max
 #: Bytes per row of a rank-sum result: two labels, two numbers of cells, twelve Float64 values.
@@ -137,24 +139,48 @@ class Info:
             return ["No column of obs looks like groups of cells: pdex.de needs one."]
         return _sentences(self.targets)
 
-    def __str__(self) -> str:
-        """Return the description as lines of text."""
+    def _heading(self) -> str:
+        """Return what was described, and its size."""
         where = "AnnData in memory" if self.path is None else self.path
         if self.sources is not None:
             where = f"{len(self.sources)} sources"
-        lines = [f"{where}: {self.n_cells:,} cells x {self.n_genes:,} genes"]
-        if self.tables is not None:
-            lines[0] += f", counted in {_groups(self.tables)}"
+        text = f"{where}: {self.n_cells:,} cells x {self.n_genes:,} genes"
+        return text if self.tables is None else f"{text}, counted in {_groups(self.tables)}"
+
+    def _advice(self) -> list[str]:
+        """Return what to check first, and sentences about the targets."""
+        return [*(f"Note: {note}." for note in self.notes), *self.sentences()]
+
+    def __str__(self) -> str:
+        """Return the description as lines of text."""
+        lines = [self._heading()]
         for matrix in self.matrices:
             values = matrix["values"]
             kind = "not read" if values is None else values["kind"]
             span = "" if values is None else f", {values['least']:.4g} to {values['most']:.4g}"
             lines.append(f"  {matrix['name']}: {matrix['layout']}, {kind}{span}")
-        lines += [f"Note: {note}." for note in self.notes]
-        lines += self.sentences()
+        lines += self._advice()
         return "\n".join([*lines, *([self.call] if self.call else [])])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the description for notebooks: the tables of ``pdex info``, and its advice."""
+        if self.tables is None:
+            rows = [_info_rows.of_matrix(matrix, self.n_genes) for matrix in self.matrices]
+            matrices = _html.grid(_info_rows.MATRICES, rows)
+        else:
+            rows = [_info_rows.of_tables(self.matrices[0], self.tables)]
+            matrices = _html.grid(_info_rows.TABLES, rows)
+        shown = self.obs[:_MOST_COLUMNS]
+        obs = _html.grid(_info_rows.OBS, [_info_rows.of_column(c, self.n_cells) for c in shown])
+        more = len(self.obs) - len(shown)
+        lines = [f"{more:,} more columns of obs are not shown."] * (more > 0) + self._advice()
+        if self.result is not None:
+            rows_of, n_bytes = self.result["rows"], size(self.result["bytes"])
+            lines.append(f"The result has {rows_of:,} rows, {n_bytes} in memory:")
+        call = _html.code(self.call) if self.call else ""
+        return _html.block(self._heading(), matrices, obs, _html.paragraphs(lines), call)
 
 
 def info(data: Data) -> Info:
@@ -279,7 +305,8 @@ def _of_tables(table: Table, path: str) -> Info:
     columns = [_column(obs, name, cells) for name in obs.columns]
     targets = _targets(obs, columns, cells)
     matrix = _matrix_of_tables(table)
-    options, notes = _fit(matrix)
+    # Scaled counts say themselves whether they are tested as log1p.
+    options, notes = ([], []) if manifest.normalize is not None else _fit(matrix)
     changed = [str(source["path"]) for source in manifest.sources if _has_changed(source)]
     if changed:
         notes.append(f"changed since it was counted: {listed(changed)}")

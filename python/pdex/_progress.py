@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,10 +85,20 @@ class Progress:
         if not self._show or time.monotonic() - self._start < 1:
             return False
         if self._bar is None:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=self._total, unit=f" {self._unit}", desc="pdex")
+            # Without smoothing, the rate is that of all since the start, so of this second, too.
+            self._bar = _bars()(total=self._total, unit=f" {self._unit}", desc="pdex", smoothing=0)
+            self._bar.start_t -= time.monotonic() - self._start
         return True
+
+
+def _bars() -> Callable[..., Any]:
+    """Return the bars that fit: a widget in notebooks that have ipywidgets, else text."""
+    with warnings.catch_warnings():
+        # Text does as well, so nobody needs to be told to install ipywidgets.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from tqdm.auto import tqdm
+    bars: Callable[..., Any] = tqdm
+    return bars
 
 
 def _in_notebook() -> bool:

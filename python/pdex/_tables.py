@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from pdex import _html
 from pdex._cluster.pool import is_on_cluster
 from pdex._cluster.run import Which, scene_of, tabulated
 from pdex._counting import Counted, combined, facts_of, write_table
@@ -22,7 +23,9 @@ from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
 from pdex._places import place_of
 from pdex._progress import Progress
 from pdex._resources import resources_of
+from pdex._scale import Values
 from pdex._stages import stage
+from pdex._text import below, size
 from pdex._validate import Engine, Join, Normalize, as_names, as_part, flag, suggesting
 
 if TYPE_CHECKING:
@@ -137,13 +140,33 @@ class Tables:
         """Return the folder, so that tables can be given where a path can."""
         return str(self.path)
 
+    def _lines(self) -> list[tuple[str, str]]:
+        """Return what the tables hold, as names with what is said of each."""
+        made = self._table.manifest
+        values = Values(made.values["least"], made.values["most"], made.values["fractional"])
+        kind = f"{values.kind(made.log_base)}, as they are stored"
+        if made.normalize is not None:
+            total = made.normalize if isinstance(made.normalize, str) else f"{made.normalize:g}"
+            kind = f"counts, scaled to {total} per cell{', tested as log1p' * made.log1p}"
+        span = f"{values.least:.4g} to {values.most:.4g}"
+        # Of the manifest: showing what is open asks no disk and no network.
+        rows = f"{made.n_rows:,} rows, {size(sum(part.bytes for part in made.parts))} on disk"
+        lines = [
+            ("cells", f"{made.n_cells:,} in {made.n_groups:,} groups by {', '.join(made.groupby)}"),
+            ("genes", f"{made.n_genes:,}"),
+            ("values", f"{made.matrix}: {kind}; {span}"),
+            ("stored", f"{rows}, written by pdex {made.pdex}"),
+        ]
+        if made.part is not None:
+            lines.append(("part", "{} of {}".format(*made.part)))
+        return lines
+
     def __repr__(self) -> str:
-        manifest = self._table.manifest
-        return (
-            f"Tables({str(self.path)!r}): {manifest.n_cells:,} cells in {manifest.n_groups:,} "
-            f"groups by {', '.join(manifest.groupby)}, {manifest.n_genes:,} genes, "
-            f"{manifest.n_rows:,} rows"
-        )
+        return below(f"Tables({str(self.path)!r})", self._lines())
+
+    def _repr_html_(self) -> str:
+        """Return what the tables hold, for notebooks."""
+        return _html.block(f"Count tables {self.path}", _html.listing(self._lines()))
 
 
 class _Parts:

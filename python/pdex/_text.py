@@ -1,14 +1,33 @@
-"""Text for messages."""
+"""Text for messages and for what objects show of themselves."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def listed(names: Sequence[object], most: int = 8) -> str:
     """Return names in quotes; of more than `most` names, the first ones and how many follow."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(str(name)) for name in names[:most]) + more
+
+
+def called(test: str, options: Mapping[str, object]) -> str:
+    """Return a test with its options: ``ttest (alternative=two-sided, method=student)``."""
+    return f"{test} ({', '.join(f'{name}={value}' for name, value in options.items())})"
+
+
+def size(n_bytes: float) -> str:
+    """Return a number of bytes with a unit: 812 B, 6.2 MB, 7 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 999.5 or unit == "GB":
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 9.95 else f"{n_bytes:.1f} {unit}"
+
+
+def below(heading: str, lines: Iterable[tuple[str, str]]) -> str:
+    """Return a heading, and below it names with what is said of each."""
+    return "\n".join([heading, *(f"  {name}: {text}" for name, text in lines)])

@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     import anndata as ad
 
+__all__ = ["simulate_screen"]
+
 
 def simulate_screen(
     n_cells: int = 5_000,

@@ -198,6 +198,18 @@ def test_200_targets_of_8_000_hits_each_stay_below_5_mb(tmp_path):
     assert best <= set(page.points(3)["feature"])
 
 
+def test_points_are_shared_out_fairly():
+    from pdex._plotting.encode import _fair
+
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        counts = rng.integers(0, 30, rng.integers(1, 9))
+        total = int(rng.integers(0, 150))
+        cuts = [c for c in range(31) if np.minimum(counts, c).sum() <= total]
+        # As far as it cuts anything: the largest that keeps within the total.
+        assert _fair(counts, total) == min(cuts[-1], counts.max())
+
+
 NAMES = [
     "</script><script>alert(1)</script>",
     '"><img src=x onerror=alert(2)>',

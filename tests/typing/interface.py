@@ -350,6 +350,9 @@ def calibrated(screen: AnnData) -> pdex.Calibration:
     assert_type(found.comparisons, pl.DataFrame)
     assert_type(found.ks_statistic, float)
     assert_type(found.ks_p_value, float)
+    assert_type(found.test, str)
+    assert_type(found.options, dict[str, object])
+    assert_type(found.compared, str)
     assert_type(
         found.verdict,
         Literal["calibrated", "too many small p-values", "too few small p-values"],

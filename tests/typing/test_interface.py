@@ -137,6 +137,8 @@ def test_words_are_those_that_the_options_check():
 
 def test_options_of_plot_are_those_of_pvalues():
     assert set(wanted(pdex.Calibration.plot)) == set(wanted(pdex.pl.pvalues)) - {"frame"}
+    own, other = (inspect.signature(f).parameters for f in (pdex.Calibration.plot, pdex.pl.pvalues))
+    assert list(own.values())[1:] == list(other.values())[1:]
 
 
 def holds(value, hint):

@@ -39,18 +39,26 @@ Arrays = dict[str, "list[npt.NDArray[Any]]"]
 
 def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str, Any], bytes]:
     """Return the metadata, which the page reads as JSON, and the deflated arrays."""
-    genes = table.names_of(rows["feature"])
-    text = pl.col("target", "feature").cast(pl.String)
-    rows = rows.with_columns(text, table.change(fdr, min_abs_lfc))
-    codes = rows["feature"].cast(pl.Enum(genes)).to_physical().cast(pl.UInt32)
-    rows = rows.with_columns(codes.alias("gene"))
-    for name in _TOP_COLUMNS:
-        if name not in rows.columns:
-            rows = rows.with_columns(pl.lit(float("nan")).alias(name))
-    parts = rows.partition_by("target", maintain_order=True)
-    share = max(_LEAST, _POINTS // len(parts))
+    genes, names = table.names_of(rows["feature"]), table.names_of(rows["target"])
+    rows = rows.with_columns(
+        *(pl.lit(float("nan")).alias(n) for n in _TOP_COLUMNS if n not in rows.columns),
+        table.change(fdr, min_abs_lfc),
+        _codes(rows["feature"], genes).alias("gene"),
+        _codes(rows["target"], names).alias("place"),
+    ).drop("target", "feature")
+    rows = table.ranked(rows, within="place")
+    facts = _facts(rows, fdr)
     arrays: Arrays = {name: [] for name in ("gene", "x", "y", "top", "numbers")}
-    targets = [_target(part, fdr, share, arrays) for part in parts]
+    points = _points(rows, facts, arrays)
+    _first_genes(rows, facts, arrays)
+    code_of = {gene: code for code, gene in enumerate(genes)}
+    own = _own(rows, [code_of.get(name) for name in names])
+    targets = [
+        {"name": name, **fact, "points": drawn, "own": own.get(place)}
+        for place, (name, fact, drawn) in enumerate(
+            zip(names, facts.drop("rows").iter_rows(named=True), points, strict=True)
+        )
+    ]
     meta = {
         "fdr": fdr,
         "minAbsLfc": min_abs_lfc,
@@ -67,63 +75,99 @@ def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str
     return meta, zlib.compress(b"".join(planes), 9)
 
 
-def _target(part: pl.DataFrame, fdr: float, share: int, arrays: Arrays) -> dict[str, Any]:
-    """Append the points and top genes of one target to the arrays; return its metadata."""
-    part = table.ranked(part)
-    first = part.filter(pl.col("neg_log10_p").is_not_nan()).head(_TOP)
-    arrays["top"].append(first["gene"].to_numpy())
-    with np.errstate(divide="ignore", over="ignore"):
-        logs = -np.log10(first["fdr"].to_numpy()) + 0.0
-        columns = [*(first[name].to_numpy() for name in _TOP_COLUMNS), logs]
-        arrays["numbers"].append(np.stack(columns, axis=1).astype(np.float32))
-    limit = table.limit_of_fold_changes(part) * 1.06
-    finite = part.filter(pl.col("neg_log10_p").is_finite())["neg_log10_p"].max()
-    top = max(float(finite) if isinstance(finite, float) else 0.0, 1.0) * 1.06
-    drawable = part.filter(
-        pl.col("log2_fold_change").is_not_nan() & pl.col("neg_log10_p").is_not_nan()
+def _codes(labels: pl.Series, names: list[str]) -> pl.Series:
+    """Return the place of each label among the names."""
+    codes: pl.Series = labels.cast(pl.String).cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
+    return codes
+
+
+def _facts(rows: pl.DataFrame, fdr: float) -> pl.DataFrame:
+    """Return a row per target, with the numbers that the page shows, and its number of rows."""
+    log_p, change = pl.col("neg_log10_p"), pl.col("change")
+    drawable = pl.col("log2_fold_change").is_not_nan() & log_p.is_not_nan()
+    top = log_p.filter(log_p.is_finite()).max()
+
+    def most(name: str) -> pl.Expr:
+        # Counts of cells differ between genes if values are missing.
+        known = name in rows.columns
+        return (pl.col(name).fill_nan(None).max() if known else pl.lit(None)).cast(pl.Int64)
+
+    return (
+        rows.group_by("place", maintain_order=True)
+        .agg(
+            most("n_target").alias("cells"),
+            most("n_reference").alias("reference"),
+            *((change == kind).sum().alias(kind) for kind in table.CHANGES),
+            (~drawable).sum().alias("undrawn"),
+            pl.min_horizontal(log_p.is_not_nan().sum(), _TOP).alias("top"),
+            pl.col("gene").filter(change != table.CHANGES[2]).first().alias("leading"),
+            (1.06 * table.limit(rows.columns)).alias("limit"),
+            (1.06 * pl.max_horizontal(top.fill_null(0.0), 1.0)).alias("height"),
+            table.line(fdr).alias("line"),
+            pl.len().alias("rows"),
+        )
+        .rename({"none": "dull"})
+        .drop("place")
+        .with_columns(pl.selectors.integer().cast(pl.Int64))
     )
-    hits, dull = _points(drawable, limit, top, share, arrays)
-    counts = dict(part.group_by("change").len().iter_rows())
-    up, down, none = (counts.get(kind, 0) for kind in table.CHANGES)
-    leading = part.filter(pl.col("change") != table.CHANGES[2])["gene"].head(1).to_list()
-    return {
-        "name": part["target"][0],
-        "cells": _most(part, "n_target"),
-        "reference": _most(part, "n_reference"),
-        "up": up,
-        "down": down,
-        "dull": none,
-        "undrawn": part.height - drawable.height,
-        "points": [hits, dull],
-        "top": first.height,
-        "leading": leading[0] if leading else None,
-        "limit": limit,
-        "height": top,
-        "line": table.parting(part, fdr),
-        "own": _own(part),
-    }
 
 
-def _points(
-    drawable: pl.DataFrame, limit: float, top: float, share: int, arrays: Arrays
+def _points(rows: pl.DataFrame, facts: pl.DataFrame, arrays: Arrays) -> list[tuple[int, int]]:
+    """Append the points to draw, of each target hits first; return the numbers of both kinds.
+
+    Hits are drawn even where there are too many points, as far as that leaves room for other genes.
+    """
+    n_dull = np.clip((facts["dull"] - facts["undrawn"]).to_numpy(), 0, _DULL)
+    n_hits = (facts["up"] + facts["down"]).to_numpy()
+    share = max(_LEAST, _POINTS // facts.height) // 2
+    hits = max(_fair(n_hits, _POINTS - int(np.minimum(n_dull, share).sum())), _LEAST // 2)
+    dull = max(_fair(n_dull, _POINTS - int(np.minimum(n_hits, hits).sum())), _LEAST // 2)
+    numbers, start = [], 0
+    for n, limit, top in facts.select("rows", "limit", "height").iter_rows():
+        part = rows[start : start + n]
+        numbers.append(_points_of(part, (limit, top), (hits, dull), arrays))
+        start += n
+    return numbers
+
+
+def _fair(counts: npt.NDArray[np.integer[Any]], total: int) -> int:
+    """Return the largest number such that counts cut to it add up to at most `total`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> _fair(np.array([5, 1, 9]), 11)
+    5
+    """
+    ascending = np.sort(counts.astype(np.int64))
+    left = np.maximum(total - (np.cumsum(ascending) - ascending), 0)
+    shares = left // np.arange(len(ascending), 0, -1)
+    cut = np.flatnonzero(ascending > shares)
+    return int(shares[cut[0]]) if cut.size else int(ascending[-1])
+
+
+def _points_of(
+    part: pl.DataFrame, size: tuple[float, float], most: tuple[int, int], arrays: Arrays
 ) -> tuple[int, int]:
-    """Append the points to draw, hits first; return the numbers of hits and of other points."""
-    lfc = drawable["log2_fold_change"].to_numpy()
+    """Append the points of one target; return the numbers of hits and of other points."""
+    (limit, top), (most_hits, most_dull) = size, most
+    lfc, height = part["log2_fold_change"].to_numpy(), part["neg_log10_p"].to_numpy()
+    drawable = ~(np.isnan(lfc) | np.isnan(height))
+    lfc, height = lfc[drawable], np.clip(height[drawable], 0.0, top)
+    codes = part["gene"].to_numpy()[drawable]
+    hit = (part["change"] != table.CHANGES[2]).to_numpy()[drawable]
     x = np.rint(_STEPS * (np.clip(lfc, -limit, limit) + limit) / (2 * limit))
-    height = np.clip(drawable["neg_log10_p"].to_numpy(), 0.0, top)
-    y = np.rint(_STEPS * height / top)
     # Keep negative changes in the left half, however small: 2047.5 would be rounded up.
     x = np.where(lfc < 0, np.minimum(x, _STEPS // 2), x)
-    hit = (drawable["change"] != table.CHANGES[2]).to_numpy()
+    y = np.rint(_STEPS * height / top)
     # Approximate pixels of the page's drawing.
     px, py = x * (800 / _STEPS), y * (450 / _STEPS)
-    dull = np.flatnonzero(~hit)
-    dull = dull[subsample(px[dull], py[dull], min(_DULL, share // 2))]
-    hits = np.flatnonzero(hit)
-    rest = hits[_TOP:]
-    most = max(share - dull.size - _TOP, 1)
-    hits = np.concatenate([hits[:_TOP], rest[subsample(px[rest], py[rest], most)]])
-    codes = drawable["gene"].to_numpy()
+    dull, hits = np.flatnonzero(~hit), np.flatnonzero(hit)
+    dull = dull[subsample(px[dull], py[dull], most_dull)]
+    if hits.size > most_hits:
+        rest = hits[_TOP:]
+        kept = rest[subsample(px[rest], py[rest], max(most_hits - _TOP, 1))]
+        hits = np.concatenate([hits[:_TOP], kept])
     for kept in (hits, dull):
         ordered = kept[np.argsort(codes[kept], kind="stable")]
         arrays["gene"].append(np.diff(codes[ordered].astype(np.int64), prepend=0))
@@ -132,19 +176,32 @@ def _points(
     return hits.size, dull.size
 
 
-def _most(part: pl.DataFrame, name: str) -> int | None:
-    """Return the largest count of cells; counts differ between genes if values are missing."""
-    if name not in part.columns:
-        return None
-    most = part[name].fill_nan(None).max()
-    return int(most) if isinstance(most, float) else None
+def _first_genes(rows: pl.DataFrame, facts: pl.DataFrame, arrays: Arrays) -> None:
+    """Append the genes with the smallest p-values of each target, and their numbers."""
+    starts = np.cumsum(facts["rows"].to_numpy()) - facts["rows"].to_numpy()
+    n = facts["top"].to_numpy()
+    within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+    first = rows[np.repeat(starts, n) + within]
+    arrays["top"].append(first["gene"].to_numpy())
+    with np.errstate(divide="ignore", over="ignore"):
+        logs = -np.log10(first["fdr"].to_numpy()) + 0.0
+        columns = [*(first[name].to_numpy() for name in _TOP_COLUMNS), logs]
+        arrays["numbers"].append(np.stack(columns, axis=1).astype(np.float32))
 
 
-def _own(part: pl.DataFrame) -> dict[str, float] | None:
-    """Return fold change and FDR of the target's own gene, or None if they are not known."""
-    own = part.filter(pl.col("feature") == pl.col("target")).head(1)
-    numbers = own.select("log2_fold_change", "fdr").filter(pl.all_horizontal(pl.all().is_finite()))
-    return {"lfc": numbers.item(0, 0), "fdr": numbers.item(0, 1)} if numbers.height else None
+def _own(rows: pl.DataFrame, codes: list[int | None]) -> dict[int, dict[str, float]]:
+    """Return fold change and FDR of the own genes of targets, by place, where they are known."""
+    named = pl.DataFrame(
+        {"place": range(len(codes)), "gene": codes},
+        schema={"place": pl.UInt32, "gene": pl.UInt32},
+    )
+    own = rows.join(named, on=["place", "gene"], how="semi", maintain_order="left")
+    first = own.unique("place", keep="first", maintain_order=True)
+    known = first.filter(pl.all_horizontal(pl.col("log2_fold_change", "fdr").is_finite()))
+    return {
+        place: {"lfc": lfc, "fdr": fdr}
+        for place, lfc, fdr in known.select("place", "log2_fold_change", "fdr").iter_rows()
+    }
 
 
 def cells(targets: list[dict[str, Any]]) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
     from pdex._plotting.table import Frame
 
 _BAND = "#c9ccd1"
-
-
-class PvaluesOptions(TypedDict, total=False):
-    """The options of :func:`pvalues`: all parameters except the frame."""
-
-    target: str | None
-    bins: int
-    confidence: float
-    width: int
-    height: int
 
 
 def pvalues(

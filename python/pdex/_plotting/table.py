@@ -181,19 +181,22 @@ def change(fdr: float, min_abs_lfc: float) -> pl.Expr:
     return kind.otherwise(pl.lit(_NONE)).alias("change")
 
 
-def ranked(table: pl.DataFrame, strict: bool = False) -> pl.DataFrame:
+def ranked(table: pl.DataFrame, strict: bool = False, within: str | None = None) -> pl.DataFrame:
     """Return the rows ordered by p-value, smallest first, then by absolute fold change.
 
-    Rows without a p-value come last, or are left out if `strict`.
+    Rows without a p-value come last, or are left out if `strict`. If a column is named by `within`,
+    its values come first in the order, ascending.
     """
     if strict:
         table = table.filter(pl.col("neg_log10_p").is_not_nan())
     size = pl.col("log2_fold_change").abs().fill_nan(-1.0)
     key = pl.col("neg_log10_p").fill_nan(-1.0)
-    return table.sort(key, size, descending=True, maintain_order=True)
+    first = [] if within is None else [pl.col(within)]
+    falling = [False] * len(first) + [True, True]
+    return table.sort(*first, key, size, descending=falling, maintain_order=True)
 
 
-def limit_of_fold_changes(table: pl.DataFrame) -> float:
+def limit(columns: Iterable[str]) -> pl.Expr:
     """Return the largest absolute log2 fold change that is a ratio of two non-zero means.
 
     For a gene that is silent on one side, the pseudocount alone determines the fold change (for
@@ -201,21 +204,29 @@ def limit_of_fold_changes(table: pl.DataFrame) -> float:
     """
     lfc = pl.col("log2_fold_change")
     seen = lfc.is_finite()
-    for mean in ("target_mean", "reference_mean"):
-        if mean in table.columns:
-            seen = seen & (pl.col(mean) != 0)
-    largest = table.filter(seen).select(lfc.abs().max()).item()
-    return max(float(largest or 0.0), 0.5)
+    for mean in {"target_mean", "reference_mean"}.intersection(columns):
+        seen = seen & (pl.col(mean) != 0)
+    return pl.max_horizontal(lfc.abs().filter(seen).max().fill_null(0.0), 0.5)
+
+
+def limit_of_fold_changes(table: pl.DataFrame) -> float:
+    """Return :func:`limit` of the rows of a table."""
+    return float(table.select(limit(table.columns)).item())
+
+
+def line(fdr: float) -> pl.Expr:
+    """Return the -log10 p-value that separates a target's genes below the `fdr` from the others.
+
+    Null if there are no genes on one side, or if the two sides overlap.
+    """
+    log_p, adjusted = pl.col("neg_log10_p"), pl.col("fdr")
+    known = log_p.is_finite() & adjusted.is_not_nan()
+    below = log_p.filter(known & (adjusted < fdr)).min()
+    above = log_p.filter(known & (adjusted >= fdr)).max()
+    return pl.when(above <= below).then((below + above) / 2)
 
 
 def parting(genes: pl.DataFrame, fdr: float) -> float | None:
-    """Return the -log10 p-value that separates a target's genes below the `fdr` from the others.
-
-    None if there are no genes on one side, or if the two sides overlap.
-    """
-    known = genes.filter(pl.col("neg_log10_p").is_finite() & pl.col("fdr").is_not_nan())
-    below = known.filter(pl.col("fdr") < fdr)["neg_log10_p"].min()
-    above = known.filter(pl.col("fdr") >= fdr)["neg_log10_p"].max()
-    if not isinstance(below, float) or not isinstance(above, float) or above > below:
-        return None
-    return (below + above) / 2
+    """Return :func:`line` of the rows of a target; None if there is none."""
+    found: float | None = genes.select(line(fdr)).item()
+    return found

@@ -252,12 +252,3 @@ def check_result(path: Path | str, *, streams: bool = False) -> None:
         if streams and (str(path) == "-" or str(path).lower().endswith(".gz")):
             more = "; rows go to stdout without --output, so to gzip by '| gzip > de.csv.gz'"
         raise click.UsageError(f"{error}{more}", click.get_current_context()) from error
-
-
-def size(n_bytes: float) -> str:
-    """Return a number of bytes with a unit: 812 B, 6.2 MB, 7 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 999.5 or unit == "GB":
-            break
-        n_bytes /= 1000
-    return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 9.95 else f"{n_bytes:.1f} {unit}"

@@ -8,6 +8,7 @@ import rich_click as click
 
 import pdex
 from pdex._output import save
+from pdex._text import size
 from pdex.cli import completion
 from pdex.cli.base import (
     FILE,
@@ -16,7 +17,6 @@ from pdex.cli.base import (
     check_result,
     note,
     option,
-    size,
 )
 from pdex.cli.options import (
     DATA,

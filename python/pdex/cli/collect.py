@@ -8,7 +8,8 @@ import rich_click as click
 
 import pdex
 from pdex._places import place_of, size_of
-from pdex.cli.base import PLACE, Command, check_result, note, option, size
+from pdex._text import size
+from pdex.cli.base import PLACE, Command, check_result, note, option
 from pdex.cli.options import options_of_work
 
 if TYPE_CHECKING:

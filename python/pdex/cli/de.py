@@ -9,6 +9,7 @@ import rich_click as click
 
 import pdex
 from pdex._places import place_of, size_of
+from pdex._text import size
 from pdex.cli import completion
 from pdex.cli.base import (
     PLACE,
@@ -19,7 +20,6 @@ from pdex.cli.base import (
     check_result,
     note,
     option,
-    size,
 )
 from pdex.cli.options import (
     DATA,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 import pdex
-from pdex.cli.base import Command, option, size
+from pdex import _info_rows
+from pdex._text import size
+from pdex.cli.base import Command, option
 from pdex.cli.options import screen_argument
 from pdex.cli.tables import print_table, printable
 
@@ -27,20 +29,6 @@ pdex info plates/*.h5ad
 
 #: Width of tables if stdout is not a terminal.
 _WIDTH = 110
-
-#: Headings and their alignment.
-_MATRICES = {"matrix": "left", "layout": "left", "dtype": "left", "stored": "right"}
-_MATRICES |= {"storage": "left", "disk": "right", "memory": "right", "values": "left"}
-_TABLES = {"matrix": "left", "dtype": "left", "rows": "right", "parts": "right"}
-_TABLES |= {"disk": "right", "memory": "right", "values": "left"}
-_OBS = {"obs": "left", "kind": "left", "distinct": "right", "missing": "right", "controls": "left"}
-
-_KINDS = {
-    "counts": "counts",
-    "log1p": "log1p",
-    "normalised": "normalised, not log1p",
-    "residuals": "values below 0",
-}
 
 
 @click.command(
@@ -105,67 +93,17 @@ def _tell_tables(tables: Facts) -> None:
 
 
 def _print_tables(found: Info) -> None:
-    matrix, tables = found.matrices[0], found.tables or {}
-    row = {
-        "matrix": matrix["name"],
-        "dtype": matrix["dtype"],
-        "rows": f"{tables['n_rows']:,}",
-        "parts": f"{tables['parts']:,}",
-        "disk": size(matrix["bytes"]),
-        "memory": size(matrix["memory"]),
-        "values": _values(matrix["values"]),
-    }
-    print_table(
-        _TABLES, [row], width=_WIDTH, steps=[("parts",), ("memory",), ("disk",), ("dtype",)]
-    )
+    rows = [_info_rows.of_tables(found.matrices[0], found.tables or {})]
+    steps = [("parts",), ("memory",), ("disk",), ("dtype",)]
+    print_table(_info_rows.TABLES, rows, width=_WIDTH, steps=steps)
 
 
 def _print_matrices(found: Info) -> None:
-    rows = [_matrix(matrix, found.n_genes) for matrix in found.matrices]
+    rows = [_info_rows.of_matrix(matrix, found.n_genes) for matrix in found.matrices]
     steps = [(name,) for name in ("storage", "memory", "stored", "disk", "dtype")]
-    print_table(_MATRICES, rows, width=_WIDTH, steps=steps)
-
-
-def _matrix(matrix: Facts, n_genes: int) -> dict[str, str]:
-    """Return the table cells of one matrix."""
-    cells = dict.fromkeys(_MATRICES, "")
-    if "shape" not in matrix:
-        return {
-            **cells,
-            "matrix": matrix["name"],
-            "layout": f"{matrix['layout']}: not read by pdex",
-        }
-    n_cells = matrix["shape"][0] * matrix["shape"][1]
-    part = f" ({matrix['stored'] / n_cells:.0%})" if n_cells and matrix["layout"] != "dense" else ""
-    genes = matrix["shape"][1]
-    more = f" ({genes:,} genes)" if genes != n_genes else ""
-    return {
-        "matrix": f"{matrix['name']}{more}",
-        "layout": matrix["layout"],
-        "dtype": matrix["dtype"],
-        "stored": f"{matrix['stored']:,}{part}",
-        "storage": "+".join(matrix["filters"]) or "plain",
-        "disk": "" if matrix["bytes"] is None else size(matrix["bytes"]),
-        "memory": size(matrix["memory"]),
-        "values": _values(matrix["values"]),
-    }
-
-
-def _values(values: Facts | None) -> str:
-    if values is None:
-        return "-"
-    return f"{_KINDS[values['kind']]}: {values['least']:.4g} to {values['most']:.4g}"
+    print_table(_info_rows.MATRICES, rows, width=_WIDTH, steps=steps)
 
 
 def _print_columns(columns: list[Facts], n_cells: int) -> None:
-    rows = [
-        {
-            "obs": column["name"],
-            "kind": column["kind"],
-            "distinct": f"{column['distinct']:,}",
-            "missing": f"{column['missing'] / max(1, n_cells):.1%}" if column["missing"] else "",
-            "controls": ", ".join(column["controls"]),
-        }
-        for column in columns
-    ]
-    print_table(_OBS, rows, width=_WIDTH, steps=[("missing",), ("distinct",)])
+    rows = [_info_rows.of_column(column, n_cells) for column in columns]
+    print_table(_info_rows.OBS, rows, width=_WIDTH, steps=[("missing",), ("distinct",)])

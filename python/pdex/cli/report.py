@@ -9,7 +9,8 @@ import rich_click as click
 import pdex
 from pdex._plotting import files
 from pdex._plotting.report import check_page
-from pdex.cli.base import FILE, Command, Number, note, option, size
+from pdex._text import size
+from pdex.cli.base import FILE, Command, Number, note, option
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import pdex
+from pdex._text import size
 from pdex.cli import completion
-from pdex.cli.base import PLACE, Command, Part, note, option, size
+from pdex.cli.base import PLACE, Command, Part, note, option
 from pdex.cli.options import (
     COUNTED,
     given_of,

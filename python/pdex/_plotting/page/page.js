@@ -47,7 +47,8 @@
 
   async function unpack() {
     const text = atob(byId("packed").textContent.trim());
-    const deflated = Uint8Array.from(text, (c) => c.charCodeAt(0));
+    const deflated = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) deflated[i] = text.charCodeAt(i);
     const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate"));
     const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
     const kinds = { "<u2": Uint16Array, "<u4": Uint32Array, "<f4": Float32Array };
@@ -186,6 +187,8 @@
     drawLabels(root, width < 500 ? 8 : 12);
     root.append(svg("g", { id: "ring" }));
     root.setAttribute("tabindex", "0");
+    root.setAttribute("role", "application");
+    root.setAttribute("aria-roledescription", "plot");
     root.setAttribute("aria-label", `Volcano of ${target.name}: ${target.up} genes up, ${target.down} down. Arrow keys step through the genes; the table below lists the top genes.`);
     byId("plot").querySelector("svg")?.remove();
     byId("plot").prepend(root);
@@ -291,8 +294,9 @@
     drawn = pointsOf(target, best).sort((a, b) => (a.change === "none") - (b.change === "none") || bySignificance(a, b));
     if (before) markRow(before, false);
     markRow(target, true);
+    if (show && !target.row.isConnected) drawRest();
     keepOneStop();
-    if (show) rowOf(target).scrollIntoView({ block: "nearest" });
+    if (show) target.row.scrollIntoView({ block: "nearest" });
     byId("name").textContent = target.name;
     byId("facts").textContent = facts(target).join(" \u00b7 ");
     byId("said").textContent = "";
@@ -344,12 +348,9 @@
   let sorted = { column: COLUMNS.find((column) => column.head === "Hits"), down: true };
 
   function hitsCell(target) {
-    const bar = el("span", { class: "bar", "aria-hidden": "true" });
-    for (const change of ["up", "down"]) {
-      const part = el("i", { class: change });
-      part.style.width = `${100 * target[change] / largest}%`;
-      bar.append(part);
-    }
+    const bar = el("i", { class: "bar", "aria-hidden": "true" });
+    bar.style.setProperty("--ups", `${100 * target.up / largest}%`);
+    bar.style.setProperty("--hits", `${100 * target.hits / largest}%`);
     return el("td", { title: `${target.up} up, ${target.down} down` }, whole.format(target.hits), bar);
   }
 
@@ -407,12 +408,24 @@
     if (stop) stop.tabIndex = 0;
   }
 
+  // The number of rows drawn at once; the others follow when the page has been shown.
+  const AT_ONCE = 300;
+  let rest = [], later = 0;
+  function drawRest() {
+    byId("body").append(...rest.map(rowOf));
+    rest = [];
+    keepOneStop();
+  }
+
   function drawTable() {
     const asked = byId("filter").value.trim().toLowerCase();
     const only = byId("only-hits").checked;
     const shown = meta.targets.filter((t) => (!only || t.hits) && t.name.toLowerCase().includes(asked)).sort(compare);
-    byId("body").replaceChildren(...shown.map(rowOf));
+    byId("body").replaceChildren(...shown.slice(0, AT_ONCE).map(rowOf));
+    rest = shown.slice(AT_ONCE);
     keepOneStop();
+    clearTimeout(later);
+    if (rest.length) later = setTimeout(() => requestAnimationFrame(() => setTimeout(drawRest)));
     byId("count").textContent = shown.length === meta.targets.length ? `${whole.format(shown.length)} targets` : `${whole.format(shown.length)} of ${whole.format(meta.targets.length)} targets`;
     return shown;
   }
@@ -420,7 +433,11 @@
   function pick(row) {
     const target = meta.targets[Number(row.dataset.place)];
     choose(target, false);
-    history.replaceState(null, "", `#${encodeURIComponent(target.name)}`);
+    try {
+      history.replaceState(null, "", `#${encodeURIComponent(target.name)}`);
+    } catch {
+      // A page within another one, such as a notebook, may have no address of its own.
+    }
   }
 
   byId("body").addEventListener("click", (event) => {
@@ -428,9 +445,10 @@
     if (row) pick(row);
   });
   byId("body").addEventListener("keydown", (event) => {
-    const row = event.target.closest("tr");
-    const list = byId("body");
-    const next = { ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling, Home: list.firstElementChild, End: list.lastElementChild }[event.key];
+    drawRest();
+    const { rows } = byId("body"), at = event.target.closest("tr").sectionRowIndex, last = rows.length - 1;
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: Math.min(at + 10, last), PageUp: Math.max(at - 10, 0), Home: 0, End: last }[event.key];
+    const next = rows[to];
     if (!next) return;
     event.preventDefault();
     next.querySelector("button").focus();
@@ -488,6 +506,7 @@
   });
   byId("only-hits").addEventListener("change", drawTable);
   byId("gene").addEventListener("input", findGene);
+  addEventListener("beforeprint", drawRest);
   addEventListener("hashchange", () => { const target = fromAddress(); if (target) choose(target, true); });
   let width = byId("plot").clientWidth;
   new ResizeObserver(() => {
