@@ -87,7 +87,9 @@ class Progress:
         if self._bar is None:
             # Without smoothing, the rate is that of all since the start, so of this second, too.
             self._bar = _bars()(total=self._total, unit=f" {self._unit}", desc="pdex", smoothing=0)
-            self._bar.start_t -= time.monotonic() - self._start
+            # TQDM_DISABLE makes a bar that does nothing, and has no time.
+            if not self._bar.disable:
+                self._bar.start_t -= time.monotonic() - self._start
         return True
 
 

@@ -517,3 +517,17 @@ def test_ctrl_c_stops_within_a_second():
     assert err.rstrip().endswith("KeyboardInterrupt")
     # One clock for all processes.  Measured: 0.1 s.
     assert float(out) - sent < 1
+
+
+def test_a_disabled_bar_does_nothing():
+    """As users set it for all programs; a bar appears after a second."""
+    code = (
+        "from pdex._progress import Progress; import time\n"
+        "bar = Progress(3, True); bar._start -= 2\n"
+        "bar.advance(2); bar.read(10); bar.expect(1); bar.close(); print(bar.genes)"
+    )
+    environment = os.environ | {"TQDM_DISABLE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")
