@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
-import re
 import secrets
 import shutil
 from contextlib import contextmanager, suppress
@@ -237,8 +236,12 @@ def read_ipc(place: Place) -> pl.DataFrame:
     """Return the frame of an Arrow IPC file."""
     if isinstance(place, Remote):
         return pl.read_ipc(io.BytesIO(place.read_bytes()))
-    # Polars would take brackets for a pattern.
-    return pl.read_ipc(re.sub(r"([\[*?])", r"[\1]", str(place)))
+    return scan_ipc(place).collect()
+
+
+def scan_ipc(path: Path) -> pl.LazyFrame:
+    """Scan an Arrow IPC file, of which the rows that a slice asks for are read alone."""
+    return pl.scan_ipc(path, glob=False)
 
 
 def remove(folder: Place) -> None:

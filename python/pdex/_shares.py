@@ -23,7 +23,7 @@ from pdex._engine import Finish, Question, Work, numbers_of, regrouped, warn_of_
 from pdex._io.groups import SKIP, count_cells
 from pdex._io.source import Source
 from pdex._output import Spill, check_output, scan, write
-from pdex._places import Place, Remote, place_of, read_ipc
+from pdex._places import Place, Remote, place_of, read_ipc, scan_ipc
 from pdex._progress import Progress
 from pdex._resources import Resources, resources_of
 from pdex._stages import stage
@@ -31,6 +31,8 @@ from pdex._text import listed
 from pdex._validate import flag, suggesting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
     from pdex._engine import Codes
@@ -274,8 +276,7 @@ class Shares:
         self.plan = Plan(**heads[0]["common"])
         #: Frames of shares that have been read, and the first target in them.
         self._frames: dict[int, tuple[int, pl.DataFrame]] = {}
-        #: Shares that were found to be whole.
-        self._checked: set[int] = set()
+        self._columns = self.work(Resources(1)).measured()
 
     def work(self, resources: Resources) -> Work:
         """Return the work of which the shares are the numbers."""
@@ -314,47 +315,41 @@ class Shares:
 
     def numbers(self, share: int, first: int, last: int) -> list[npt.NDArray[np.float64]]:
         """Return the columns of a share for the targets from `first` to before `last`."""
-        genes, path = self.lengths[share], self.paths[share]
-        if share not in self._frames:
-            if not isinstance(path, Remote) and share in self._checked:
-                # Polars reads these rows alone.
-                scan = pl.scan_ipc(path, glob=False)
-                some = scan.slice(first * genes, (last - first) * genes).collect()
-                return [column.to_numpy() for column in some.get_columns()]
-            frame = self._frame(share)
-            self._checked.add(share)
-            if isinstance(path, Remote):
-                self._frames[share] = (0, frame)
-            part = frame.slice(first * genes, (last - first) * genes)
-            return [column.to_numpy().copy() for column in part.get_columns()]
-        start, frame = self._frames[share]
+        start, frame = self._frames.get(share, (first, None))
+        if frame is None:
+            if isinstance(self.paths[share], Remote):
+                # Another request would read it all again.
+                self.hold(0, len(self.plan.targets), [share])
+                return self.numbers(share, first, last)
+            frame = self._read(share, first, last)
+        genes = self.lengths[share]
         part = frame.slice((first - start) * genes, (last - first) * genes)
         return [column.to_numpy() for column in part.get_columns()]
 
-    def hold(self, first: int, last: int) -> None:
-        """Read the targets from `first` to before `last` of all shares now.
-
-        Each share is read whole, one after another, and only these targets are held.
-        """
-        for share, genes in enumerate(self.lengths):
-            part = self._frame(share).slice(first * genes, (last - first) * genes)
+    def hold(self, first: int, last: int, shares: Iterable[int] | None = None) -> None:
+        """Read the targets from `first` to before `last` of some shares, or of all, now."""
+        for share in range(len(self.paths)) if shares is None else shares:
+            part = self._read(share, first, last)
             # A slice would keep the whole share in memory.
             copies = {column.name: column.to_numpy().copy() for column in part.get_columns()}
             self._frames[share] = (first, pl.DataFrame(copies))
 
-    def _frame(self, share: int) -> pl.DataFrame:
-        """Read a share."""
+    def _read(self, share: int, first: int, last: int) -> pl.DataFrame:
+        """Read the targets from `first` to before `last` of a share."""
         path, genes = self.paths[share], self.lengths[share]
+        rows = (first * genes, (last - first) * genes)
         try:
-            frame = read_ipc(path)
+            # Of a file on disk, Polars reads these rows alone.
+            scan = read_ipc(path).lazy() if isinstance(path, Remote) else scan_ipc(path)
+            columns, height = scan.collect_schema().names(), scan.select(pl.len()).collect().item()
+            part = scan.slice(*rows).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             msg = f"{path} cannot be read: {error}"
             raise ValueError(msg) from error
-        measured = self.work(Resources(1)).measured()
-        if frame.columns != measured or frame.height != genes * len(self.plan.targets):
-            msg = f"{path} is damaged: it has {frame.height} rows of {listed(frame.columns)}"
+        if columns != self._columns or height != genes * len(self.plan.targets):
+            msg = f"{path} is damaged: it has {height} rows of {listed(columns)}"
             raise ValueError(msg)
-        return frame
+        return part
 
 
 def _found(folder: Place) -> list[Place]:
