@@ -2,13 +2,12 @@
 
 python benches/model.py [--measure] [--write]
                         [--cells 1e8 --groups 1135 --genes 62710 --values 1000 --files 14]
-                        [--storage gzip] [--memory 1e9] [--store 10e9] [--link 1e9]
+                        [--storage gzip] [--store 10e9] [--link 1e9]
 
 A worker is one core. Each kind of tasks takes as long as what bounds it: the work of a worker, the
 store (all of it, or the link of a worker to it), or the scheduler. What the client does alone is
 added. Tasks are taken to be alike, no worker is lost, and cells of all groups are in all files.
 
-The rate count_row in rates.json was set by hand, not measured: measure before quoting a number.
 --measure finds the rates on this machine (rates.py, 10 minutes) and keeps them in rates.json; the
 arguments are assumptions about a screen and a store. Without --cells, the screens of docs/scale.md
 are shown; --write puts them there.
@@ -48,31 +47,29 @@ class Rates:
     value_bytes: dict[str, float]
     #: Bytes of a stored value while it is counted.
     memory_bytes: float
-    #: To make and write a row of a count table; to count a cell; what a task does for all cells of
-    #: its file; for each block of genes in a table.
+    #: To make and write a row of counts; for each gene and group; to count a cell; what a task does
+    #: for all cells of its file; for each part of its file of counts.
     count_row: float
+    count_pair: float
     count_cell: float
     count_label: float
-    count_block: float
-    #: Bytes of a row of a table, and of a table's list of parts, for each part.
-    zero_bytes: float
+    count_part: float
+    #: Bytes of a row of counts, and of a part beside its rows.
     row_bytes: float
     part_bytes: float
-    #: Cells a group and pass, and how many rows of values above 0 there are for each stored value.
+    #: Cells a group and task, and how many rows there are for each stored value.
     distinct: list[tuple[float, float]]
-    #: To read a row of a table, to merge it, to test a gene of a target, to open a table, and the
-    #: rest of a task.
-    test_read: float
+    #: To read and merge a row of counts, to test a gene of a target, to read a part of a file of
+    #: counts, and the rest of a task.
     test_row: float
     test_number: float
-    test_table: float
+    test_part: float
     test_task: float
     #: Bytes of a share, and of the result, for each gene of a target.
     share_bytes: float
     result_bytes: float
-    #: To complete and write a row of the result, to read one of a share, and to open a share.
+    #: To complete and write a row of the result, and to open a share.
     collect_number: float
-    collect_read: float
     collect_share: float
     #: On the client: a call, a table, and a cell's label.
     client_call: float
@@ -97,28 +94,19 @@ class Cuts(NamedTuple):
     """How pdex cuts a screen into tasks."""
 
     #: Bytes of a count task, the most genes and numbers of a test task, rows of a collect task and
-    #: of a table's part.
+    #: of a part of all files of counts.
     task: int
     genes: int
     numbers: int
     rows: int
     part: int
-    #: The part of a task's memory that is for pieces of tables, and the bytes of a row there.
-    pieces: float
-    row: int
-    #: Whether a collect task reads whole shares, and not only its targets: Polars 2.1 does.
-    whole: bool = True
 
     @classmethod
     def of_pdex(cls) -> Cuts:
         """Return what the installed version does."""
-        from pdex._cluster import collect, count, test
-        from pdex._io import joined, tables
-        from pdex._resources import Resources
+        from pdex._cluster import collect, count, exchange, test
 
-        pieces = Resources(1, 1_000).for_pieces / 1_000
-        of_test = (test.GENES, test.NUMBERS)
-        return cls(count.TASK, *of_test, collect.ROWS, tables.ROWS, pieces, joined._ROW)
+        return cls(count.TASK, test.GENES, test.NUMBERS, collect.ROWS, exchange.PART)
 
 
 @dataclass(frozen=True)
@@ -132,10 +120,8 @@ class Screen:
     values: float = 1_000
     files: int = 1
     storage: str = "gzip"
-    #: Bytes that a task may use: the argument memory_limit.
-    memory: float = 1e9
-    #: Of each table, where they are known: rows of zeros, and rows of other values.
-    rows: tuple[float, float] | None = None
+    #: Of each file of counts, where they are known.
+    rows: float | None = None
 
 
 @dataclass(frozen=True)
@@ -178,10 +164,8 @@ class Plan:
 
     kinds: tuple[Kind, Kind, Kind]
     client: float
-    #: Bytes of the screen, the tables, the shares and the result.
+    #: Bytes of the screen, the counts, the shares and the result.
     sizes: dict[str, float] = field(default_factory=dict)
-    #: How often test tasks read the tables, and how often they unpack them.
-    passes: tuple[float, float] = (1.0, 1.0)
 
     def line(self, workers: float, store: Store, rates: Rates) -> Line:
         """Return what so many workers take."""
@@ -208,7 +192,7 @@ class Line(NamedTuple):
 
 
 def rows_of_values(rates: Rates, cells: float) -> float:
-    """Return rows of a table for each stored value, at so many cells a group and pass.
+    """Return rows of counts for each stored value, at so many cells a group and task.
 
     Between two measured points, and beyond the last, logarithms lie on a line.
     """
@@ -225,33 +209,14 @@ def rows_of_values(rates: Rates, cells: float) -> float:
     raise ValueError("there must be at least two points")
 
 
-def table_of(screen: Screen, rates: Rates, tables: int) -> tuple[float, float]:
-    """Return the rows of one of so many tables: of zeros, and of other values."""
+def rows_of(screen: Screen, rates: Rates, tasks: int) -> float:
+    """Return the rows of counts that one of so many tasks writes."""
     if screen.rows is not None:
         return screen.rows
-    cells = screen.cells / tables
-    # Groups that have cells in the pass, if all are as large.
+    cells = screen.cells / tasks
+    # Groups that have cells in the task, if all are as large.
     present = screen.groups * -math.expm1(-cells / screen.groups)
-    values = cells * screen.values
-    return present * screen.genes, values * rows_of_values(rates, cells / present)
-
-
-def passes(rows: float, tables: int, budget: float, cuts: Cuts) -> float:
-    """Return how often a test task unpacks each row, given its rows in all tables and its memory.
-
-    It takes some genes of all tables at a time, and keeps the rows that it unpacked last.
-    """
-    if rows * cuts.row <= budget / 2:
-        return 1.0
-    pieces = math.ceil(rows / max(cuts.part, budget / 8 / cuts.row))
-    parts = math.ceil(rows / tables / cuts.part)
-    return max(1.0, pieces / parts)
-
-
-def reads(n_bytes: float, again: float, budget: float) -> float:
-    """Return how often it reads the bytes of tables, of which it keeps some, given `passes`."""
-    kept = min(1.0, budget / 4 / n_bytes) if n_bytes else 1.0
-    return 1 + (again - 1) * (1 - kept)
+    return cells * screen.values * rows_of_values(rates, cells / present)
 
 
 def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
@@ -263,45 +228,39 @@ def plan(screen: Screen, rates: Rates, cuts: Cuts) -> Plan:
     b = max(1, math.ceil(screen.genes / max(1, min(cuts.genes, cuts.numbers // targets))))
     numbers = targets * screen.genes
     r = max(1, math.ceil(targets / max(1, cuts.rows // screen.genes)))
-    zeros, others = table_of(screen, rates, m)
-    rows = zeros + others
+    rows = rows_of(screen, rates, m)
     values = screen.cells * screen.values / m
     source = values * rates.value_bytes[screen.storage]
-    listed = rates.part_bytes * max(b, rows / cuts.part)
-    table = zeros * rates.zero_bytes + others * rates.row_bytes + listed
+    in_memory = m * values * rates.memory_bytes
+    parts = b * max(1, int(in_memory / 8 / b / cuts.part))
+    counts = rows * rates.row_bytes + parts * rates.part_bytes
     count = Kind(
         "count", m,
         values * rates.count_value[screen.storage]
-        + rows * rates.count_row
-        + screen.cells / m * rates.count_cell + of_file * rates.count_label + b * rates.count_block,
-        source, table,
+        + rows * rates.count_row + screen.genes * screen.groups * rates.count_pair
+        + screen.cells / m * rates.count_cell + of_file * rates.count_label
+        + parts * rates.count_part,
+        source, counts,
     )  # fmt: skip
     share = numbers * rates.share_bytes / b
-    of_block = m * rows / b
-    budget = screen.memory * cuts.pieces
-    again = passes(of_block, m, budget, cuts)
-    packed = m * (table - listed) / b
-    read = reads(packed, again, budget)
     test = Kind(
         "test", b,
-        of_block * (again * rates.test_read + rates.test_row) + numbers / b * rates.test_number
-        + m * rates.test_table + rates.test_task,
-        # Of each table its list of parts, too; numbers are written and read before the share is.
-        read * packed + m * listed + share, 2 * share,
+        m * rows / b * rates.test_row + numbers / b * rates.test_number
+        + m * parts / b * rates.test_part + rates.test_task,
+        # Numbers are written and read before the share is.
+        m * counts / b + share, 2 * share,
     )  # fmt: skip
     result = numbers * rates.result_bytes / r
-    shared = 1 if cuts.whole else r
     collect = Kind(
         "collect", r,
-        numbers / r * rates.collect_number + numbers / shared * rates.collect_read
-        + b * rates.collect_share,
-        numbers / shared * rates.share_bytes + result, result,
+        numbers / r * rates.collect_number + b * rates.collect_share,
+        numbers / r * rates.share_bytes + result, result,
     )  # fmt: skip
     client = rates.client_call + screen.cells * rates.client_label + m * rates.client_table
     sizes = {
-        "screen": m * source, "tables": m * table, "shares": b * share, "result": r * result
+        "screen": m * source, "counts": m * counts, "shares": b * share, "result": r * result
     }  # fmt: skip
-    return Plan((count, test, collect), client, sizes, (read, again))
+    return Plan((count, test, collect), client, sizes)
 
 
 def enough(found: Plan, store: Store, rates: Rates, factor: float = NOTHING) -> int:
@@ -318,7 +277,6 @@ def enough(found: Plan, store: Store, rates: Rates, factor: float = NOTHING) -> 
 #: The screens of docs/scale.md.
 SCREENS = {
     "A screen of 10⁸ cells": Screen(1e8, 1_135, 62_710, 1_000, 14),
-    'The same with `memory_limit="16GB"`': Screen(1e8, 1_135, 62_710, 1_000, 14, memory=16e9),
     "A genome-scale screen of 2 million cells": Screen(2e6, 9_868, 8_248, 3_000),
 }
 
@@ -358,8 +316,7 @@ def described(screen: Screen, found: Plan, store: Store, rates: Rates) -> Iterat
     yield (
         f"- Assumed: {screen.cells:,.0f} cells of {screen.values:,.0f} non-zero values in {files} "
         f"({screen.storage}); {screen.groups:,} groups; {screen.genes:,} genes; a store that gives "
-        f"{size(store.total)} a second, and a worker {size(store.link)}; tasks that may use "
-        f"{size(screen.memory)} of memory."
+        f"{size(store.total)} a second, and a worker {size(store.link)}."
     )
     each = (f"{kind.tasks:,} {kind.name} tasks of {spelled(kind.work)}" for kind in found.kinds)
     yield f"- Tasks: {', '.join(each)} on one core."
@@ -368,12 +325,6 @@ def described(screen: Screen, found: Plan, store: Store, rates: Rates) -> Iterat
         for name, number in found.sizes.items()
     )
     yield f"- Files: {', '.join(per_cell)}."
-    read, again = found.passes
-    if again > 1:
-        yield (
-            f"- For lack of memory, test tasks read tables {read:.0f} times and unpack them "
-            f"{again:.0f} times: see below."
-        )
     some, more = (enough(found, store, rates, factor) for factor in (1.1, NOTHING))
     yield f"- More than {some:,} workers gain less than 10 %, more than {more:,} nothing."
 
@@ -385,7 +336,7 @@ def checked(rates: Rates, cuts: Cuts) -> Iterator[str]:
     yield from header("screen", "workers", "CPU, model", "measured", "wall, model", "measured")
     for one in rates.checks:
         known = {name: one[name] for name in ("cells", "groups", "genes", "values", "storage")}
-        screen = Screen(**known, rows=tuple(one["rows"]))
+        screen = Screen(**known, rows=one["rows"])
         found = plan(screen, rates, cuts._replace(task=one["task"]))
         work = sum(kind.tasks * kind.work for kind in found.kinds)
         wall = found.line(one["workers"], Store(), rates).total
@@ -409,7 +360,7 @@ def _inputs(rates: Rates) -> Iterator[tuple[str, str]]:
                 yield f"{name}, {key}", _number(one.name, number)
         elif isinstance(value, list):
             for x, y in value:
-                yield f"rows a value at {x:,.0f} cells a group and pass", f"{y:.3f}"
+                yield f"rows a value at {x:,.0f} cells a group and task", f"{y:.3f}"
         else:
             yield name, _number(one.name, value)
 
@@ -444,7 +395,6 @@ def main() -> None:
     parser.add_argument("--values", type=float, default=1_000, help="non-zero values of a cell")
     parser.add_argument("--files", type=int, default=14)
     parser.add_argument("--storage", choices=("none", "gzip"), default="gzip")
-    parser.add_argument("--memory", type=float, default=1e9, help="memory_limit")
     parser.add_argument("--store", type=float, default=10e9, help="its bytes a second")
     parser.add_argument("--link", type=float, default=1e9, help="those of one worker")
     parser.add_argument("--measure", action="store_true", help="find the rates on this machine")
@@ -462,7 +412,7 @@ def main() -> None:
     screens = SCREENS
     if asked.cells is not None:
         of_screen = (asked.cells, asked.groups, asked.genes, asked.values, asked.files)
-        screens = {"The screen": Screen(*of_screen, asked.storage, asked.memory)}
+        screens = {"The screen": Screen(*of_screen, asked.storage)}
     lines = list(shown(screens, Store(asked.store, asked.link), Rates.read()))
     print("\n".join(lines))
     if asked.write:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Cells, genes and molecules of a cell of the screen; a label column for each number of groups.
 CELLS, GENES, MOLECULES = 12_000, 62_710, 2_000
-GROUPS = (10, 40, 90)
+GROUPS = (10, 60, 400)
 #: Numbers of count tasks: each reads a part of a file, as of a large one.
 TABLES = (2, 8)
 #: Cells of the screen that has little else.
@@ -209,30 +209,18 @@ class Run:
 
         self.stored_matrix = stored(str(path))
         with h5py.File(path) as file:
-            self.values = len(file["X/data"])
+            self.values, self.cells = len(file["X/data"]), len(file["X/indptr"]) - 1
         with open_source(str(path), None, False) as source:
             self.in_memory = source.x.n_bytes((1, None))
 
     def _look(self, folder: Path) -> None:
         """Note the sizes of the files that go from task to task, and what reading them takes."""
-        from pdex._io.tables import MANIFEST, Table
-
         start, cpu = time.perf_counter(), time.process_time()
-        opened = Table(next((folder / "counts").iterdir()))
-        for part in opened.manifest.parts:
-            opened.rows(part)
-        self.read_row = (time.process_time() - cpu) / opened.manifest.n_rows
-        self.parts = self.rows = self.zeros = self.listed = self.stored = self.cells = 0
-        for table in (folder / "counts").iterdir():
-            facts = json.loads((table / MANIFEST).read_text())
-            self.parts += len(facts["parts"])
-            self.rows += facts["n_rows"]
-            # Nearly every gene has a row of zeros in each group.
-            self.zeros += facts["n_groups"] * facts["n_genes"]
-            self.listed += (table / MANIFEST).stat().st_size
-            self.stored += sum(part["bytes"] for part in facts["parts"])
-            self.cells += facts["n_cells"]
-            self.groups, self.genes = facts["n_groups"], facts["n_genes"]
+        counts, (data,) = folder / "counts", folder.glob("test-*/data.json")
+        facts = json.loads(data.read_text())
+        self.rows, self.stored = facts["manifest"]["n_rows"], on_disk(counts)
+        self.parts = (len(facts["bounds"]) - 1) * len(facts["files"])
+        self.groups, self.genes = facts["manifest"]["n_groups"], facts["manifest"]["n_genes"]
         (shares,) = folder.glob("shares-*")
         self.shares = on_disk(shares)
         self.n_shares = len(list(shares.iterdir()))
@@ -331,38 +319,31 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
     """Return the rates that runs show."""
     plain = [run for run in runs if run.storage == "none"]
     packed = [run for run in runs if run.storage == "gzip"]
-    value, row, of_block = fitted(
-        [([run.values, run.rows, run.tables * run.n_shares], run.cpu_of("count")) for run in plain]
-    )
-    label, cell = fitted(
-        [([run.tables * run.cells, run.cells], run.cpu_of("count")) for run in of_labels]
-    )
-    zero_bytes, row_bytes = fitted(
-        [([run.zeros, run.rows - run.zeros], run.stored) for run in plain]
-    )
-    merged, number, table, block = fitted(
+    value, row, pair, of_part = fitted(
         [
-            (
-                [run.rows, run.numbers, run.tables * run.n_shares, run.n_shares],
-                run.cpu_of("test"),
-            )
-            for run in plain
-        ]
-    )
-    # Where rows are many, a part's own cost does not show.
-    read = min(merged, *(run.read_row for run in plain))
-    completed, shared, share = fitted(
-        [
-            (
-                [run.numbers, run.numbers * len(run.cpu["collect"]),
-                 run.n_shares * len(run.cpu["collect"])],
-                run.cpu_of("collect"),
-            )
+            ([run.values, run.rows, run.tables * run.genes * run.groups, run.parts],
+             run.cpu_of("count"))
             for run in plain
         ]
     )  # fmt: skip
+    label, cell = fitted(
+        [([run.tables * run.cells, run.cells], run.cpu_of("count")) for run in of_labels]
+    )
+    row_bytes, part_bytes = fitted([([run.rows, run.parts], run.stored) for run in plain])
+    merged, number, part, block = fitted(
+        [([run.rows, run.numbers, run.parts, run.n_shares], run.cpu_of("test")) for run in plain]
+    )
+    completed, share = fitted(
+        [
+            ([run.numbers, run.n_shares * len(run.cpu["collect"])], run.cpu_of("collect"))
+            for run in plain
+        ]
+    )
     gzip = statistics.median(
-        run.cpu_of("count") - run.rows * row - run.tables * run.n_shares * of_block
+        run.cpu_of("count")
+        - run.rows * row
+        - run.tables * run.genes * run.groups * pair
+        - run.parts * of_part
         for run in packed
     )
     few, many = (
@@ -371,31 +352,27 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
     each = max(0.0, (many - few) / (TABLES[-1] - TABLES[0]))
     start = statistics.median(run.alone[0] for run in plain)
     at_labels = statistics.median(run.alone[0] for run in of_labels)
-    points = {
-        run.cells / run.tables / run.groups: (run.rows - run.zeros) / run.values for run in plain
-    }
+    points = {run.cells / run.tables / run.groups: run.rows / run.values for run in plain}
     return {
         "count_value": {"none": value, "gzip": gzip / packed[0].values},
         "value_bytes": {one[0].storage: one[0].stored_matrix / one[0].values
                         for one in (plain, packed)},
         "memory_bytes": plain[0].in_memory / plain[0].values,
         "count_row": row,
+        "count_pair": pair,
         "count_cell": cell,
         "count_label": label,
-        "count_block": of_block,
-        "zero_bytes": zero_bytes,
+        "count_part": of_part,
         "row_bytes": row_bytes,
-        "part_bytes": statistics.median(run.listed / run.parts for run in plain),
+        "part_bytes": part_bytes,
         "distinct": sorted(points.items()),
-        "test_read": read,
-        "test_row": merged - read,
+        "test_row": merged,
         "test_number": number,
-        "test_table": table,
+        "test_part": part,
         "test_task": block,
         "share_bytes": statistics.median(run.shares / run.numbers for run in plain),
         "result_bytes": statistics.median(run.result / run.numbers for run in plain),
         "collect_number": completed,
-        "collect_read": shared,
         "collect_share": share,
         "client_call": few - TABLES[0] * each,
         "client_table": each,
@@ -422,7 +399,7 @@ def checks(folder: Path, scratch: Path) -> list[dict[str, Any]]:
                     "workers": workers, "cells": run.cells, "groups": run.groups,
                     "genes": run.genes, "values": run.values / run.cells, "storage": storage,
                     "task": math.ceil(run.in_memory / run.tables),
-                    "rows": [run.zeros / run.tables, (run.rows - run.zeros) / run.tables],
+                    "rows": run.rows / run.tables,
                     "seconds": statistics.median(one.seconds for one in runs[1:]),
                     "cpu": statistics.median(
                         sum(map(sum, one.cpu.values())) for one in runs[1:]

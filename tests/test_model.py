@@ -33,8 +33,6 @@ def cuts(model, **others):
         "numbers": 1_000,
         "rows": 100,
         "part": 1_000,
-        "pieces": 0.6,
-        "row": 16,
     }
     return model.Cuts(**(defaults | others))
 
@@ -81,36 +79,27 @@ def test_rows_of_a_table(model, rates):
     found = [model.rows_of_values(rates, cells) for cells in (0.5, 1, 10, 100, 10_000)]
     assert found == pytest.approx([1, 1, 0.5, 0.25, 0.0625])
     assert 0.25 < model.rows_of_values(rates, 30) < 0.5
-    # 50 cells of 5 groups in each table: a row of zeros for each gene and group.
+    # 50 cells of 5 groups in each task.
     screen = model.Screen(cells=500, groups=5, genes=7, values=20)
-    zeros, others = model.table_of(screen, rates, 10)
-    assert zeros == pytest.approx(35, rel=1e-3)
-    assert others == pytest.approx(500, rel=1e-3)
-    # Few cells cannot be of many groups.
-    assert model.table_of(replace(screen, groups=5_000), rates, 10)[0] < 50 * 7
-    known = replace(screen, rows=(1.0, 2.0))
-    assert model.table_of(known, rates, 10) == (1.0, 2.0)
+    assert model.rows_of(screen, rates, 10) == pytest.approx(500, rel=1e-3)
+    # Few cells cannot be of many groups: each is alone in its group.
+    assert model.rows_of(replace(screen, groups=5_000), rates, 10) == pytest.approx(1_000, rel=1e-2)
+    assert model.rows_of(replace(screen, rows=2.0), rates, 10) == 2
 
 
-def test_whole_shares_are_read(model, rates):
-    rates = replace(rates, share_bytes=72.0, result_bytes=10.0, collect_read=1.0)
-    screen = model.Screen(cells=1_000, groups=11, genes=25)
-    for whole, part in ((True, 1), (False, 3)):
-        collect = model.plan(screen, rates, cuts(model, whole=whole)).kinds[2]
-        assert collect.tasks == 3
-        assert collect.read == pytest.approx(250 * 72 / part + 2_500 / 3)
-        assert collect.work == pytest.approx(250 / part)
-
-
-def test_how_often_tables_are_read(model):
-    some = cuts(model, part=100, row=16)
-    # 1,000 rows are held; more are read in pieces of 250 rows, each of them a part of all tables.
-    assert model.passes(1_000, 4, 32_000, some) == 1
-    assert model.passes(2_000, 20, 32_000, some) == 8
-    assert model.passes(2_000, 4, 32_000, some) == pytest.approx(8 / 5)
-    # A quarter of the memory keeps what was read.
-    assert model.reads(8_000, 8, 32_000) == 1
-    assert model.reads(16_000, 9, 32_000) == 5
+def test_what_goes_through_files(model, rates):
+    rates = replace(rates, share_bytes=72.0, result_bytes=10.0, row_bytes=3.0, part_bytes=50.0)
+    screen = model.Screen(cells=1_000, groups=11, genes=25, values=10, rows=200.0)
+    plan = model.plan(screen, rates, cuts(model))
+    count, test, collect = plan.kinds
+    # 10 tasks count; each block of 10 genes is one part, for want of rows.
+    assert [kind.tasks for kind in plan.kinds] == [10, 3, 3]
+    assert count.written == pytest.approx(200 * 3 + 3 * 50)
+    assert test.read == pytest.approx(10 * 750 / 3 + 250 * 72 / 3)
+    assert collect.read == pytest.approx(250 / 3 * (72 + 10))
+    # 5,000 rows of 8 bytes, in 3 blocks of parts of 100.
+    parts = model.plan(screen, rates, cuts(model, part=100)).kinds[0].written
+    assert parts == pytest.approx(200 * 3 + 3 * 16 * 50)
 
 
 def test_the_page_has_the_marks_of_the_model(model):
