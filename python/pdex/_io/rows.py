@@ -14,10 +14,11 @@ from pdex._io.prefetch import Prefetch
 from pdex._io.stored import Counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
 
+    from pdex._io.memory import Matrix
     from pdex._io.source import Source
     from pdex._resources import Resources
 
@@ -73,12 +74,17 @@ def _blocks(
     progress: Callable[[int], object] | None,
 ) -> Iterator[list[list[pl.Series]]]:
     codes, n_groups, how, nan, renumbered, zeros = folding
-    dtype, cells = dtype_of(source), source.cells
-    pieces = (
+    dtype, cells, offset = dtype_of(source), source.cells, 0
+    pieces: Iterable[tuple[int, Matrix, npt.NDArray[np.uint32], npt.NDArray[np.uint32]]] = (
         (first, matrix, np.ascontiguousarray(local), local + np.uint32(first))
         for first, matrix, local in source.pieces(genes, resources, progress)
     )
-    if how in ("sorted", "values") and source.is_read_once(resources, progress):
+    once = how in ("sorted", "values") and source.is_read_once(resources, progress)
+    if once and (found := source.some_cells(resources, progress)) is not None:
+        offset, some = found
+        codes = np.ascontiguousarray(codes[offset : offset + some.shape[0]])
+        pieces = [(0, some, genes, genes)]
+    elif once:
         wanted = Counted(codes, n_groups, genes)
         pieces = (
             (0, table, np.arange(len(columns), dtype=np.uint32), columns)
@@ -94,7 +100,9 @@ def _blocks(
             try:
                 parts = fold.next(matrix, ROWS)
             except _pdex.NotANumberError as error:
-                raise source.not_a_number(error, first) from None
+                message, cell, gene = error.args
+                placed = _pdex.NotANumberError(message, cell + offset, gene)
+                raise source.not_a_number(placed, first) from None
             if parts is None:
                 break
             yield [

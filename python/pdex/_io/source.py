@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,12 +174,14 @@ class Source:
         part[height * (number - 1) // n : height * number // n] = True
         self.chosen = part if self.chosen is None else self.chosen & part
 
-    def _is_narrow(self) -> bool:
-        """Return whether the chosen cells lie within half of all, and can be read by themselves."""
+    def _narrow(self) -> tuple[int, int] | None:
+        """Return the range of the chosen cells, if it is at most half of all and read by itself."""
         if self.chosen is None or self.x.layout == "csc":
-            return False
+            return None
         taken = np.flatnonzero(self.chosen)
-        return len(taken) > 0 and bool(2 * (taken[-1] + 1 - taken[0]) <= len(self.chosen) + 1)
+        if not len(taken) or 2 * (taken[-1] + 1 - taken[0]) > len(self.chosen) + 1:
+            return None
+        return int(taken[0]), int(taken[-1]) + 1
 
     def name_genes(self, column: str | None) -> None:
         """Name the genes by a column of var, where it has a value; None leaves their names."""
@@ -265,7 +268,30 @@ class Source:
             return False
         with error_context(self.path):
             how = (resources.threads, progress)
-            return self._is_narrow() or self.x.is_read_once(how, resources.for_pieces)
+            narrow = self._narrow() is not None
+            return narrow or self.x.is_read_once(how, resources.for_pieces)
+
+    def some_cells(
+        self, resources: Resources, progress: Callable[[int], object] | None = None
+    ) -> tuple[int, memory.Matrix] | None:
+        """Return the matrix of the cells around the chosen ones, and the number of its first cell.
+
+        None: these are not few, or do not fit into memory.
+        """
+        how, budget, span = (resources.threads, progress), resources.for_pieces, self._narrow()
+        if span is None:
+            return None
+        with error_context(self.path):
+            part = (span[1] - span[0]) / self.x.shape[0]
+            if self.x.n_bytes(how) * part > budget:
+                return None
+            # The cells are not all as long.
+            (first, matrix), *others = islice(self.x.by_cells(how, 2 * budget, span), 2)
+            if others:
+                return None
+            if self.scaler is not None:
+                matrix = self.scaler.of_ranges(self.x, resources, progress)(first, matrix)
+        return first, matrix
 
     def spilled(
         self,
