@@ -270,7 +270,7 @@ def with_engine(job: dict[str, Any], engine: str, workers: int, temporary: str) 
     return {**job, "engine": engine, "workers": workers, "answer": answer}
 
 
-# --- the section of docs/benchmarks.md ------------------------------------------------------------
+# --- the section of docs/developers/benchmarks.md ------------------------------------------------
 
 #: What is shown for an engine.
 NAMES = {

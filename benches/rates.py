@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 #: Cells, genes and molecules of a cell of the screen; a label column for each number of groups.
-CELLS, GENES, MOLECULES = 12_000, 62_710, 2_000
+CELLS, GENES, MOLECULES = 48_000, 62_710, 2_000
 GROUPS = (10, 60, 400)
 #: Numbers of count tasks: each reads a part of a file, as of a large one.
-TABLES = (2, 8)
+TABLES = (2, 16)
 #: Cells of the screen that has little else.
 LABELS = 2_000_000
 #: Tasks that do nothing.

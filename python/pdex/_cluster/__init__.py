@@ -3,8 +3,8 @@
 Three kinds of tasks follow each other, each of which reads and writes files in a folder that all
 workers see. Through the scheduler go the names of files only:
 
-1. *count*: the cells of a file, or of a part of it, to a count table;
-2. *test*: a block of genes, from all tables, to a share of the numbers;
+1. *count*: the cells of a file, or of a part of it, to a file of counts;
+2. *test*: a block of genes, from the counts of all cells, to a share of the numbers;
 3. *collect*: the numbers of some targets, from all shares, to a part of the result.
 
 Tasks are pure: one that is run twice, or again after its worker was lost, writes the same file. A

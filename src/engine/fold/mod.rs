@@ -187,7 +187,10 @@ impl<V: Keyed> Fold<V> {
     fn plan(&mut self, view: &View<V>, request: &FoldRequest) -> Result<Vec<(Range<usize>, bool)>> {
         let FoldRequest { design, genes, limits, .. } = request;
         let View::Cells(cells) = view else { return Ok(vec![(0..genes.len(), false)]) };
-        if !request.folding.is_by_value() {
+        // Where fewer cells than groups express a gene, most bins of most groups are empty.
+        let few = !request.zeros
+            && cells.entries() / cells.shape().1.max(1) < request.design.sizes().len();
+        if !request.folding.is_by_value() || few {
             return Ok(vec![(0..genes.len(), false)]);
         }
         let survey = survey(&**cells, genes, design.codes(), limits)?;
