@@ -95,6 +95,14 @@ def long(folder: Path) -> Path:
     return path
 
 
+def standard(folder: Path) -> Path:
+    """Return the path of the standard screen, where more genes are expressed in each cell."""
+    from screens import Shape, in_file
+
+    screen = str(Shape(30_000, 8_000, 200).path(folder))
+    return in_file(screen, ("counts", "csr", "none"), folder)
+
+
 def labels(codes: Any, n: int) -> Any:
     """Return labels, the last of which is the reference."""
     import pandas as pd
@@ -255,13 +263,18 @@ def measure(folder: Path) -> Rates:
                     run = Run(client, path, f"of {n}", tables, scratch)
                     say(run)
                     runs += [] if number == round_ == 0 else [run]
+            dense = [
+                Run(client, standard(folder), "target", tables, scratch)
+                for tables in (1, 4)
+                for _ in range(ROUNDS)
+            ]
             of_labels = [
                 Run(client, long(folder), "of 100", tables, scratch)
                 for tables in (1, *TABLES * ROUNDS)
             ]
         with cluster_of(2):
             trivial = [dask_task(scratch) for _ in range(ROUNDS + 1)]
-        rates = rates_of(runs, of_labels[1:], trivial[1:])
+        rates = rates_of(runs, dense, of_labels[1:], trivial[1:])
         today = datetime.date.today().isoformat()
         found = checks(folder, scratch)
     return Rates(machine=f"{today}, {report.machine()}", checks=found, **rates)
@@ -315,9 +328,12 @@ def nothing(task: Trivial, _: Any) -> str:
     return task.what
 
 
-def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dict[str, Any]:
-    """Return the rates that runs show."""
-    plain = [run for run in runs if run.storage == "none"]
+def rates_of(
+    runs: list[Run], dense: list[Run], of_labels: list[Run], trivial: list[float]
+) -> dict[str, Any]:
+    """Return the rates that runs show, those of the standard screen among them."""
+    wide = [run for run in runs if run.storage == "none"]
+    plain = [*wide, *dense]
     packed = [run for run in runs if run.storage == "gzip"]
     value, row, pair, of_part = fitted(
         [
@@ -347,12 +363,12 @@ def rates_of(runs: list[Run], of_labels: list[Run], trivial: list[float]) -> dic
         for run in packed
     )
     few, many = (
-        statistics.median(sum(run.alone) for run in plain if run.tables == n) for n in TABLES
+        statistics.median(sum(run.alone) for run in wide if run.tables == n) for n in TABLES
     )
     each = max(0.0, (many - few) / (TABLES[-1] - TABLES[0]))
-    start = statistics.median(run.alone[0] for run in plain)
+    start = statistics.median(run.alone[0] for run in wide)
     at_labels = statistics.median(run.alone[0] for run in of_labels)
-    points = {run.cells / run.tables / run.groups: run.rows / run.values for run in plain}
+    points = {run.cells / run.tables / run.groups: run.rows / run.values for run in wide}
     return {
         "count_value": {"none": value, "gzip": gzip / packed[0].values},
         "value_bytes": {one[0].storage: one[0].stored_matrix / one[0].values
@@ -385,7 +401,7 @@ def checks(folder: Path, scratch: Path) -> list[dict[str, Any]]:
     """Time another screen on 1 and 2 workers, with what the model needs to know of it."""
     from screens import Shape, in_file
 
-    screen = str(Shape(30_000, 8_000, 200).path(folder))
+    screen = str(Shape(120_000, 2_000, 200, 2_750).path(folder))
     found = []
     for storage in ("none", "gzip"):
         path = in_file(screen, ("counts", "csr", storage), folder)
