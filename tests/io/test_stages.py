@@ -39,6 +39,8 @@ def test_the_bar_shows_in_a_notebook(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert not Progress(10, None)._show
     monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    # Other tests may have imported it.
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     assert not Progress(10, None)._show
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     assert Progress(10, None)._show

@@ -65,7 +65,15 @@ def page(chromium, path):
 
 
 def all_rows(page):
-    page.wait_for_function(f"document.getElementById('body').rows.length === {N_TARGETS}")
+    from playwright.sync_api import expect
+
+    expect(page.locator("#body > tr")).to_have_count(N_TARGETS, timeout=30_000)
+
+
+def shown(page, target):
+    from playwright.sync_api import expect
+
+    expect(page.locator("#name")).to_have_text(target, timeout=30_000)
 
 
 FOCUSED = """(() => {
@@ -105,7 +113,7 @@ def test_a_target_far_down_can_be_opened_by_its_address(chromium, path):
     assert box["y"] < row["y"] < box["y"] + box["height"]
     # Upwards, the heading hides no row either.
     page.evaluate("location.hash = '#TARGET-1199'")
-    page.wait_for_function("document.getElementById('name').textContent === 'TARGET-1199'")
+    shown(page, "TARGET-1199")
     head, row = (page.locator(name).bounding_box() for name in ("#heads th >> nth=0", "tr.chosen"))
     assert head["y"] + head["height"] <= row["y"] + 1
     page.close()
@@ -118,7 +126,7 @@ def test_the_tab_key_visits_everything_in_order_and_leaves(page):
     all_rows(page)
     # The second row, so that it is the chosen one and not the first that is the table's only stop.
     page.evaluate("location.hash = '#GENE98'")
-    page.wait_for_function("document.getElementById('name').textContent === 'GENE98'")
+    shown(page, "GENE98")
     seen = []
     for _ in STOPS:
         page.keyboard.press("Tab")

@@ -260,7 +260,9 @@ def test_names_are_text(page):
 
 def test_the_address_names_a_target(page):
     page.evaluate("location.hash = '#T042'")
-    page.wait_for_function("document.getElementById('name').textContent === 'T042'")
+    from playwright.sync_api import expect
+
+    expect(page.locator("#name")).to_have_text("T042", timeout=30_000)
     assert (dots(page, "up"), dots(page, "down")) == (42, 42)
 
 
