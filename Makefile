@@ -7,16 +7,18 @@ BIN := $(VENV)/bin
 # CMake, with which HDF5 is built, is one of the tools in the environment.
 export PATH := $(PATH):$(CURDIR)/$(BIN)
 
-EXTRAS := dev,pandas,plots,docs
+# How Rust is compiled: `quick` leaves Polars, of which little is slow, as good as unoptimised, and takes
+# a third of the time. What is measured or shipped is compiled with `release`.
+PROFILE ?= quick
 # `make build` puts the module beside its sources; with INSTALL=wheel, the very wheel of `make wheel`
 # is what is installed and tested.
 INSTALL ?= sources
 
-.PHONY: demo test check lint build wheel wheel-test rust-test python-test peers accuracy bench \
+.PHONY: demo test check lint build release wheel wheel-test rust-test python-test peers accuracy bench \
   bench-k562 bench-kernels s3-server docs clean
 
-demo: build  ## simulate a screen with planted effects, test it both ways, write demo.parquet
-	$(BIN)/python -m pdex demo demo.parquet
+demo: $(VENV)/demo  ## simulate a screen with planted effects, test it; a table, a picture, a report
+	@$(BIN)/python -m pdex demo demo.parquet --picture demo.png --report demo.html
 
 test: rust-test python-test  ## both suites
 
@@ -51,14 +53,14 @@ docs: build  ## the site of docs/, which works offline: site/index.html
 peers:  ## other packages in environments of their own, which the tests ask where they are
 	$(PYTHON) benches/sides.py .bench pdex-0.1 pdex-0.3 cell-eval illico
 
-accuracy: build  ## worst errors against SciPy, null p-values: rewrites docs/accuracy.md
+accuracy: release  ## worst errors against SciPy, null p-values: rewrites docs/accuracy.md
 	$(BIN)/python docs/accuracy.py
 	$(BIN)/python docs/calibration_table.py
 
-bench: build  ## peers, shapes, memory, threads, growth, more than an hour: docs/developers/benchmarks.md
+bench: release  ## peers, shapes, memory, threads, growth, more than an hour: docs/developers/benchmarks.md
 	$(BIN)/python benches/side_by_side.py --write
 
-bench-k562: build  ## the last table of docs/developers/benchmarks.md: 10^9 non-zeros, 8 GB on disk
+bench-k562: release  ## the last table of docs/developers/benchmarks.md: 10^9 non-zeros, 8 GB on disk
 	$(BIN)/python benches/side_by_side.py --only k562 --write
 
 bench-kernels:  ## the numeric core's kernels by themselves, with criterion
@@ -67,14 +69,17 @@ bench-kernels:  ## the numeric core's kernels by themselves, with criterion
 ifeq ($(INSTALL),wheel)
 build: wheel
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/pdex-*.whl
-	$(BIN)/python -m pip install --quiet "$$(ls dist/pdex-*.whl)[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet "$$(ls dist/pdex-*.whl)[pandas,plots]" --group dev --group docs
 else
 build: $(VENV)/installed
-	$(BIN)/maturin develop --release --quiet
+	$(BIN)/maturin develop --profile $(PROFILE) --quiet
 endif
 
+release:  ## as build, with the profile of wheels
+	$(MAKE) build PROFILE=release
+
 # Zig links against the glibc of 2014, the oldest that Rust itself supports.
-wheel: $(VENV)/tools  ## dist/pdex-*.whl for every Linux since glibc 2.17 and every Python since 3.10
+wheel: $(VENV)/wheel-tools  ## dist/pdex-*.whl for every Linux since glibc 2.17 and every Python since 3.10
 	rm -f dist/pdex-*.whl
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --quiet --zig \
 	  --compatibility manylinux_2_17 --out dist
@@ -84,17 +89,26 @@ wheel-test: wheel  ## the wheel in environments without Rust, with the newest an
 	$(BIN)/python -m pip install --quiet "pytest>=8,<10"
 	$(BIN)/python -m pytest --noconftest tests/wheel
 
-# The environment is made anew when the project's own list of packages changes.
+# Environments are completed anew when the project's own list of packages changes.
 $(VENV)/installed: $(VENV)/tools
-	$(BIN)/maturin develop --release --quiet --extras $(EXTRAS)
-	touch $@
+	$(BIN)/python -m pip install --quiet --group dev --group docs
+	$(BIN)/maturin develop --profile $(PROFILE) --quiet --extras pandas,plots
+	@touch $@
+
+$(VENV)/demo: $(VENV)/tools
+	@echo "compiling pdex with Polars: 4 to 5 minutes on two cores, once"
+	$(BIN)/maturin develop --profile $(PROFILE) --quiet --extras plots
+	@touch $@
 
 $(VENV)/tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "maturin[zig]>=1.9,<2" "ziglang==0.17.*" "auditwheel==6.*" \
-	  "cmake>=3.26,<5"
-	touch $@
+	$(BIN)/python -m pip install --quiet "maturin>=1.14,<2" "cmake>=3.26,<5"
+	@touch $@
+
+$(VENV)/wheel-tools: $(VENV)/tools
+	$(BIN)/python -m pip install --quiet "maturin[zig]>=1.14,<2" "ziglang==0.17.*" "auditwheel==6.*"
+	@touch $@
 
 clean:
-	rm -rf $(VENV) .bench target dist site demo.parquet
+	rm -rf $(VENV) .bench target dist site demo.parquet demo.png demo.html

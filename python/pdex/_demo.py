@@ -21,7 +21,10 @@ FDR = 0.05
 
 
 def main(
-    path: str | os.PathLike[str] = "demo.parquet", screen_path: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str] = "demo.parquet",
+    screen_path: str | os.PathLike[str] | None = None,
+    picture_path: str | os.PathLike[str] | None = None,
+    report_path: str | os.PathLike[str] | None = None,
 ) -> None:
     """Simulate a screen, test it lazily and in one call, print a summary and write the result.
 
@@ -31,6 +34,10 @@ def main(
         Path of the result, as in :func:`pdex.sink_de`.
     screen_path
         Path of the screen (.h5ad). None: the screen is not written.
+    picture_path
+        Path of a volcano plot of the target with the most hits. None: it is not drawn.
+    report_path
+        Path of the report. None: it is not written.
     """
     output = check_output(path)
     screen = pdex.datasets.simulate_screen()
@@ -44,12 +51,27 @@ def main(
     if screen_path is not None:
         _write_screen(screen, Path(screen_path))
         print(f"wrote {screen_path}: try pdex info {screen_path}")
+    if picture_path is not None:
+        hits = table.filter(pl.col("fdr") < FDR)["target"].cast(pl.String)
+        (target,) = hits.value_counts(sort=True)["target"].head(1)
+        _draw(table, target, Path(picture_path))
+        print(f"wrote {picture_path}: the genes of target {target}")
+    if report_path is not None:
+        pdex.report(table, report_path, title="A simulated screen")
+        print(f"wrote {report_path}: open it in a browser")
 
 
 def _write_screen(screen: AnnData, path: Path) -> None:
     """Write the screen; the file appears only when it is complete."""
     with replacing(path) as part:
         screen.write_h5ad(part, compression="gzip")
+
+
+def _draw(table: pl.DataFrame, target: str, path: Path) -> None:
+    """Write a volcano plot; the file appears only when it is complete."""
+    with replacing(path) as part:
+        chart = pdex.pl.volcano(table, target)
+        chart.save(str(part), format=path.suffix[1:].lower(), scale_factor=2)
 
 
 def _both_ways(screen: AnnData) -> pl.DataFrame:

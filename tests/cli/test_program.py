@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -353,6 +354,33 @@ def test_demo(run):
     assert (status, out) == (1, "")
     assert err == "pdex: error: --screen x.h5ad is a folder: expected the path of a file\n"
     assert not os.path.exists("other.csv")
+
+
+def test_demo_ends_in_a_picture_and_the_report(run):
+    names = ("--picture", "demo.png", "--report", "demo.html")
+    status, out, err = run("demo", *names)
+    assert (status, err) == (0, "")
+    hits = pl.read_parquet("demo.parquet").filter(pl.col("fdr") < 0.05)
+    most = hits.group_by("target").len().sort("len")["target"][-1]
+    *_, table, picture, report = out.splitlines()
+    assert table == "wrote demo.parquet"
+    assert picture == f"wrote demo.png: the genes of target {most}"
+    assert report == "wrote demo.html: open it in a browser"
+    data = Path("demo.png").read_bytes()
+    # Twice as large as on the screen.
+    width, height = struct.unpack(">II", data[16:24])
+    assert data.startswith(b"\x89PNG")
+    assert 1_100 < width < 2_000 > height > 800
+    assert "<title>A simulated screen" in Path("demo.html").read_text()
+    assert sorted(os.listdir()) == ["demo.html", "demo.parquet", "demo.png"]
+    for option, name, code in (
+        ("--picture", "x.jpg", 2),
+        ("--report", "x.txt", 2),
+        ("--report", "no/x.html", 1),
+    ):
+        status, out, err = run("demo", "x.parquet", option, name)
+        assert (status, out, name in err) == (code, "", True)
+    assert len(os.listdir()) == 3
 
 
 COMPLETIONS = {

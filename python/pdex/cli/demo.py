@@ -11,6 +11,7 @@ from pdex.cli.base import FILE, Command, check_result, option
 EXAMPLES = """
 pdex demo
 pdex demo demo.csv --screen screen.h5ad
+pdex demo --picture demo.png --report demo.html
 """
 
 
@@ -22,7 +23,16 @@ pdex demo demo.csv --screen screen.h5ad
     metavar="FILE",
     help="Also write the simulated screen (.h5ad), to try the other commands on it.",
 )
-def demo(output: Path, screen: Path | None) -> None:
+@option(
+    "--picture",
+    type=FILE,
+    metavar="FILE",
+    help="Also draw the effects of the target with the most of them (.png, .svg or .html).",
+)
+@option("--report", type=FILE, metavar="FILE", help="Also write the report of the result (.html).")
+def demo(
+    output: Path, screen: Path | None, picture: Path | None, report: Path | None
+) -> None:
     """Simulate a screen with planted effects, test it, and write OUTPUT (demo.parquet).
 
     The screen is tested twice, with a lazy pipeline of Polars expressions and with pdex.de.
@@ -30,6 +40,16 @@ def demo(output: Path, screen: Path | None) -> None:
     from pdex._demo import main
 
     check_result(output)
+    for name, path, kinds in (
+        ("--picture", picture, (".png", ".svg", ".html")),
+        ("--report", report, (".html",)),
+    ):
+        if path is not None and path.suffix.lower() not in kinds:
+            msg = f"{name} {path}: expected a name that ends in {' or '.join(kinds)}"
+            raise click.UsageError(msg, click.get_current_context())
+        if path is not None and not path.parent.is_dir():
+            msg = f"{path}: there is no folder {path.parent}"
+            raise FileNotFoundError(msg)
     if screen is not None and screen.suffix.lower() != ".h5ad":
         msg = f"--screen {screen}: expected a name that ends in .h5ad"
         raise click.UsageError(msg, click.get_current_context())
@@ -39,4 +59,4 @@ def demo(output: Path, screen: Path | None) -> None:
     if screen is not None and not screen.parent.is_dir():
         msg = f"{screen}: there is no folder {screen.parent}"
         raise FileNotFoundError(msg)
-    main(output, screen)
+    main(output, screen, picture, report)
