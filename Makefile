@@ -10,6 +10,9 @@ export PATH := $(PATH):$(CURDIR)/$(BIN)
 # How Rust is compiled: `quick` leaves Polars, of which little is slow, as good as unoptimised, and takes
 # a third of the time. What is measured or shipped is compiled with `release`.
 PROFILE ?= quick
+# pip says what goes wrong, and nothing else.
+export PIP_QUIET := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # `make build` puts the module beside its sources; with INSTALL=wheel, the very wheel of `make wheel`
 # is what is installed and tested.
 INSTALL ?= sources
@@ -68,8 +71,8 @@ bench-kernels:  ## the numeric core's kernels by themselves, with criterion
 
 ifeq ($(INSTALL),wheel)
 build: wheel
-	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/pdex-*.whl
-	$(BIN)/python -m pip install --quiet "$$(ls dist/pdex-*.whl)[pandas,plots]" --group dev --group docs
+	$(BIN)/python -m pip install --force-reinstall --no-deps dist/pdex-*.whl
+	$(BIN)/python -m pip install "$$(ls dist/pdex-*.whl)[pandas,plots]" --group test --group docs
 else
 build: $(VENV)/installed
 	$(BIN)/maturin develop --profile $(PROFILE) --quiet
@@ -86,12 +89,12 @@ wheel: $(VENV)/wheel-tools  ## dist/pdex-*.whl for every Linux since glibc 2.17 
 	$(BIN)/auditwheel show dist/pdex-*.whl
 
 wheel-test: wheel  ## the wheel in environments without Rust, with the newest and oldest packages
-	$(BIN)/python -m pip install --quiet "pytest>=8,<10"
+	$(BIN)/python -m pip install "pytest>=8,<10"
 	$(BIN)/python -m pytest --noconftest tests/wheel
 
 # Environments are completed anew when the project's own list of packages changes.
 $(VENV)/installed: $(VENV)/tools
-	$(BIN)/python -m pip install --quiet --group dev --group docs
+	$(BIN)/python -m pip install --group test --group docs
 	$(BIN)/maturin develop --profile $(PROFILE) --quiet --extras pandas,plots
 	@touch $@
 
@@ -102,12 +105,12 @@ $(VENV)/demo: $(VENV)/tools
 
 $(VENV)/tools: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "maturin>=1.14,<2" "cmake>=3.26,<5"
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install "maturin>=1.14,<2" "cmake>=3.26,<5"
 	@touch $@
 
 $(VENV)/wheel-tools: $(VENV)/tools
-	$(BIN)/python -m pip install --quiet "maturin[zig]>=1.14,<2" "ziglang==0.17.*" "auditwheel==6.*"
+	$(BIN)/python -m pip install "maturin[zig]>=1.14,<2" "ziglang==0.17.*" "auditwheel==6.*"
 	@touch $@
 
 clean:
