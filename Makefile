@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 # CMake, with which HDF5 is built, is one of the tools in the environment.
 export PATH := $(PATH):$(CURDIR)/$(BIN)
 
-# How Rust is compiled: `quick` leaves Polars, of which little is slow, as good as unoptimised, and takes
-# a third of the time. What is measured or shipped is compiled with `release`.
+# How Rust is compiled: `quick` leaves Polars, of which little is slow, unoptimised, and takes half as
+# long as `release`, with which everything is compiled that is measured or shipped.
 PROFILE ?= quick
 # pip says what goes wrong, and nothing else.
 export PIP_QUIET := 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -69,9 +69,9 @@ def _write_screen(screen: AnnData, path: Path) -> None:
 
 def _draw(table: pl.DataFrame, target: str, path: Path) -> None:
     """Write a volcano plot; the file appears only when it is complete."""
+    kind: Any = path.suffix[1:].lower()
     with replacing(path) as part:
-        chart = pdex.pl.volcano(table, target)
-        chart.save(str(part), format=path.suffix[1:].lower(), scale_factor=2)
+        pdex.pl.volcano(table, target).save(str(part), format=kind, scale_factor=2)
 
 
 def _both_ways(screen: AnnData) -> pl.DataFrame:

@@ -30,9 +30,7 @@ pdex demo --picture demo.png --report demo.html
     help="Also draw the effects of the target with the most of them (.png, .svg or .html).",
 )
 @option("--report", type=FILE, metavar="FILE", help="Also write the report of the result (.html).")
-def demo(
-    output: Path, screen: Path | None, picture: Path | None, report: Path | None
-) -> None:
+def demo(output: Path, screen: Path | None, picture: Path | None, report: Path | None) -> None:
     """Simulate a screen with planted effects, test it, and write OUTPUT (demo.parquet).
 
     The screen is tested twice, with a lazy pipeline of Polars expressions and with pdex.de.
