@@ -553,10 +553,7 @@ mod tests {
             ),
             (E::Unreadable { chunk: 1 }, "chunk 1 of the dataset cannot be read"),
             (E::Spill { what: "written" }, "the temporary file of rows cannot be written"),
-            (
-                E::BrokenRows { reason: "they are too short" },
-                "the bytes are no rows of a table: they are too short",
-            ),
+            (E::BrokenRows { reason: "cut" }, "the bytes are no rows of a table: cut"),
             (E::Interrupted, "interrupted"),
         ]
     }

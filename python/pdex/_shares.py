@@ -277,6 +277,8 @@ class Shares:
         #: Frames of shares that have been read, and the first target in them.
         self._frames: dict[int, tuple[int, pl.DataFrame]] = {}
         self._columns = self.work(Resources(1)).measured()
+        #: Shares whose columns and rows were found to be right.
+        self._checked: set[int] = set()
 
     def work(self, resources: Resources) -> Work:
         """Return the work of which the shares are the numbers."""
@@ -341,15 +343,20 @@ class Shares:
         try:
             # Of a file on disk, Polars reads these rows alone.
             scan = read_ipc(path).lazy() if isinstance(path, Remote) else scan_ipc(path)
-            columns, height = scan.collect_schema().names(), scan.select(pl.len()).collect().item()
-            part = scan.slice(*rows).collect()
+            if share not in self._checked:
+                self._check(share, scan)
+            return scan.slice(*rows).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             msg = f"{path} cannot be read: {error}"
             raise ValueError(msg) from error
-        if columns != self._columns or height != genes * len(self.plan.targets):
-            msg = f"{path} is damaged: it has {height} rows of {listed(columns)}"
+
+    def _check(self, share: int, scan: pl.LazyFrame) -> None:
+        """Raise ValueError unless a share has the columns and rows that its result asks for."""
+        columns, height = scan.collect_schema().names(), scan.select(pl.len()).collect().item()
+        if columns != self._columns or height != self.lengths[share] * len(self.plan.targets):
+            msg = f"{self.paths[share]} is damaged: it has {height} rows of {listed(columns)}"
             raise ValueError(msg)
-        return part
+        self._checked.add(share)
 
 
 def _found(folder: Place) -> list[Place]:

@@ -1,7 +1,8 @@
 """Files of counts: what count tasks write, and test tasks read.
 
-A file holds the rows of some cells, but for those of zeros: group of cells, value, and number of
-cells. All files of a call number genes and groups alike, and cut the genes into the same parts.
+A file holds the rows of some cells: group of cells, value, and number of cells. Zeros have no rows:
+a group's cells without a row are zeros. All files of a call number genes and groups alike, and cut
+the genes into the same parts.
 
 ::
 
@@ -221,11 +222,11 @@ class CountFiles:
 
     @classmethod
     def of(cls, known: dict[str, Any]) -> CountFiles:
-        """Return the table of which :meth:`spelled` told."""
+        """Return the table that :meth:`spelled` described."""
         return cls(known["files"], known["bounds"], Manifest(**known["manifest"]))
 
     def spelled(self) -> dict[str, Any]:
-        """Return what :meth:`of` takes, as JSON has it."""
+        """Return a description of the table that JSON can hold, for :meth:`of`."""
         files, bounds = [str(path) for path in self.paths], self._bounds.tolist()
         return {"files": files, "bounds": bounds, "manifest": asdict(self.manifest)}
 

@@ -274,9 +274,9 @@ class Source:
     def some_cells(
         self, resources: Resources, progress: Callable[[int], object] | None = None
     ) -> tuple[int, memory.Matrix] | None:
-        """Return the matrix of the cells around the chosen ones, and the number of its first cell.
+        """Return the matrix of the range of the chosen cells, and the number of its first cell.
 
-        None: these are not few, or do not fit into memory.
+        None: the range holds more than half of all cells, or does not fit into memory.
         """
         how, budget, span = (resources.threads, progress), resources.for_pieces, self._narrow()
         if span is None:
