@@ -9,8 +9,8 @@ store (all of it, or the link of a worker to it), or the scheduler. What the cli
 added. Tasks are taken to be alike, no worker is lost, and cells of all groups are in all files.
 
 --measure finds the rates on this machine (rates.py, 10 minutes) and keeps them in rates.json; the
-arguments are assumptions about a screen and a store. Without --cells, the screens of docs/scale.md
-are shown; --write puts them there.
+arguments are assumptions about a screen and a store. Without --cells, the screens of
+docs/developers/benchmarks.md are shown; --write puts them there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RATES = Path(__file__).with_name("rates.json")
-PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
+PAGE = Path(__file__).parents[1] / "docs" / "developers" / "benchmarks.md"
 WORKERS = (1, 2, 16, 64, 256, 1_000)
 #: More workers gain nothing where the time is within this factor of that of any number of them.
 NOTHING = 1.02
@@ -274,7 +274,7 @@ def enough(found: Plan, store: Store, rates: Rates, factor: float = NOTHING) -> 
 
 # --- what is shown --------------------------------------------------------------------------------
 
-#: The screens of docs/scale.md.
+#: The screens of docs/developers/benchmarks.md.
 SCREENS = {
     "A screen of 10⁸ cells": Screen(1e8, 1_135, 62_710, 1_000, 14),
     "A genome-scale screen of 2 million cells": Screen(2e6, 9_868, 8_248, 3_000),
@@ -398,11 +398,13 @@ def main() -> None:
     parser.add_argument("--store", type=float, default=10e9, help="its bytes a second")
     parser.add_argument("--link", type=float, default=1e9, help="those of one worker")
     parser.add_argument("--measure", action="store_true", help="find the rates on this machine")
-    parser.add_argument("--write", action="store_true", help="write docs/scale.md")
+    parser.add_argument("--write", action="store_true", help="write docs/developers/benchmarks.md")
     parser.add_argument("--folder", type=Path, default=RATES.parents[1] / ".bench")
     asked = parser.parse_args()
     if asked.write and asked.cells is not None:
-        parser.error("--write takes the screens of docs/scale.md: leave out --cells")
+        parser.error(
+            "--write takes the screens of docs/developers/benchmarks.md: leave out --cells"
+        )
     if asked.measure:
         # In a process of its own: the workers import it by its name.
         code = "import sys, rates; rates.main(sys.argv[1])"
@@ -418,7 +420,7 @@ def main() -> None:
     if asked.write:
         import report
 
-        report.write("model", lines, "Of `python benches/model.py`.", PAGE, "model.py")
+        report.write("model", lines, "Made by `python benches/model.py --write`.", PAGE, "model.py")
 
 
 if __name__ == "__main__":

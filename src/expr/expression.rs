@@ -37,8 +37,12 @@ impl<O: Options> Kwargs<O> {
 }
 
 impl<O: Options> Function for Kwargs<O> {
-    fn call(self, columns: Columns) -> PolarsResult<Series> {
+    fn call(mut self, mut columns: Columns) -> PolarsResult<Series> {
         let plan = self.plan()?;
+        // Of several columns of values, Python knows no single name.
+        if let Some(name) = columns.values_name.take() {
+            self.request.value = name;
+        }
         convert::compare(columns, &self.request, plan)?.into_column()
     }
 

@@ -28,6 +28,8 @@ pub(super) struct List {
 /// The columns of one call, all of one length, and the lists of their rows.
 pub(super) struct Columns {
     columns: Vec<Column>,
+    /// What one of several columns of values is called; unknown inside a `group_by`.
+    pub(super) values_name: Option<String>,
     pub(super) lists: Vec<List>,
 }
 
@@ -49,17 +51,19 @@ impl Columns {
         };
         let (rows, mut lists) = flatten(&others)?;
         let mut columns = columns_of(&rows)?;
-        if let Some(values) = arguments.pop() {
+        let mut values_name = None;
+        if let Some(named) = arguments.pop() {
             polars_ensure!(no_values(columns.iter().map(|c| &c.field)), ComputeError: "{EXPECTED}");
-            let (mut values, of_values) = flatten(&values)?;
+            let (mut values, of_values) = flatten(&named)?;
             polars_ensure!(
                 of_values == lists, ShapeMismatch: "the columns of a test differ in length"
             );
             values.field.name = "value".into();
+            values_name = Some(named.field.name.to_string()).filter(|name| !name.is_empty());
             columns.push(values);
         }
         mark_groups(&mut lists, &flags_of(&flags)?)?;
-        Ok(Self { columns, lists })
+        Ok(Self { columns, values_name, lists })
     }
 
     /// Takes the column of a role, where there is one.

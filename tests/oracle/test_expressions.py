@@ -694,9 +694,11 @@ def test_several_columns_in_another_role_are_refused(genes, test):
         expression("value", pl.col("target", "gene"), reference="ref")
     with pytest.raises(ValueError, match=r"^count=.*: expected one column"):
         expression("value", "target", reference="ref", count=pl.all())
-    # A column of text among the values.
-    with pytest.raises(pl.exceptions.PolarsError, match="integer or float"):
-        genes.select(expression(pl.all(), "target", reference="ref"))
+    # A column of text among the values is named.
+    frame = genes.with_columns(text=pl.lit("x"))
+    for values in (pl.col("value", "text"), "^(value|text)$"):
+        with pytest.raises(pl.exceptions.PolarsError, match=r"'text' has dtype str.*integer or fl"):
+            frame.select(expression(values, "target", reference="ref"))
 
 
 def exact_pair(n, shift):
