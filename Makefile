@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL ?= sources
 
 .PHONY: demo test check lint build release wheel wheel-test rust-test python-test peers accuracy bench \
-  bench-k562 bench-kernels s3-server docs clean
+  bench-k562 bench-kernels s3-server docs licenses clean
 
 demo: $(VENV)/demo  ## simulate a screen with planted effects, test it; a table, a picture, a report
 	@$(BIN)/python -m pdex demo demo.parquet --picture demo.png --report demo.html
@@ -49,6 +49,9 @@ python-test: build
 	cargo install --quiet --locked --debug --root .tools --features binary --version 0.14.1 s3s-fs
 
 s3-server: .tools/bin/s3s-fs  ## an S3 server, without which the tests of object storage skip
+
+licenses:  ## licenses/THIRD-PARTY.txt, after a change of dependencies: what wheels contain besides pdex
+	$(PYTHON) licenses/third_party.py
 
 docs: build  ## the site of docs/, which works offline: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -4,8 +4,10 @@ And what the package says of itself: the packages it needs, one version in every
 """
 
 import ast
+import importlib.util
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -142,3 +144,20 @@ def test_the_workflows_use_the_tools_and_pythons_that_are_declared(project):
     pythons = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
     assert re.findall(r"[\d.]+", tried[1]) == pythons
     assert project["requires-python"] == f">={pythons[0]}"
+
+
+@pytest.mark.skipif(not shutil.which("cargo"), reason="there is no Cargo")
+def test_the_licences_of_all_that_is_linked_are_there():
+    spec = importlib.util.spec_from_file_location("third", ROOT / "licenses" / "third_party.py")
+    third = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(third)
+    text = third.OUTPUT.read_text()
+    listed = re.findall(r"^(\S+ v\S+): ", text.split(third.RULE)[0], re.M)
+    assert listed == third.linked(), "make licenses"
+    for library, holder in (
+        ("HDF5", "The HDF Group"),
+        ("Zstandard", "Meta Platforms"),
+        ("libdeflate", "Eric Biggers"),
+        ("zlib", "Jean-loup Gailly"),
+    ):
+        assert re.search(rf"^=+\n(.*, )?{library}\n=+\n[^=]*{holder}", text, re.M), library

@@ -599,7 +599,7 @@ def test_splits_are_spread_over_strata_as_real_groups_are(batches):
 
 def test_guides_are_permuted_within_strata(batches):
     is_control = (batches.obs["target"] == "non-targeting").to_numpy()
-    is_control &= batches.obs["batch"].notna().to_numpy()
+    is_control = is_control & batches.obs["batch"].notna().to_numpy()
     with open_source(batches, None) as source:
         within = strata.codes_of(strata.read_strata(source, "batch"))
     how = (is_control, SPLITS, 10, np.random.default_rng(0), within)
