@@ -336,7 +336,7 @@ def _of_scheme(scheme: str) -> Any:
         from obstore.fsspec import FsspecStore
 
         return FsspecStore(scheme)
-    msg = f"to open {scheme}:// URLs, install fsspec and {package}, or fsspec and obstore"
+    msg = f"to open {scheme}:// URLs, install pdex[cloud], or fsspec and {package}"
     raise ImportError(msg)
 
 

@@ -46,7 +46,7 @@ def test_a_url_stays_a_url(run, monkeypatch):
     for command in (["info"], ["de", "-g", "target"], ["calibrate", "-g", "target"]):
         status, _, err = run(*command, "s3://bucket/screen.zarr")
         assert status != 0
-        assert "s3://bucket/screen.zarr: to open s3:// URLs, install obstore" in " ".join(
+        assert "s3://bucket/screen.zarr: to open s3:// URLs, install pdex[cloud]" in " ".join(
             err.split()
         )
 

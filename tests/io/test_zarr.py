@@ -149,7 +149,7 @@ def test_what_is_no_store(tmp_path):
 
 def test_packages_that_are_not_there(path, monkeypatch):
     monkeypatch.setattr(stores, "_has", lambda package: package == "fsspec")
-    with pytest.raises(ImportError, match="s3:// URLs, install obstore, or fsspec and s3fs"):
+    with pytest.raises(ImportError, match=r"s3:// URLs, install pdex\[cloud\], or fsspec and s3fs"):
         de("s3://bucket/screen.zarr")
     real = builtins.__import__
 

@@ -190,7 +190,7 @@ class Pool:
         try:
             import dask
         except ModuleNotFoundError as error:
-            msg = "engine='dask' needs Dask: install pdex[dask]"
+            msg = "engine='dask' needs Dask: pip install 'pdex[dask]'"
             raise ModuleNotFoundError(msg, name="dask") from error
         self._client: Any = None
         scheduler = dask.config.get("scheduler", None)

@@ -185,9 +185,10 @@ def _zarr() -> Any:
         if tuple(int(n) for n in version.split(".")[:2] if n.isdigit()) >= _OLDEST:
             return zarr
         found = f"this is {version}"
-    msg = (
-        f"Zarr stores are read with zarr-python 3.1 or newer, and {found}: pip install 'zarr>=3.1'"
-    )
+    how = "pip install 'pdex[zarr]'"
+    if sys.version_info < (3, 11):
+        how = "it needs Python 3.11 or newer"
+    msg = f"Zarr stores are read with zarr-python 3.1 or newer, and {found}: {how}"
     raise ImportError(msg)
 
 
@@ -210,7 +211,7 @@ def _store_of(path: str) -> Any:
 
         return ObjectStore(from_url(path), read_only=True)
     also = f"fsspec and {package}" if package else "fsspec"
-    msg = f"{path}: to open {scheme}:// URLs, install obstore, or {also}"
+    msg = f"{path}: to open {scheme}:// URLs, install pdex[cloud], or {also}"
     raise ImportError(msg)
 
 
