@@ -48,7 +48,7 @@ from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import scale_of
 from pdex._strata import codes_of, place_cells, read_strata
-from pdex._text import below, called, listed
+from pdex._text import below, called, counted, listed
 from pdex._validate import (
     Alternative,
     AnyMethod,
@@ -202,7 +202,7 @@ class Calibration:
             ("compared", self.compared),
             (
                 "judged",
-                f"{n:,} p-values of {self.comparisons.height} comparisons; "
+                f"{counted(n, 'p-value')} of {self.comparisons.height} comparisons; "
                 f"{self.table.height - n:,} of genes with few non-zero cells are not judged",
             ),
         ]
@@ -425,11 +425,12 @@ def calibrate(
 
 def _compared(plan: Plan, labels: list[str], by: str | None, strata: str | None) -> str:
     """Return in words what is compared with what."""
-    cells = f"{plan.n_control:,} cells of {listed(labels, 3)}"
+    cells = f"{counted(plan.n_control, 'cell')} of {listed(labels, 3)}"
     within = "" if strata is None else f", within obs[{strata!r}]"
     if by is None:
         return f"{len(plan.names):,} random splits of the {cells}{within}"
-    return f"{len(plan.names):,} guides of obs[{by!r}], each against the others: {cells}{within}"
+    groups = counted(len(plan.names), "group")
+    return f"{groups} of obs[{by!r}], each against the others: {cells}{within}"
 
 
 def _check_single_cells(source: Source, is_control: npt.NDArray[np.bool_]) -> None:

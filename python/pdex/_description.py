@@ -18,7 +18,7 @@ import polars as pl
 
 from pdex import _html, _pdex
 from pdex._places import Place, Remote, place_of
-from pdex._text import called, listed
+from pdex._text import called, counted, listed
 
 if TYPE_CHECKING:
     Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 KEY = "pdex"
 #: The file that makes a folder of Parquet files a result, and names them.
 RESULT = "result.json"
+#: The types of files that hold a result and its description.
+BINARY = (".parquet", ".ipc", ".arrow", ".feather")
 #: Descriptions by the id of the frame, for as long as the frame lives.
 _KNOWN: dict[int, Description] = {}
 
@@ -113,7 +115,7 @@ class Description:
         if self.exclude:
             compared += f", without {_listed(self.exclude)}"
         if self.min_cells is not None:
-            compared += f", targets of at least {self.min_cells:,} cells"
+            compared += f", targets of at least {counted(self.min_cells, 'cell')}"
         base = "" if self.log_base is None else f" to base {self.log_base:g}"
         taken = f"log1p values{base}" if self.is_log1p else "values as they are"
         if self.normalize is not None:
@@ -123,7 +125,8 @@ class Description:
         change = "no fold changes"
         if self.pseudocount is not None:
             change = f"pseudocount {self.pseudocount:g}"
-        sizes = f"{self.n_cells:,} cells, {self.n_targets:,} targets, {self.n_genes:,} genes"
+        numbers = (self.n_cells, self.n_targets, self.n_genes)
+        sizes = ", ".join(map(counted, numbers, ("cell", "target", "gene")))
         return [
             ("test", f"{called(self.test, self.options)}, pdex {self.version}"),
             ("compared", compared),
@@ -208,6 +211,34 @@ def known_of(result: object) -> Description | None:
         return describe(result)  # type: ignore[arg-type]
     except (ValueError, TypeError, OSError):
         return None
+
+
+def is_result(data: object) -> bool:
+    """Return whether something is the path of a result: a table, or a folder that names its files.
+
+    A text file is a result if it has the columns of one, because screens are kept as text, too.
+
+    Examples
+    --------
+    >>> is_result("de.parquet"), is_result("screen.h5ad")
+    (True, False)
+    """
+    if not isinstance(data, (str, os.PathLike)):
+        return False
+    name = os.fspath(data).lower()
+    if name.endswith(BINARY):
+        return True
+    if name.removesuffix(".gz").endswith((".csv", ".tsv")):
+        return _has_columns_of_result(data, "\t" if ".tsv" in name else ",")
+    return not name.endswith((".h5ad", ".zarr")) and (place_of(data) / RESULT).is_file()
+
+
+def _has_columns_of_result(path: str | os.PathLike[str], separator: str) -> bool:
+    try:
+        names = pl.read_csv(path, separator=separator, n_rows=0).columns
+    except (pl.exceptions.PolarsError, OSError):
+        return False
+    return {"target", "fdr"}.issubset(names)
 
 
 def _read_result(folder: Place) -> dict[str, Any]:
