@@ -235,7 +235,7 @@ def is_result(data: object) -> bool:
 
 def _has_columns_of_result(path: str | os.PathLike[str], separator: str) -> bool:
     try:
-        names = pl.read_csv(path, separator=separator, n_rows=0).columns
+        names = pl.read_csv(os.fspath(path), separator=separator, n_rows=0).columns
     except (pl.exceptions.PolarsError, OSError):
         return False
     return {"target", "fdr"}.issubset(names)
