@@ -44,6 +44,7 @@ from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
 from pdex._io.normalize import normalization_of
 from pdex._io.opening import open_source
+from pdex._plotting import null_distribution
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import scale_of
@@ -77,9 +78,8 @@ Verdict = Literal["calibrated", "too many small p-values", "too few small p-valu
 _CONFIDENCE, _SURE = 0.95, 0.99
 #: Multiples of alpha at which a fraction becomes too large or too small.
 _FACTORS = (1.5, 0.5)
-#: Levels from the first number up are always judged, those below it only if at least so many
-#: p-values are expected to be at most alpha.
-_USUAL, _LEAST_EXPECTED = 0.01, 10
+#: The levels at which there may be too few small p-values.
+_USUAL = 0.01
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -216,7 +216,7 @@ class Calibration:
         left = self.summary.filter(~pl.col("judged"))["alpha"]
         if len(left):
             names = " and ".join(f"{alpha:g}" for alpha in left)
-            numbers = " and ".join(f"{round(_LEAST_EXPECTED / alpha):,}" for alpha in left)
+            numbers = " and ".join(f"{null_distribution.needed(alpha):,}" for alpha in left)
             lines.append((f"p <= {names}", f"not judged; this requires {numbers} p-values"))
         distance = f"distance {self.ks_statistic:.3g}, p = {self.ks_p_value:.3g}"
         lines.append(("Kolmogorov-Smirnov", distance))
@@ -520,7 +520,7 @@ def _summary(total: Counts, errors: Floats, freedom: int) -> pl.DataFrame:
             "upper": upper,
             "split_lower": np.maximum(below / n - reach, 0.0),
             "split_upper": np.minimum(below / n + reach, 1.0),
-            "judged": (alpha >= _USUAL) | (alpha * n >= _LEAST_EXPECTED * (1 - 1e-12)),
+            "judged": [null_distribution.is_judged(level, n) for level in ALPHAS],
         }
     )
 

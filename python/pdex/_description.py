@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Key in the metadata of a file.
 KEY = "pdex"
+#: Key of the verdict in the metadata of a calibration's file.
+VERDICT = "pdex_verdict"
 #: The file that makes a folder of Parquet files a result, and names them.
 RESULT = "result.json"
 #: The types of files that hold a result and its description.
@@ -268,17 +270,7 @@ def _of_file(path: Place) -> Description:
         what = "is a folder: describe a result" if is_folder else "there is no such file or result"
         msg = f"{path}: {what}"
         raise FileNotFoundError(msg)
-    kind = path.suffix.lower()
-    try:
-        if kind == ".parquet":
-            found = pl.read_parquet_metadata(path).get(KEY)
-        elif kind in (".ipc", ".arrow", ".feather"):
-            found = dict(_pdex.ipc_metadata(path)).get(KEY)
-        else:
-            found = None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        msg = f"{path} cannot be read as {kind[1:]}: {error}"
-        raise ValueError(msg) from error
+    found = metadata_of(path).get(KEY)
     if found is None:
         msg = (
             f"{path} does not say how it was made: pdex.sink_de and 'pdex de' note it in .parquet, "
@@ -290,6 +282,19 @@ def _of_file(path: Place) -> Description:
     except ValueError:
         facts = found
     return _of_facts(facts, path)
+
+
+def metadata_of(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the metadata of a Parquet or Arrow IPC file; other files have none."""
+    path = Path(path)
+    kind = path.suffix.lower()
+    try:
+        if kind == ".parquet":
+            return pl.read_parquet_metadata(path)
+        return dict(_pdex.ipc_metadata(path)) if kind in BINARY else {}
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"{path} cannot be read as {kind[1:]}: {error}"
+        raise ValueError(msg) from error
 
 
 def _of_facts(facts: Any, path: Place) -> Description:
