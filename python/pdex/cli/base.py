@@ -140,11 +140,12 @@ class Group(_Help, click.RichGroup):  # type: ignore[misc]
 if TYPE_CHECKING:
     # ParamType is generic only since click 8.5.
     _Type = click.ParamType[Any]
+    _Choice = click.Choice[str]
 else:
-    _Type = click.ParamType
+    _Type, _Choice = click.ParamType, click.Choice
 
 
-class Choice(click.Choice):  # type: ignore[type-arg]
+class Choice(_Choice):
     """One of a few words; the error for another one suggests the closest."""
 
     def __init__(self, choices: Iterable[str], number: str = "") -> None:
