@@ -21,7 +21,7 @@ INSTALL ?= sources
   bench-k562 bench-kernels s3-server docs licenses clean
 
 demo: $(VENV)/demo  ## simulate a screen with planted effects, test it; a table, a picture, a report
-	@$(BIN)/python -m pdex demo demo.parquet --picture demo.png --report demo.html
+	@$(BIN)/python -m pdex demo --picture demo.png --report demo.html
 
 test: rust-test python-test  ## both suites
 

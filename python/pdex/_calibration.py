@@ -44,11 +44,12 @@ from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
 from pdex._io.normalize import normalization_of
 from pdex._io.opening import open_source
+from pdex._plotting import null_distribution
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import scale_of
 from pdex._strata import codes_of, place_cells, read_strata
-from pdex._text import below, called, listed
+from pdex._text import below, called, counted, listed
 from pdex._validate import (
     Alternative,
     AnyMethod,
@@ -77,9 +78,8 @@ Verdict = Literal["calibrated", "too many small p-values", "too few small p-valu
 _CONFIDENCE, _SURE = 0.95, 0.99
 #: Multiples of alpha at which a fraction becomes too large or too small.
 _FACTORS = (1.5, 0.5)
-#: Levels from the first number up are always judged, those below it only if at least so many
-#: p-values are expected to be at most alpha.
-_USUAL, _LEAST_EXPECTED = 0.01, 10
+#: The levels at which there may be too few small p-values.
+_USUAL = 0.01
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -202,7 +202,7 @@ class Calibration:
             ("compared", self.compared),
             (
                 "judged",
-                f"{n:,} p-values of {self.comparisons.height} comparisons; "
+                f"{counted(n, 'p-value')} of {self.comparisons.height} comparisons; "
                 f"{self.table.height - n:,} of genes with few non-zero cells are not judged",
             ),
         ]
@@ -216,7 +216,7 @@ class Calibration:
         left = self.summary.filter(~pl.col("judged"))["alpha"]
         if len(left):
             names = " and ".join(f"{alpha:g}" for alpha in left)
-            numbers = " and ".join(f"{round(_LEAST_EXPECTED / alpha):,}" for alpha in left)
+            numbers = " and ".join(f"{null_distribution.needed(alpha):,}" for alpha in left)
             lines.append((f"p <= {names}", f"not judged; this requires {numbers} p-values"))
         distance = f"distance {self.ks_statistic:.3g}, p = {self.ks_p_value:.3g}"
         lines.append(("Kolmogorov-Smirnov", distance))
@@ -425,11 +425,12 @@ def calibrate(
 
 def _compared(plan: Plan, labels: list[str], by: str | None, strata: str | None) -> str:
     """Return in words what is compared with what."""
-    cells = f"{plan.n_control:,} cells of {listed(labels, 3)}"
+    cells = f"{counted(plan.n_control, 'cell')} of {listed(labels, 3)}"
     within = "" if strata is None else f", within obs[{strata!r}]"
     if by is None:
         return f"{len(plan.names):,} random splits of the {cells}{within}"
-    return f"{len(plan.names):,} guides of obs[{by!r}], each against the others: {cells}{within}"
+    groups = counted(len(plan.names), "group")
+    return f"{groups} of obs[{by!r}], each against the others: {cells}{within}"
 
 
 def _check_single_cells(source: Source, is_control: npt.NDArray[np.bool_]) -> None:
@@ -519,7 +520,7 @@ def _summary(total: Counts, errors: Floats, freedom: int) -> pl.DataFrame:
             "upper": upper,
             "split_lower": np.maximum(below / n - reach, 0.0),
             "split_upper": np.minimum(below / n + reach, 1.0),
-            "judged": (alpha >= _USUAL) | (alpha * n >= _LEAST_EXPECTED * (1 - 1e-12)),
+            "judged": [null_distribution.is_judged(level, n) for level in ALPHAS],
         }
     )
 

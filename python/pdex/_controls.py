@@ -14,7 +14,7 @@ import polars as pl
 
 from pdex._engine import Comparison, Finish, feed, job_of
 from pdex._io.groups import SKIP, count_cells
-from pdex._text import listed
+from pdex._text import counted, listed
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -151,14 +151,17 @@ def guides_of(
     small = np.flatnonzero((sizes > 0) & (sizes < min_cells))
     if wanted.size < 2:
         msg = (
-            f"obs[{guides.column!r}] has {wanted.size} guides of min_cells={min_cells} or more "
-            f"control cells, and {small.size} of fewer: two are needed; leave out by= for random "
-            "splits"
+            f"obs[{guides.column!r}] has {counted(wanted.size, 'group')} of min_cells={min_cells} "
+            f"or more control cells, and {small.size} of fewer: two are needed; leave out by= for "
+            "random splits"
         )
         raise ValueError(msg)
     if small.size:
         shown = listed([guides.labels[i] for i in small])
-        warn(f"left out {small.size} control guides with fewer than {min_cells} cells: {shown}")
+        warn(
+            f"left out {counted(small.size, 'group')} of obs[{guides.column!r}] with fewer than "
+            f"{counted(min_cells, 'control cell')}: {shown}"
+        )
     # One entry more than there are labels: index -1 (no label) reads the last.
     table = np.zeros(len(guides.labels) + 1, dtype=np.uint32)
     table[wanted] = np.arange(1, wanted.size + 1, dtype=np.uint32)

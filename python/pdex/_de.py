@@ -423,5 +423,4 @@ def sink_de(
     with prepared(data, groupby, asked) as job:
         metadata = job.description.metadata()
         schema = job.work.to_file(file, job.targets, job.bar, metadata)
-        warn_of_flat_targets(job.work)
         return remember(scan(file, schema), job.description)

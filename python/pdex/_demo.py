@@ -1,4 +1,4 @@
-"""The demonstration: ``pdex demo [OUTPUT]``, which ``make demo`` runs."""
+"""The demonstration: ``pdex demo``, which ``make demo`` runs."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ def main(
     output = check_output(path)
     screen = pdex.datasets.simulate_screen()
     planted = screen.uns["effects"] != 0
-    print(f"simulated {screen.n_obs:,} cells x {screen.n_vars:,} genes, {len(planted)} targets, ")
+    print(f"simulated {screen.n_obs:,} cells x {screen.n_vars:,} genes, {len(planted)} targets,")
     print(f"  {planted.sum():,} planted effects of 2-fold, up and down")
-    table = _both_ways(screen).with_columns(pl.Series("planted", planted.ravel()))
+    result = _both_ways(screen)
+    table = result.with_columns(pl.Series("planted", planted.ravel()))
     _tell(table)
-    save(table, output)
+    save(table, output, pdex.describe(result).metadata())
     print(f"wrote {output}")
     if screen_path is not None:
         _write_screen(screen, Path(screen_path))
@@ -59,6 +60,8 @@ def main(
     if report_path is not None:
         pdex.report(table, report_path, title="A simulated screen")
         print(f"wrote {report_path}: open it in a browser")
+    else:
+        print(f"to see the result as a page: pdex report {output}")
 
 
 def _write_screen(screen: AnnData, path: Path) -> None:
@@ -93,7 +96,8 @@ def _both_ways(screen: AnnData) -> pl.DataFrame:
     lazy = lazy.cast({"target": pl.Categorical, "gene": pl.Categorical})
     both = table.join(lazy, left_on=["target", "feature"], right_on=["target", "gene"])
     difference = (both["p_value"] - both["p_value_right"]).abs().max()
-    print(f"largest difference of their p-values: {difference}")
+    same = "equal" if difference == 0 else f"equal up to {difference:.1e}"
+    print(f"their p-values are {same}")
     return table
 
 

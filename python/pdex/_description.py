@@ -18,15 +18,19 @@ import polars as pl
 
 from pdex import _html, _pdex
 from pdex._places import Place, Remote, place_of
-from pdex._text import called, listed
+from pdex._text import called, counted, listed
 
 if TYPE_CHECKING:
     Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 #: Key in the metadata of a file.
 KEY = "pdex"
+#: Key of the verdict in the metadata of a calibration's file.
+VERDICT = "pdex_verdict"
 #: The file that makes a folder of Parquet files a result, and names them.
 RESULT = "result.json"
+#: The types of files that hold a result and its description.
+BINARY = (".parquet", ".ipc", ".arrow", ".feather")
 #: Descriptions by the id of the frame, for as long as the frame lives.
 _KNOWN: dict[int, Description] = {}
 
@@ -113,7 +117,7 @@ class Description:
         if self.exclude:
             compared += f", without {_listed(self.exclude)}"
         if self.min_cells is not None:
-            compared += f", targets of at least {self.min_cells:,} cells"
+            compared += f", targets of at least {counted(self.min_cells, 'cell')}"
         base = "" if self.log_base is None else f" to base {self.log_base:g}"
         taken = f"log1p values{base}" if self.is_log1p else "values as they are"
         if self.normalize is not None:
@@ -123,7 +127,8 @@ class Description:
         change = "no fold changes"
         if self.pseudocount is not None:
             change = f"pseudocount {self.pseudocount:g}"
-        sizes = f"{self.n_cells:,} cells, {self.n_targets:,} targets, {self.n_genes:,} genes"
+        numbers = (self.n_cells, self.n_targets, self.n_genes)
+        sizes = ", ".join(map(counted, numbers, ("cell", "target", "gene")))
         return [
             ("test", f"{called(self.test, self.options)}, pdex {self.version}"),
             ("compared", compared),
@@ -210,6 +215,34 @@ def known_of(result: object) -> Description | None:
         return None
 
 
+def is_result(data: object) -> bool:
+    """Return whether something is the path of a result: a table, or a folder that names its files.
+
+    A text file is a result if it has the columns of one, because screens are kept as text, too.
+
+    Examples
+    --------
+    >>> is_result("de.parquet"), is_result("screen.h5ad")
+    (True, False)
+    """
+    if not isinstance(data, (str, os.PathLike)):
+        return False
+    name = os.fspath(data).lower()
+    if name.endswith(BINARY):
+        return True
+    if name.removesuffix(".gz").endswith((".csv", ".tsv")):
+        return _has_columns_of_result(data, "\t" if ".tsv" in name else ",")
+    return not name.endswith((".h5ad", ".zarr")) and (place_of(data) / RESULT).is_file()
+
+
+def _has_columns_of_result(path: str | os.PathLike[str], separator: str) -> bool:
+    try:
+        names = pl.read_csv(os.fspath(path), separator=separator, n_rows=0).columns
+    except (pl.exceptions.PolarsError, OSError):
+        return False
+    return {"target", "fdr"}.issubset(names)
+
+
 def _read_result(folder: Place) -> dict[str, Any]:
     """Return what the file of a result in a folder says."""
     path = folder / RESULT
@@ -237,17 +270,7 @@ def _of_file(path: Place) -> Description:
         what = "is a folder: describe a result" if is_folder else "there is no such file or result"
         msg = f"{path}: {what}"
         raise FileNotFoundError(msg)
-    kind = path.suffix.lower()
-    try:
-        if kind == ".parquet":
-            found = pl.read_parquet_metadata(path).get(KEY)
-        elif kind in (".ipc", ".arrow", ".feather"):
-            found = dict(_pdex.ipc_metadata(path)).get(KEY)
-        else:
-            found = None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        msg = f"{path} cannot be read as {kind[1:]}: {error}"
-        raise ValueError(msg) from error
+    found = metadata_of(path).get(KEY)
     if found is None:
         msg = (
             f"{path} does not say how it was made: pdex.sink_de and 'pdex de' note it in .parquet, "
@@ -259,6 +282,19 @@ def _of_file(path: Place) -> Description:
     except ValueError:
         facts = found
     return _of_facts(facts, path)
+
+
+def metadata_of(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the metadata of a Parquet or Arrow IPC file; other files have none."""
+    path = Path(path)
+    kind = path.suffix.lower()
+    try:
+        if kind == ".parquet":
+            return pl.read_parquet_metadata(path)
+        return dict(_pdex.ipc_metadata(path)) if kind in BINARY else {}
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"{path} cannot be read as {kind[1:]}: {error}"
+        raise ValueError(msg) from error
 
 
 def _of_facts(facts: Any, path: Place) -> Description:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -167,7 +167,9 @@ class Work:
         rows = max(1, ROWS // max(1, len(self.genes)))
         schema = self._schema()
         frames = self.frames(measured, targets, rows, span, bar)
-        write(path, schema, frames, rows * len(self.genes), metadata)
+        # A warning may be an error, after which there is no file.
+        check = partial(warn_of_flat_targets, self)
+        write(path, schema, frames, rows * len(self.genes), metadata, check)
         return schema
 
     def frames(

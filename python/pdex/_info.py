@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from pdex import _html, _info_rows, _pdex
+from pdex._description import is_result
 from pdex._io import h5ad
 from pdex._io.errors import error_context
 from pdex._io.groups import read_groups
@@ -34,7 +35,7 @@ from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places
 from pdex._places import place_of, size_of
 from pdex._scale import Values
-from pdex._text import listed, size
+from pdex._text import counted, listed, size
 from pdex._together import Facts, Screen, together
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ class Info:
         where = "AnnData in memory" if self.path is None else self.path
         if self.sources is not None:
             where = f"{len(self.sources)} sources"
-        text = f"{where}: {self.n_cells:,} cells x {self.n_genes:,} genes"
+        sizes = f"{counted(self.n_cells, 'cell')} x {counted(self.n_genes, 'gene')}"
+        text = f"{where}: {sizes}"
         return text if self.tables is None else f"{text}, counted in {_groups(self.tables)}"
 
     def _advice(self) -> list[str]:
@@ -206,11 +208,12 @@ def info(data: Data) -> Info:
     OSError
         The file cannot be read. Every error about a file names its path.
     ValueError
-        The file is damaged.
+        The file is damaged, or is a result.
 
     See Also
     --------
     de : Test the screen.
+    describe : Return how a result was made.
     tabulate : Make count tables.
 
     Examples
@@ -224,6 +227,9 @@ def info(data: Data) -> Info:
     A target has 92 to 116 cells (median 92).
     pdex.de(adata, 'target', reference='non-targeting')
     """
+    if is_result(data):
+        msg = f"{data} is no screen but a table: pdex.describe says how a result was made"
+        raise ValueError(msg)
     members = members_of(data)
     if len(members) > 1:
         screens = [_screen(one) for one in members]
@@ -372,7 +378,7 @@ def _groups(tables: Facts) -> str:
     """Return how many groups the tables have, and the columns of their labels."""
     *before, last = tables["groupby"]
     by = f"{', '.join(before)} and {last}" if before else last
-    return f"{tables['n_groups']:,} groups by {by}"
+    return f"{counted(tables['n_groups'], 'group')} by {by}"
 
 
 def _advice(
@@ -498,14 +504,16 @@ def _sentences(targets: Facts) -> list[str]:
         line += " groups, none of which looks like controls."
     else:
         labels = [reference] if isinstance(reference, str) else reference
-        line += f", and {targets['reference_cells']:,} control cells ({listed(labels, 2)})."
+        controls = counted(targets["reference_cells"], "control cell")
+        line += f", and {controls} ({listed(labels, 2)})."
     if targets["least"] == targets["most"]:
-        cells = f"Each target has {targets['least']:,} cells"
+        cells = f"Each target has {counted(targets['least'], 'cell')}"
     else:
         cells = f"A target has {targets['least']:,} to {targets['most']:,} cells"
         cells += f" (median {targets['median']:,.0f})"
     if targets["unlabelled"]:
-        cells += f"; {targets['unlabelled']:,} cells have no label"
+        n = targets["unlabelled"]
+        cells += f"; {counted(n, 'cell')} {'has' if n == 1 else 'have'} no label"
     return [line, f"{cells}."]
 
 
@@ -549,7 +557,7 @@ def _too_large(matrix: Facts) -> tuple[list[str], list[str]]:
         return [], []
     note = (
         f"{matrix['name']} goes up to {matrix['values']['most']:,.0f}, too far for log1p values: "
-        "--counts keeps it as it is"
+        "is_log1p=False keeps it as it is"
     )
     return ["--counts"], [note]
 

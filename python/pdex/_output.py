@@ -205,8 +205,11 @@ def write(
     frames: Iterator[pl.DataFrame],
     rows: int,
     metadata: Mapping[str, str],
+    check: Callable[[], None] | None = None,
 ) -> None:
     """Write frames to a temporary file beside `path`, one row group each, and rename it.
+
+    `check` is called when all frames are written; the file does not appear if it raises an error.
 
     Raises
     ------
@@ -238,6 +241,8 @@ def write(
         except BaseException:
             stopped.set()
             raise
+        if check is not None:
+            check()
 
 
 @contextmanager

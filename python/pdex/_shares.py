@@ -19,7 +19,7 @@ import polars as pl
 
 from pdex import _pdex
 from pdex._description import Description, remember
-from pdex._engine import Finish, Question, Work, numbers_of, regrouped, warn_of_flat_targets
+from pdex._engine import Finish, Question, Work, numbers_of, regrouped
 from pdex._io.groups import SKIP, count_cells
 from pdex._io.source import Source
 from pdex._output import Spill, check_output, scan, write
@@ -238,7 +238,6 @@ def collect(
     try:
         with stage("collect"):
             schema = work.written(shares, file, plan.targets, about.metadata(), bar=bar)
-            warn_of_flat_targets(work)
     finally:
         bar.close()
     return remember(scan(file, schema), about)

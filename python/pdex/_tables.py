@@ -25,7 +25,7 @@ from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import Values
 from pdex._stages import stage
-from pdex._text import below, size
+from pdex._text import below, counted, size
 from pdex._validate import Engine, Join, Normalize, as_names, as_part, flag, suggesting
 
 if TYPE_CHECKING:
@@ -150,9 +150,12 @@ class Tables:
             kind = f"counts, scaled to {total} per cell{', tested as log1p' * made.log1p}"
         span = f"{values.least:.4g} to {values.most:.4g}"
         # Of the manifest: showing what is open asks no disk and no network.
-        rows = f"{made.n_rows:,} rows, {size(sum(part.bytes for part in made.parts))} on disk"
+        groups = counted(made.n_groups, "group")
+        rows = (
+            f"{counted(made.n_rows, 'row')}, {size(sum(part.bytes for part in made.parts))} on disk"
+        )
         lines = [
-            ("cells", f"{made.n_cells:,} in {made.n_groups:,} groups by {', '.join(made.groupby)}"),
+            ("cells", f"{made.n_cells:,} in {groups} by {', '.join(made.groupby)}"),
             ("genes", f"{made.n_genes:,}"),
             ("values", f"{made.matrix}: {kind}; {span}"),
             ("stored", f"{rows}, written by pdex {made.pdex}"),

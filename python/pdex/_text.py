@@ -14,6 +14,17 @@ def listed(names: Sequence[object], most: int = 8) -> str:
     return ", ".join(repr(str(name)) for name in names[:most]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "target"), counted(2_000, "target")
+    ('1 target', '2,000 targets')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def called(test: str, options: Mapping[str, object]) -> str:
     """Return a test with its options: ``ttest (alternative=two-sided, method=student)``."""
     return f"{test} ({', '.join(f'{name}={value}' for name, value in options.items())})"

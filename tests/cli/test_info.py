@@ -418,7 +418,7 @@ def test_kinds_of_values_in_tables(run, name):
     words = shlex.split(found.command)
     # The tables hold no other layer.
     assert words[7:-2] == options
-    assert any("--counts keeps it" in note for note in found.notes) == bool(options)
+    assert any("is_log1p=False keeps it" in note for note in found.notes) == bool(options)
     assert any("negative" in note for note in found.notes) == (kind == "residuals")
     assert run(*words[1:])[0] == 0
 

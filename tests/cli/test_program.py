@@ -171,7 +171,11 @@ def test_an_error_of_another_kind_is_one_line(run, path, monkeypatch):
     assert run("de", path, "-g", "target") == (1, "", expected)
 
 
-def test_ctrl_c_of_a_process(slow_path, tmp_path):
+SIGNALS = {signal.SIGINT: (130, b"interrupted"), signal.SIGTERM: (143, b"terminated")}
+
+
+@pytest.mark.parametrize("sent", SIGNALS)
+def test_a_signal_to_a_process(slow_path, tmp_path, sent):
     words = [*PDEX, "de", str(slow_path), "-g", "target", "-t", "anderson", "-r", "rest"]
     run = subprocess.Popen(
         [*words, "-o", "de.parquet", "--progress"], cwd=tmp_path, stderr=subprocess.PIPE
@@ -179,10 +183,10 @@ def test_ctrl_c_of_a_process(slow_path, tmp_path):
     # The bar says that it is at work.
     assert b"pdex" in os.read(run.stderr.fileno(), 1000)
     time.sleep(0.2)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(sent)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert err.endswith(b"pdex: interrupted\n")
+    status, word = SIGNALS[sent]
+    assert (run.returncode, err.splitlines()[-1]) == (status, b"pdex: " + word)
     assert b"Traceback" not in err
     assert os.listdir(tmp_path) == []
 
@@ -285,9 +289,8 @@ def test_report(run, path):
     assert Path("de.html").read_bytes() == pdex.report("de.parquet", "y.html").read_bytes()
     status, _, err = run("report", path)
     assert status == 1
-    assert err == f"pdex: error: {path} is a screen, not a result: run pdex.de first, and " + (
-        "write what it returns\n"
-    )
+    text = "is a screen, not a result: run pdex de first, with --output"
+    assert err == f"pdex: error: {path} {text}\n"
     assert run("report", "de.parquet", "--fdr", "2")[0] == 2
     assert run("report", "de.parquet", "--fdr", "nan")[0] == 2
     assert run("report", "de.parquet", "--min-abs-lfc", "inf")[0] == 2
@@ -334,23 +337,27 @@ def test_a_report_names_the_file_at_fault(run, path):
 
 
 def test_demo(run):
-    status, out, err = run("demo", "demo.csv", "--screen", "screen.h5ad")
+    status, out, err = run("demo", "-o", "demo.csv", "--screen", "screen.h5ad")
     assert (status, err) == (0, "")
     found = pl.read_csv("demo.csv").filter(pl.col("fdr") < 0.05)
     true = found["planted"].sum()
     # Measured with seed 0: 971 of 1,000 planted effects.
     assert true > 950
     assert f"{true} of the 1,000 planted ones are among them" in out
-    assert "wrote demo.csv" in out
+    assert "their p-values are equal\n" in out
+    wrote = "wrote demo.csv", "wrote screen.h5ad: try pdex info screen.h5ad"
+    hint = "to see the result as a page: pdex report demo.csv"
+    assert out.splitlines()[-3:] == [*wrote, hint]
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
     assert sorted(os.listdir()) == ["demo.csv", "screen.h5ad"]
     again = pdex.de("screen.h5ad", "target")
     assert again["p_value"].to_list() == pl.read_csv("demo.csv")["p_value"].to_list()
-    assert run("demo", "demo.xlsx")[0] == 2
+    assert run("demo", "-o", "demo.xlsx")[0] == 2
     assert run("demo", "--screen", "x.txt")[0] == 2
     assert run("demo", "--screen", "no/x.h5ad")[0] == 1
     assert len(os.listdir()) == 2
     os.mkdir("x.h5ad")
-    status, out, err = run("demo", "other.csv", "--screen", "x.h5ad")
+    status, out, err = run("demo", "-o", "other.csv", "--screen", "x.h5ad")
     assert (status, out) == (1, "")
     assert err == "pdex: error: --screen x.h5ad is a folder: expected the path of a file\n"
     assert not os.path.exists("other.csv")
@@ -378,7 +385,7 @@ def test_demo_ends_in_a_picture_and_the_report(run):
         ("--report", "x.txt", 2),
         ("--report", "no/x.html", 1),
     ):
-        status, out, err = run("demo", "x.parquet", option, name)
+        status, out, err = run("demo", "-o", "x.parquet", option, name)
         assert (status, out, name in err) == (code, "", True)
     assert len(os.listdir()) == 3
 

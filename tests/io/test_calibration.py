@@ -101,7 +101,7 @@ def same(got, expected, dropped=("judged",)):
 
 
 def test_each_guide_is_compared_with_all_other_control_cells(data, stored, test):
-    line = "left out 2 control guides with fewer than 10 cells: 'few', 'fewer'"
+    line = r"left out 2 groups of obs\['guide'\] with fewer than 10 control cells: 'few', 'fewer'"
     with pytest.warns(PdexWarning, match=line):
         found = run(stored, by="guide", test=test)
     control = data[(data.obs["target"] == "non-targeting") & (data.obs["guide"] != "")]
@@ -428,7 +428,7 @@ def test_it_reads_well(data):
     assert lines[0] == "Calibration: calibrated"
     assert lines[1:3] == [
         "  test: wilcoxon (alternative=two-sided, method=auto, continuity=True, tie_correct=True)",
-        "  compared: 6 guides of obs['guide'], each against the others: 593 cells of "
+        "  compared: 6 groups of obs['guide'], each against the others: 593 cells of "
         "'non-targeting'",
     ]
     assert lines[3].startswith(
@@ -451,11 +451,15 @@ def test_plot_and_report_show_what_is_judged(data, tmp_path):
     assert 0 < judged.height < found.table.height
     assert found.plot(bins=10).to_dict() == pdex.pl.pvalues(judged, bins=10).to_dict()
     result = pdex.de(data, "target")
-    got = pdex.report(result, tmp_path / "a.html", calibration=found).read_bytes()
-    assert got == pdex.report(result, tmp_path / "b.html", calibration=judged).read_bytes()
+    page = pdex.report(result, tmp_path / "a.html", calibration=found).read_text()
+    verdict = f'"verdict":"{found.verdict}"'
+    assert page.count(verdict) == 1
+    # A frame has no verdict.
+    got = page.replace(verdict, '"verdict":null')
+    assert got == pdex.report(result, tmp_path / "b.html", calibration=judged).read_text()
     # A frame with a column of that name is a frame.
-    pandas = judged.to_pandas().rename(columns={"judged": "judged_rows"})
-    assert got == pdex.report(result, tmp_path / "c.html", calibration=pandas).read_bytes()
+    pandas = judged.to_pandas().rename(columns={"judged": "judged_rows"}).assign(verdict="x")
+    assert got == pdex.report(result, tmp_path / "c.html", calibration=pandas).read_text()
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -467,8 +471,8 @@ BAD = {
     ),
     "reference": ({"reference": "nope"}, "reference 'nope'.*'T000'"),
     "by": ({"by": "nope"}, r"obs has no column 'nope'\. Columns: 'target', 'guide', 'same'"),
-    "one guide": ({"by": "same"}, r"obs\['same'\] has 1 guides.*two are needed; leave out by="),
-    "few cells a guide": ({"by": "guide", "min_cells": 400}, "0 guides of min_cells=400.*8 of few"),
+    "one guide": ({"by": "same"}, r"obs\['same'\] has 1 group .*two are needed; leave out by="),
+    "few cells a guide": ({"by": "guide", "min_cells": 400}, "0 groups of min_cells=400.*8 of few"),
     "few cells": ({"min_cells": 301}, "600 control cells are too few.*take 602"),
     "no sizes": ({"min_cells": 90}, "no group of min_cells=90 besides the reference.*by="),
     "one split": ({"n_splits": 1}, "n_splits must be an integer >= 2; got 1"),

@@ -1,4 +1,7 @@
-"""Ctrl-C ends a run that reads slowly, from every kind of source, and nothing is left behind."""
+"""Ctrl-C ends a run that reads slowly, from every kind of source, and nothing is left behind.
+
+SIGTERM ends the command line in the same way.
+"""
 
 import itertools
 import os
@@ -140,6 +143,24 @@ RUNS = {
 
 @pytest.mark.parametrize(("source", "call"), RUNS)
 def test_ctrl_c_leaves_nothing(places, tmp_path, source, call):
+    status, err = stopped_by([signal.SIGINT], places, tmp_path, source, call)
+    if call.startswith("pdex"):
+        assert (status, err) == (130, "pdex: interrupted\n")
+    else:
+        assert err.rstrip().endswith("KeyboardInterrupt"), err
+
+
+@pytest.mark.parametrize("times", [1, 6])
+def test_sigterm_leaves_nothing(places, tmp_path, times):
+    """Programs such as timeout send it twice; one more may come when the process is at its end."""
+    signals = [signal.SIGTERM] * times
+    status, err = stopped_by(signals, places, tmp_path, "files", "pdex tabulate")
+    assert err == "pdex: terminated\n"
+    assert status in ((143,) if times == 1 else (143, -signal.SIGTERM))
+
+
+def stopped_by(signals, places, tmp_path, source, call):
+    """Stop a run while it reads; check that it leaves nothing; return its status and stderr."""
     output, temporary = tmp_path / "output", tmp_path / "temporary"
     output.mkdir()
     temporary.mkdir()
@@ -162,14 +183,13 @@ def test_ctrl_c_leaves_nothing(places, tmp_path, source, call):
         if "tabulate" in call:
             (partial,) = os.listdir(output)
             assert partial.startswith(".")
-        child.send_signal(signal.SIGINT)
-        sent = time.monotonic()
+        start = time.monotonic()
+        for one in signals:
+            child.send_signal(one)
+            time.sleep(0.01)
         out, err = child.communicate(timeout=120)
-        took = time.monotonic() - sent
-    if call.startswith("pdex"):
-        assert (child.returncode, err) == (130, "pdex: interrupted\n")
-    else:
-        assert err.rstrip().endswith("KeyboardInterrupt"), err
+        took = time.monotonic() - start
     assert (out, os.listdir(output), os.listdir(temporary)) == ("", [], [])
     # Measured: 0.1 to 0.6 s; without looking for Ctrl-C, 5 s and more.
     assert took < 5
+    return child.returncode, err

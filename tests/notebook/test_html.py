@@ -92,7 +92,7 @@ def test_calibration(objects):
     n = found.summary["n"][0]
     assert rows["test"].startswith("wilcoxon (alternative=two-sided, method=auto, ")
     assert rows["compared"] == (
-        "3 guides of obs['guide'], each against the others: 60 cells of 'non-targeting'"
+        "3 groups of obs['guide'], each against the others: 60 cells of 'non-targeting'"
     )
     assert rows["judged"].startswith(f"{n} p-values of 3 comparisons; {120 - n} of genes")
     share, lower, upper = (100 * found.summary[k][0] for k in ("fraction", "lower", "upper"))

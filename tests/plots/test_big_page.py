@@ -269,7 +269,7 @@ def test_forced_colours_keep_what_colours_say(page):
     style = "(node, name) => getComputedStyle(node)[name]"
     assert page.locator("tr.chosen").evaluate(style, "outlineStyle") == "solid"
     bar = page.locator("tr.chosen .bar").evaluate(style, "backgroundImage")
-    assert len(set(re.findall(r"rgb\([\d, ]+\)", bar))) == 2
+    assert len(set(re.findall(r"rgb\([\d, ]+\)", bar))) == 3
     assert page.locator(".dot.up").evaluate(style, "backgroundColor") in bar
 
 

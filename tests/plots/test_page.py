@@ -281,7 +281,81 @@ def test_a_page_within_a_page_works(chromium, path):
     page.close()
 
 
+@pytest.fixture
+def opened(chromium, tmp_path):
+    """Opens the report of a frame; an error of its script fails the test."""
+    tabs, wrong = [], []
+
+    def open_(table, **options):
+        tab = chromium.new_page(viewport={"width": 1280, "height": 900})
+        tabs.append(tab)
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.goto(pdex.report(table, tmp_path / "x.html", **options).as_uri())
+        tab.wait_for_selector("html[data-ready]")
+        return tab
+
+    yield open_
+    for tab in tabs:
+        tab.close()
+    assert wrong == []
+
+
+def without_changes(**columns):
+    """A result of one target without fold changes."""
+    table = {
+        "target": ["T"] * 4,
+        "feature": ["a", "b", "c", "d"],
+        "log2_fold_change": [np.nan] * 4,
+        "neg_log10_p": [9.0, 8.0, 7.0, 0.1],
+        "fdr": [1e-8, 1e-7, 1e-6, 0.9],
+    }
+    return pl.DataFrame(table | columns)
+
+
+def test_z_scores_are_drawn_where_there_are_no_fold_changes(opened):
+    page = opened(without_changes(z_score=[6.0, -5.5, 5.0, 0.2]))
+    assert (dots(page, "up"), dots(page, "down"), dots(page, "none")) == (2, 1, 1)
+    assert "z-score" in texts(page, "#plot text")
+    assert texts(page, "#top-heads th") == ["Gene", "z-score", "p-value", "FDR"]
+    assert texts(page, "#top td:nth-child(2)") == ["6.00", "\N{MINUS SIGN}5.50", "5.00", "0.20"]
+    assert texts(page, "#legend > span") == ["up (2)", "down (1)", "not a hit (1)"]
+    assert page.locator("#missing").is_visible()
+    page.locator("#top tr").nth(1).hover()
+    assert "z-score \N{MINUS SIGN}5.50\n" in page.locator("#tip").inner_text()
+
+
+def test_genes_are_listed_where_nothing_has_a_direction(opened):
+    page = opened(without_changes())
+    assert page.locator("#plot, #gene, #legend").filter(visible=True).count() == 0
+    assert page.locator("#facts").inner_text() == "3 hits"
+    assert texts(page, "#top-heads th") == ["Gene", "p-value", "FDR"]
+    assert texts(page, "#top td:first-child") == ["a", "b", "c", "d"]
+    title = page.locator("#body tr td[title*=up]").get_attribute("title")
+    assert title == "0 up, 0 down, 3 without direction"
+    page.locator("#top tr").nth(1).hover()
+    page.set_viewport_size({"width": 360, "height": 900})
+    page.wait_for_timeout(50)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_verdict_is_a_heading_and_rare_levels_are_not_judged(opened):
+    screen = pdex.datasets.simulate_screen(n_cells=900, n_genes=60, n_targets=6, n_effects=0)
+    found = pdex.calibrate(screen, "target", seed=1)
+    page = opened(without_changes(), calibration=found)
+    assert page.locator("#calibration-heading").inner_text() == "Calibration: calibrated"
+    rows = [texts(page, f"#shares tbody tr:nth-child({i}) td") for i in range(1, 6)]
+    assert [len(row) for row in rows] == [3, 3, 3, 2, 2]
+    assert rows[3:] == [[f"p ≤ {p}", "not judged (1,200 p-values)"] for p in (0.001, 0.0001)]
+    style = "node => getComputedStyle(node).color"
+    grey = page.locator("header p").first.evaluate(style)
+    colours = [page.locator("#shares tbody tr").nth(i).locator("td").last for i in (2, 3)]
+    assert [cell.evaluate(style) == grey for cell in colours] == [False, True]
+    pair, table = (page.locator(name).bounding_box() for name in (".pair", "#shares table"))
+    assert table["x"] + table["width"] <= pair["x"] + pair["width"] + 1
+
+
 def test_calibration_is_shown(page):
+    assert page.locator("#calibration-heading").inner_text() == "Calibration"
     shown = page.locator("#calibration")
     assert "5,000 p-values" in shown.inner_text()
     assert page.locator("#histogram rect").count() == 20

@@ -92,13 +92,13 @@ def test_every_hit_is_there_with_its_numbers(result, page):
         assert set(points.filter("hit")["feature"]) == set(hits["feature"])
         got = points.join(genes, on="feature")
         assert got.height == points.height
-        # Half of one of 4,095 steps; a change at 0 keeps its sign, so a whole one.
-        step = 2 * target["limit"] / 4095
+        # Half of one of 4,094 steps; a change at 0 keeps its sign, so a whole one.
+        step = 2 * target["limit"] / 4094
         inside = got.filter(pl.col("log2_fold_change").abs() < target["limit"])
         assert (inside["lfc"] - inside["log2_fold_change"]).abs().max() <= step
         inside = inside.filter(pl.col("log2_fold_change") != 0)
         assert (inside["lfc"].sign() == inside["log2_fold_change"].sign()).all()
-        assert (got["log_p"] - got["neg_log10_p"]).abs().max() <= target["height"] / 4095 / 2
+        assert (got["log_p"] - got["neg_log10_p"]).abs().max() <= target["height"] / 4094 / 2
         assert (target["up"], target["down"], target["dull"]) == (
             hits.filter(pl.col("log2_fold_change") > 0).height,
             hits.filter(pl.col("log2_fold_change") < 0).height,
@@ -115,7 +115,8 @@ def test_the_first_genes_have_all_their_numbers(result, page):
         top = page.top(place)
         expected = of(result, target["name"]).sort("neg_log10_p", descending=True).head(30)
         assert top["feature"].to_list() == expected["feature"].to_list()
-        for name in ("log2_fold_change", "target_mean", "reference_mean", "neg_log10_p"):
+        np.testing.assert_allclose(top["effect"], expected["log2_fold_change"], rtol=1e-6)
+        for name in ("target_mean", "reference_mean", "neg_log10_p"):
             np.testing.assert_allclose(top[name], expected[name], rtol=1e-6)
         logs = -np.log10(expected["fdr"])
         np.testing.assert_allclose(top["neg_log10_fdr"], logs, rtol=1e-6, atol=1e-12)
@@ -164,10 +165,101 @@ def test_the_smallest_change_keeps_its_direction(make_table, tmp_path):
     assert page.points(0)["lfc"].sign().to_list() == [1, -1, 1]
 
 
+@pytest.fixture(scope="module")
+def scaled():
+    """A screen of z-scores, as scanpy's scale makes them."""
+    screen = pdex.datasets.simulate_screen(
+        n_cells=800, n_genes=100, n_targets=5, n_effects=30, fold_change=3.0
+    )
+    x = np.log1p(screen.X.toarray())
+    screen.X = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
+    return screen
+
+
+def of_scaled(screen, test):
+    with pytest.warns(pdex.exceptions.PdexWarning, match="values below 0"):
+        result = pdex.de(screen, "target", test=test)
+    assert result["log2_fold_change"].is_nan().all()
+    return result
+
+
+NOTE = (
+    "No gene has a fold change, because means of z-scores or residuals have no ratio: {}, and {}; "
+    "for fold changes, test counts or log values (layer=, use_raw=True)."
+)
+SCORES = {"wilcoxon": ("z_score", "z-score"), "ttest": ("statistic", "t statistic")}
+
+
+@pytest.mark.parametrize("test", SCORES)
+def test_z_scores_have_hits_and_the_axis_of_the_test(scaled, test, tmp_path):
+    result = of_scaled(scaled, test)
+    score, title = SCORES[test]
+    page = Page(pdex.report(result, tmp_path / "x.html"))
+    hits = result.filter(pl.col("fdr") < FDR)
+    up = hits.filter(pl.col(score) > 0).height
+    assert hits.height > 100
+    assert page.card("hits") == (f"{hits.height}", f"{up} up, {hits.height - up} down")
+    assert page.card("targets") == ("5", "5 with hits")
+    assert page.meta["effect"] == {"name": title, "head": title, "isScore": True}
+    note = NOTE.format("hits are counted by FDR alone", f"plots show the {title}")
+    assert f'<p class="note" id="missing">{note}</p>' in page.text
+    assert f"Each point is a gene, with its {title} and \N{MINUS SIGN}log10 p-value." in page.text
+    for place, target in enumerate(page.meta["targets"]):
+        genes = of(result, target["name"])
+        got = page.points(place).join(genes, on="feature")
+        assert got.height == 100
+        assert (got["lfc"] - got[score]).abs().max() <= 2 * target["limit"] / 4094
+        assert target["undrawn"] == 0
+        assert page.top(place)["effect"].to_list() == pytest.approx(
+            genes.sort("neg_log10_p", descending=True)[score].head(30).to_list(), rel=1e-6
+        )
+
+
+@pytest.mark.parametrize("test", ["ks", "anderson"])
+def test_a_test_without_direction_lists_genes(scaled, test, tmp_path):
+    result = of_scaled(scaled, test)
+    page = Page(pdex.report(result, tmp_path / "x.html"))
+    n_hits = result.filter(pl.col("fdr") < FDR).height
+    assert n_hits > 100
+    assert page.card("hits") == (f"{n_hits}", f"{n_hits} without direction")
+    assert page.meta["effect"] is None
+    note = NOTE.format("hits are counted by FDR alone", "genes are listed by p-value")
+    assert note in page.text
+    assert "Each point is a gene" not in page.text
+    assert [t["points"] for t in page.meta["targets"]] == [[0, 0]] * 5
+    best = of(result, "T001").sort("neg_log10_p", descending=True)["feature"].head(30)
+    assert page.top(1)["feature"].to_list() == best.to_list()
+
+
+def test_z_scores_reach_no_limit_of_fold_changes(scaled, tmp_path):
+    result = of_scaled(scaled, "wilcoxon")
+    page = Page(pdex.report(result, tmp_path / "x.html", min_abs_lfc=1))
+    assert page.card("hits") == ("0", "0 up, 0 down")
+    note = NOTE.format("no gene reaches the limit of fold changes", "plots show the z-score")
+    assert note in page.text
+
+
+def test_hits_without_fold_change_among_others(make_table, tmp_path):
+    lfc, z = [1.0, np.nan, np.nan, np.nan, 0.0, np.nan], [5.0, 4.0, -4.0, np.nan, 9.0, 1.0]
+    table = make_table(lfc, [9.0, 8.0, 7.0, 6.0, 5.0, 0.1], z_score=z)
+    page = Page(pdex.report(table, tmp_path / "x.html"))
+    (target,) = page.meta["targets"]
+    kinds = [target[name] for name in ("up", "down", "flat", "hits", "dull", "undrawn")]
+    assert kinds == [2, 1, 2, 5, 1, 4]
+    assert page.card("hits") == ("5", "2 up, 1 down, 2 without direction")
+    assert target["points"] == [2, 0]
+    # A change of 0 lies in the middle.
+    assert page.points(0)["lfc"].to_list() == [pytest.approx(1.0, abs=1e-3), 0.0]
+    assert page.meta["effect"]["name"] == "log2 fold change"
+    assert 'id="missing"' not in page.text
+    page = Page(pdex.report(table, tmp_path / "x.html", min_abs_lfc=0.5))
+    assert page.card("hits") == ("1", "1 up, 0 down")
+
+
 def test_own_gene(make_table, tmp_path):
     table = make_table([1.0, -2.5], [12.0, 9.0], names=["other", "T"])
     (target,) = Page(pdex.report(table, tmp_path / "x.html")).meta["targets"]
-    assert target["own"] == {"lfc": -2.5, "fdr": 1e-9}
+    assert target["own"] == {"effect": -2.5, "fdr": 1e-9}
 
 
 def test_200_targets_of_8_000_hits_each_stay_below_5_mb(tmp_path):
@@ -245,9 +337,25 @@ def test_calibration(page, result, tmp_path):
     assert (got["n"], got["missing"]) == (4, 1)
     assert got["levels"] == [0.1, 0.05, 0.01, 0.001, 0.0001]
     assert got["shares"] == [0.75, 0.5, 0.5, 0.5, 0.25]
+    assert got["judged"] == [True, True, True, False, False]
+    assert got["verdict"] is None
     assert got["histogram"] == [2, 1, *[0] * 17, 1]
     assert got["observed"] == [5, 3, 1.2218, 0]
     assert got["expected"] == pytest.approx([-np.log10(k / 5) for k in (1, 2, 3, 4)], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "ipc", "csv"])
+def test_the_verdict_of_a_file_of_pdex_calibrate(kind, result, tmp_path):
+    from pdex.cli import main
+
+    screen = pdex.datasets.simulate_screen(n_cells=900, n_genes=60, n_targets=6, n_effects=0)
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    nulls = tmp_path / f"nulls.{kind}"
+    assert main(["calibrate", str(tmp_path / "screen.h5ad"), "-g", "target", "-o", str(nulls)]) == 0
+    got = Page(pdex.report(result, tmp_path / "x.html", calibration=nulls)).meta["calibration"]
+    # Text has no metadata.
+    assert got["verdict"] == (None if kind == "csv" else "calibrated")
+    assert got["judged"] == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "tsv", "ipc", "arrow", "feather"])

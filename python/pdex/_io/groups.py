@@ -10,7 +10,7 @@ import numpy as np
 
 from pdex import _pdex
 from pdex._io.labels import require_column
-from pdex._text import listed
+from pdex._text import counted, listed
 from pdex._validate import as_names
 from pdex._warn import warn
 
@@ -142,8 +142,8 @@ class Groups:
             raise ValueError(msg)
         names = listed([self.labels[place] for place in small])
         warn(
-            f"left out {len(small)} groups of obs[{self.column!r}] with fewer than {min_cells} "
-            f"cells: {names}"
+            f"left out {counted(len(small), 'group')} of obs[{self.column!r}] with fewer than "
+            f"{counted(min_cells, 'cell')}: {names}"
         )
         return wanted.difference(small)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
 _MEANS = ("target_mean", "reference_mean")
-_COLOURS = dict(zip(table.CHANGES, (chart.UP, chart.DOWN, chart.DULL), strict=True))
 
 
 def top_genes(
@@ -75,8 +74,10 @@ def top_genes(
     """
     chart.check_altair()
     n, width = table.whole("n", n, 1), table.whole("width", width, 50)
-    kind = table.change(table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc))
-    name, genes = table.pick(table.tidy(frame, _NEEDED, _MEANS), target)
+    limits = table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc)
+    name, genes = table.pick(table.tidy(frame, _NEEDED, (*_MEANS, *table.SCORES)), target)
+    table.check_fold_changes(genes)
+    kind = table.change(genes.columns, *limits)
     genes = genes.with_columns(pl.col("feature").cast(pl.String), kind)
     limit = table.limit_of_fold_changes(genes) * 1.04
     top = table.ranked(genes, strict=True).filter(pl.col("log2_fold_change").is_not_nan()).head(n)
@@ -117,7 +118,8 @@ def _draw(name: str, top: pl.DataFrame, limit: float, width: int) -> alt.LayerCh
     y = alt.Y("rank:O", axis=axis)
     span = alt.Scale(domain=[-limit, limit], nice=False)
     x = alt.X("x:Q", scale=span, title="log2 fold change", axis=chart.axis())
-    scale = alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
+    colours = chart.kinds(rows["change"])
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     colour = alt.Color("change:N", scale=scale, legend=None)
     tips = [alt.Tooltip("feature:N", title="gene")]
     tips += [

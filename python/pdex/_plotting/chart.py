@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # Okabe and Ito's vermillion and blue: distinct in print and with every kind of colour blindness.
 UP, DOWN, DULL, INK, GRID = "#d55e00", "#0072b2", "#a3a8ae", "#3a3f45", "#e8eaed"
 
+#: The colour of each kind of row: hits up and down, hits without a direction, and others.
+COLOURS = {"up": UP, "down": DOWN, "none": DULL, "flat": INK}
+LEGEND = {"up": "up", "down": "down", "none": "not a hit", "flat": "a hit without direction"}
 #: Largest number of characters in a title.
 _TITLE = 60
 MINUS = "\N{MINUS SIGN}"
@@ -111,6 +114,18 @@ def legend(**options: Any) -> alt.Legend:
     import altair as alt
 
     return alt.Legend(**{"title": None, "labelColor": INK, "labelFontSize": 11, **options})
+
+
+def kinds(changes: pl.Series) -> dict[str, str]:
+    """Return the colours of the kinds; hits without a direction are there only if some are drawn.
+
+    Examples
+    --------
+    >>> list(kinds(pl.Series(["up", "none"])))
+    ['up', 'down', 'none']
+    """
+    rare = "flat"
+    return {kind: c for kind, c in COLOURS.items() if kind != rare or (changes == rare).any()}
 
 
 def literal(value: object) -> str:

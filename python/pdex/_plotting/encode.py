@@ -3,9 +3,10 @@
 For each target the page has counts, the top genes with their numbers, and the points of the volcano
 plot: first the hits, then a subsample of the other genes. A point is a gene and two 12-bit integers
 
-    x = round(4095 (lfc + limit) / (2 limit)),    y = round(4095 (-log10 p) / top),
+    x = round(4094 (effect + limit) / (2 limit)),    y = round(4094 (-log10 p) / top),
 
-Only values beyond the axes reach the edges x = 0, x = 4095 and y = 4095. Genes are stored as
+The effect is the log2 fold change or, if there are none, the score of the test. Only values beyond
+the axes reach the edges x = 0, x = 4094 and y = 4094. Genes are stored as
 differences between sorted codes. Every array is stored byte by byte (first all low bytes, last all
 high bytes), and the whole is deflated, which takes 4 to 5 bytes per point.
 """
@@ -25,14 +26,18 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
-OPTIONAL = ("target_mean", "reference_mean", "n_target", "n_reference")
+OPTIONAL = ("target_mean", "reference_mean", "n_target", "n_reference", *table.SCORES)
 LEVELS = (0.1, 0.05, 0.01, 0.001, 0.0001)
-_STEPS = 4095
+#: Even, so that a change of 0 has a place, the middle.
+_STEPS = 4094
 _TOP = 30
 #: Number of points in all, so that 200 targets stay below 5 MB however many genes are hits; the
 #: smallest share of a target; and the largest number of its points that are not hits.
 _POINTS, _LEAST, _DULL = 500_000, 100, 1_200
-_TOP_COLUMNS = ("log2_fold_change", "target_mean", "reference_mean", "neg_log10_p")
+_MEANS = ("target_mean", "reference_mean")
+_TOP_COLUMNS = ("effect", *_MEANS, "neg_log10_p")
+#: The horizontal axis, if there are fold changes, and its heading in a table.
+_FOLD_CHANGE = ("log2_fold_change", "log2 fold change", "log2 FC")
 
 Arrays = dict[str, "list[npt.NDArray[Any]]"]
 
@@ -40,14 +45,17 @@ Arrays = dict[str, "list[npt.NDArray[Any]]"]
 def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str, Any], bytes]:
     """Return the metadata, which the page reads as JSON, and the deflated arrays."""
     genes, names = table.names_of(rows["feature"]), table.names_of(rows["target"])
+    effect = effect_of(rows)
+    name = "log2_fold_change" if effect is None else effect[0]
     rows = rows.with_columns(
-        *(pl.lit(float("nan")).alias(n) for n in _TOP_COLUMNS if n not in rows.columns),
-        table.change(fdr, min_abs_lfc),
+        *(pl.lit(float("nan")).alias(n) for n in _MEANS if n not in rows.columns),
+        pl.col(name).alias("effect"),
+        table.change(rows.columns, fdr, min_abs_lfc),
         _codes(rows["feature"], genes).alias("gene"),
         _codes(rows["target"], names).alias("place"),
     ).drop("target", "feature")
     rows = table.ranked(rows, within="place")
-    facts = _facts(rows, fdr)
+    facts = _facts(rows, fdr, name)
     arrays: Arrays = {name: [] for name in ("gene", "x", "y", "top", "numbers")}
     points = _points(rows, facts, arrays)
     _first_genes(rows, facts, arrays)
@@ -65,6 +73,9 @@ def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str
         "genes": genes,
         "targets": targets,
         "steps": _STEPS,
+        "effect": None
+        if effect is None
+        else {"name": effect[1], "head": effect[2], "isScore": effect != _FOLD_CHANGE},
         "columns": [*_TOP_COLUMNS, "neg_log10_fdr"],
         "hasMeans": bool(rows["target_mean"].is_not_nan().any()),
     }
@@ -75,16 +86,33 @@ def encode(rows: pl.DataFrame, fdr: float, min_abs_lfc: float) -> tuple[dict[str
     return meta, zlib.compress(b"".join(planes), 9)
 
 
+def effect_of(rows: pl.DataFrame) -> tuple[str, str, str] | None:
+    """Return the column of the horizontal axis, its title and its heading; None: there is none.
+
+    They are fold changes or, if there are none at all, the scores of the test.
+    """
+    if table.has_fold_changes(rows):
+        return _FOLD_CHANGE
+    for name, title in table.SCORES.items():
+        if name in rows.columns and rows[name].is_not_nan().any():
+            return name, title, title
+    return None
+
+
 def _codes(labels: pl.Series, names: list[str]) -> pl.Series:
     """Return the place of each label among the names."""
     codes: pl.Series = labels.cast(pl.String).cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
     return codes
 
 
-def _facts(rows: pl.DataFrame, fdr: float) -> pl.DataFrame:
-    """Return a row per target, with the numbers that the page shows, and its number of rows."""
+def _facts(rows: pl.DataFrame, fdr: float, effect: str) -> pl.DataFrame:
+    """Return a row per target, with the numbers that the page shows, and its number of rows.
+
+    `effect` is the column of the horizontal axis.
+    """
     log_p, change = pl.col("neg_log10_p"), pl.col("change")
-    drawable = pl.col("log2_fold_change").is_not_nan() & log_p.is_not_nan()
+    drawable = pl.col("effect").is_not_nan() & log_p.is_not_nan()
+    hit = change != table.NONE
     top = log_p.filter(log_p.is_finite()).max()
 
     def most(name: str) -> pl.Expr:
@@ -97,16 +125,19 @@ def _facts(rows: pl.DataFrame, fdr: float) -> pl.DataFrame:
         .agg(
             most("n_target").alias("cells"),
             most("n_reference").alias("reference"),
-            *((change == kind).sum().alias(kind) for kind in table.CHANGES),
+            *((change == kind).sum().alias(kind) for kind in table.HITS),
+            hit.sum().alias("hits"),
+            (~hit).sum().alias("dull"),
+            (hit & drawable).sum().alias("hits_able"),
+            (~hit & drawable).sum().alias("dull_able"),
             (~drawable).sum().alias("undrawn"),
             pl.min_horizontal(log_p.is_not_nan().sum(), _TOP).alias("top"),
-            pl.col("gene").filter(change != table.CHANGES[2]).first().alias("leading"),
-            (1.06 * table.limit(rows.columns)).alias("limit"),
+            pl.col("gene").filter(hit).first().alias("leading"),
+            (1.06 * table.limit(rows.columns, effect)).alias("limit"),
             (1.06 * pl.max_horizontal(top.fill_null(0.0), 1.0)).alias("height"),
             table.line(fdr).alias("line"),
             pl.len().alias("rows"),
         )
-        .rename({"none": "dull"})
         .drop("place")
         .with_columns(pl.selectors.integer().cast(pl.Int64))
     )
@@ -117,8 +148,8 @@ def _points(rows: pl.DataFrame, facts: pl.DataFrame, arrays: Arrays) -> list[tup
 
     Hits are drawn even where there are too many points, as far as that leaves room for other genes.
     """
-    n_dull = np.clip((facts["dull"] - facts["undrawn"]).to_numpy(), 0, _DULL)
-    n_hits = (facts["up"] + facts["down"]).to_numpy()
+    n_dull = np.clip(facts["dull_able"].to_numpy(), 0, _DULL)
+    n_hits = facts["hits_able"].to_numpy()
     share = max(_LEAST, _POINTS // facts.height) // 2
     hits = max(_fair(n_hits, _POINTS - int(np.minimum(n_dull, share).sum())), _LEAST // 2)
     dull = max(_fair(n_dull, _POINTS - int(np.minimum(n_hits, hits).sum())), _LEAST // 2)
@@ -151,14 +182,16 @@ def _points_of(
 ) -> tuple[int, int]:
     """Append the points of one target; return the numbers of hits and of other points."""
     (limit, top), (most_hits, most_dull) = size, most
-    lfc, height = part["log2_fold_change"].to_numpy(), part["neg_log10_p"].to_numpy()
-    drawable = ~(np.isnan(lfc) | np.isnan(height))
-    lfc, height = lfc[drawable], np.clip(height[drawable], 0.0, top)
+    effect, height = part["effect"].to_numpy(), part["neg_log10_p"].to_numpy()
+    drawable = ~(np.isnan(effect) | np.isnan(height))
+    effect, height = effect[drawable], np.clip(height[drawable], 0.0, top)
     codes = part["gene"].to_numpy()[drawable]
-    hit = (part["change"] != table.CHANGES[2]).to_numpy()[drawable]
-    x = np.rint(_STEPS * (np.clip(lfc, -limit, limit) + limit) / (2 * limit))
-    # Keep negative changes in the left half, however small: 2047.5 would be rounded up.
-    x = np.where(lfc < 0, np.minimum(x, _STEPS // 2), x)
+    hit = (part["change"] != table.NONE).to_numpy()[drawable]
+    x = np.rint(_STEPS * (np.clip(effect, -limit, limit) + limit) / (2 * limit))
+    # Keep changes on their side of the middle, however small.
+    middle = _STEPS // 2
+    x = np.where(effect < 0, np.minimum(x, middle - 1), x)
+    x = np.where(effect > 0, np.maximum(x, middle + 1), x)
     y = np.rint(_STEPS * height / top)
     # Approximate pixels of the page's drawing.
     px, py = x * (800 / _STEPS), y * (450 / _STEPS)
@@ -190,17 +223,17 @@ def _first_genes(rows: pl.DataFrame, facts: pl.DataFrame, arrays: Arrays) -> Non
 
 
 def _own(rows: pl.DataFrame, codes: list[int | None]) -> dict[int, dict[str, float]]:
-    """Return fold change and FDR of the own genes of targets, by place, where they are known."""
+    """Return effect and FDR of the own genes of targets, by place, where they are known."""
     named = pl.DataFrame(
         {"place": range(len(codes)), "gene": codes},
         schema={"place": pl.UInt32, "gene": pl.UInt32},
     )
     own = rows.join(named, on=["place", "gene"], how="semi", maintain_order="left")
     first = own.unique("place", keep="first", maintain_order=True)
-    known = first.filter(pl.all_horizontal(pl.col("log2_fold_change", "fdr").is_finite()))
+    known = first.filter(pl.all_horizontal(pl.col("effect", "fdr").is_finite()))
     return {
-        place: {"lfc": lfc, "fdr": fdr}
-        for place, lfc, fdr in known.select("place", "log2_fold_change", "fdr").iter_rows()
+        place: {"effect": effect, "fdr": fdr}
+        for place, effect, fdr in known.select("place", "effect", "fdr").iter_rows()
     }
 
 
@@ -221,8 +254,11 @@ def cells(targets: list[dict[str, Any]]) -> int | None:
     return together + max(other for _, other in sizes)
 
 
-def calibration(rows: pl.DataFrame) -> dict[str, Any]:
-    """Return the comparison of null p-values with the uniform distribution, for the page."""
+def calibration(rows: pl.DataFrame, verdict: str | None = None) -> dict[str, Any]:
+    """Return the comparison of null p-values with the uniform distribution, for the page.
+
+    The verdict is that of :func:`pdex.calibrate`, if it is known.
+    """
     values = rows["neg_log10_p"].to_numpy()
     known = values[~np.isnan(values)]
     if not known.size:
@@ -238,7 +274,9 @@ def calibration(rows: pl.DataFrame) -> dict[str, Any]:
         "observed": _short(np.minimum(plot.observed, top)),
         "lower": _short(plot.lower),
         "upper": _short(plot.upper),
+        "verdict": verdict,
         "levels": list(LEVELS),
+        "judged": [null_distribution.is_judged(level, known.size) for level in LEVELS],
         "shares": null_distribution.shares(known, LEVELS),
     }
 

@@ -69,7 +69,8 @@ def effects(
     ImportError
         Altair is not installed.
     ValueError
-        Unknown target or gene, an option out of range, a missing column, or no rows.
+        Unknown target or gene, an option out of range, a missing column, no rows, or no fold
+        changes at all, as for z-scores.
 
     See Also
     --------
@@ -84,11 +85,12 @@ def effects(
     'Effects: 3 targets x 10 genes'
     """
     chart.check_altair()
-    kind = table.change(table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc))
-    rows = table.tidy(frame, _NEEDED, _MEANS)
+    limits = table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc)
+    rows = table.tidy(frame, _NEEDED, (*_MEANS, *table.SCORES))
+    table.check_fold_changes(rows)
     limit = table.limit_of_fold_changes(rows)
     rows = rows.select(pl.col("target", "feature").cast(pl.String), pl.exclude("target", "feature"))
-    rows = rows.with_columns(kind)
+    rows = rows.with_columns(table.change(rows.columns, *limits))
     all_names = [table.names_of(rows[name]) for name in table.LABELS]
     shown_targets = _chosen(rows, "target", targets, table.whole("n_targets", n_targets, 1))
     rows = rows.filter(pl.col("target").is_in(shown_targets))
@@ -123,7 +125,7 @@ def _chosen(rows: pl.DataFrame, name: str, asked: Sequence[str] | None, most: in
             msg = f"{parameter}: the list is empty, so there is nothing to draw"
             raise ValueError(msg)
         return chosen
-    hit = pl.col("change") != table.CHANGES[2]
+    hit = pl.col("change") != table.NONE
     best = rows.group_by(name, maintain_order=True).agg(
         hits=hit.sum(), best=pl.col("neg_log10_p").fill_nan(-1.0).max()
     )
@@ -139,7 +141,7 @@ def _cut(rows: pl.DataFrame, limit: float) -> float:
     """
     sizes = rows.select(pl.col("log2_fold_change").abs().clip(0.0, limit), "change")
     sizes = sizes.filter(pl.col("log2_fold_change").is_not_nan())
-    hits = sizes.filter(pl.col("change") != table.CHANGES[2])
+    hits = sizes.filter(pl.col("change") != table.NONE)
     sizes = hits if hits.height else sizes
     cut = sizes["log2_fold_change"].quantile(0.98)
     return max(float(cut or 0.0), 0.1)

@@ -18,6 +18,27 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 
+#: Levels from the first number up are always judged, those below it only if at least so many
+#: p-values are expected to be at most the level.
+_USUAL, _LEAST_EXPECTED = 0.01, 10
+
+
+def is_judged(level: float, n: int) -> bool:
+    """Return whether `n` p-values are enough to judge how many are at most the level.
+
+    Examples
+    --------
+    >>> is_judged(0.01, 50), is_judged(0.001, 9_999), is_judged(0.001, 10_000)
+    (True, False, True)
+    """
+    return level >= _USUAL or n >= needed(level)
+
+
+def needed(level: float) -> int:
+    """Return the number of p-values from which a level below 0.01 is judged."""
+    return round(_LEAST_EXPECTED / level)
+
+
 @dataclass(frozen=True)
 class Quantiles:
     """A quantile-quantile plot: -log10 of expected and observed p-values, most significant first.

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pdex._description import known_of
+from pdex._description import VERDICT, known_of, metadata_of
 from pdex._files import replacing
 from pdex._pdex import __version__
 from pdex._plotting import encode, files, table
@@ -32,6 +32,10 @@ class NullComparisons(Protocol):
 
     def judged_rows(self) -> pl.DataFrame:
         """Return the rows whose p-values should be uniform."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether they are."""
 
 
 def report(
@@ -52,6 +56,10 @@ def report(
     :func:`pdex.pl.volcano`. Above half a million points in total, hits are subsampled as well, and
     the page says how many are drawn.
 
+    If there are no fold changes at all, as for z-scores, the page says so, and the plots show the
+    z-scores of the rank-sum test or the statistics of the t-test. For the other tests, it lists the
+    top genes only.
+
     Parameters
     ----------
     frame
@@ -66,10 +74,11 @@ def report(
     calibration
         Result of :func:`pdex.calibrate`, or the result of other null comparisons as a frame or a
         path. Its p-values (``neg_log10_p`` or ``p_value``) are compared with the uniform
-        distribution.
+        distribution. The page shows the verdict of a calibration, or of a Parquet or Arrow IPC file
+        that ``pdex calibrate`` wrote.
     fdr, min_abs_lfc
         A gene is a hit if its false discovery rate is below `fdr` and its absolute log2 fold change
-        is at least `min_abs_lfc`.
+        is at least `min_abs_lfc`. A limit of 0 also counts genes without a fold change.
 
     Returns
     -------
@@ -110,7 +119,7 @@ def report(
     if calibration is not None:
         with _naming(calibration, "calibration"):
             nulls = table.tidy(_nulls(calibration), ("neg_log10_p",))
-            meta["calibration"] = encode.calibration(nulls)
+            meta["calibration"] = encode.calibration(nulls, _verdict(calibration))
     heading = "Differential expression" if title is None else str(title)
     page = _page(heading, _made(known_of(frame)), meta, packed)
     with replacing(path) as part:
@@ -127,6 +136,14 @@ def _nulls(calibration: Any) -> Any:
     """Return the frame of null comparisons; a column called judged_rows is not called."""
     rows = getattr(calibration, "judged_rows", None)
     return rows() if callable(rows) else _frame(calibration)
+
+
+def _verdict(calibration: Any) -> str | None:
+    """Return the verdict of a calibration or of its file; None if there is none."""
+    if isinstance(calibration, (str, os.PathLike)):
+        return metadata_of(calibration).get(VERDICT)
+    verdict = getattr(calibration, "verdict", None)
+    return verdict if isinstance(verdict, str) else None
 
 
 @contextmanager
@@ -171,6 +188,8 @@ def _page(title: str, made: str, meta: dict[str, Any], packed: bytes) -> str:
         "title": html.escape(title),
         "made": made,
         "cards": _cards(meta),
+        "missing": _missing(meta),
+        "points": html.escape(_points(meta)),
         "rule": html.escape(_rule(meta)),
         "version": html.escape(__version__),
         "style": text["css"],
@@ -206,11 +225,50 @@ def _rule(meta: dict[str, Any]) -> str:
     return f"FDR below {100 * meta['fdr']:g} %{least}"
 
 
+def _missing(meta: dict[str, Any]) -> str:
+    """Return the note that there are no fold changes and what to do, as HTML; empty if there are.
+
+    The test is valid without them.
+    """
+    effect = meta["effect"]
+    if effect is not None and not effect["isScore"]:
+        return ""
+    shown = "genes are listed by p-value" if effect is None else f"plots show the {effect['name']}"
+    counted = "hits are counted by FDR alone"
+    if meta["minAbsLfc"]:
+        counted = "no gene reaches the limit of fold changes"
+    text = (
+        "No gene has a fold change, because means of z-scores or residuals have no ratio: "
+        f"{counted}, and {shown}; {table.REMEDY}."
+    )
+    return f'<p class="note" id="missing">{html.escape(text)}</p>\n'
+
+
+def _points(meta: dict[str, Any]) -> str:
+    """Return what the points of the plots are."""
+    effect = meta["effect"]
+    if effect is None:
+        return "All counts include all genes."
+    text = (
+        f"Each point is a gene, with its {effect['name']} and \N{MINUS SIGN}log10 p-value. "
+        "Triangles mark values beyond the axes"
+    )
+    if not effect["isScore"]:
+        text += (
+            "; most of them are fold changes of genes that are silent in the target or the "
+            "reference"
+        )
+    return (
+        f"{text}. Where genes are crowded, only some of the grey ones are drawn; all counts "
+        "include all genes."
+    )
+
+
 def _cards(meta: dict[str, Any]) -> str:
     """Return the summary: a few large numbers, readable without JavaScript."""
     targets = meta["targets"]
-    hits = sum(target["up"] + target["down"] for target in targets)
-    hit_targets = sum(target["up"] + target["down"] > 0 for target in targets)
+    hits = sum(target["hits"] for target in targets)
+    hit_targets = sum(target["hits"] > 0 for target in targets)
     cells = encode.cells(targets)
     cards = [] if cells is None else [("cells", f"{cells:,}", "Cells", "")]
     cards += [
@@ -227,5 +285,6 @@ def _cards(meta: dict[str, Any]) -> str:
 
 
 def _directions(targets: list[dict[str, Any]]) -> str:
-    up, down = (sum(target[way] for target in targets) for way in ("up", "down"))
-    return f"{up:,} up, {down:,} down"
+    up, down, flat = (sum(target[way] for target in targets) for way in table.HITS)
+    words = [f"{up:,} up", f"{down:,} down"] if up or down or not flat else []
+    return ", ".join([*words, f"{flat:,} without direction"] if flat else words)

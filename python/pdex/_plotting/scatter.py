@@ -27,8 +27,6 @@ _DULL_POINTS = 2_000
 _LABEL = 24
 _NEEDED = ("target", "feature", "log2_fold_change", "neg_log10_p", "fdr")
 _COUNTS = ("target_mean", "reference_mean", "n_target", "n_reference")
-_COLOURS = dict(zip(table.CHANGES, (chart.UP, chart.DOWN, chart.DULL), strict=True))
-_LEGEND = dict(zip(table.CHANGES, ("up", "down", "not a hit"), strict=True))
 _TIPS = ("log2_fold_change", "neg_log10_p", "fdr")
 
 
@@ -82,7 +80,8 @@ def volcano(
     ImportError
         Altair is not installed.
     ValueError
-        Unknown target or gene, an option out of range, a missing column, or no rows.
+        Unknown target or gene, an option out of range, a missing column, no rows, or no fold
+        changes at all, as for z-scores.
 
     Examples
     --------
@@ -144,7 +143,8 @@ def ma(
     ImportError
         Altair is not installed.
     ValueError
-        Unknown target or gene, an option out of range, a missing column, or no rows.
+        Unknown target or gene, an option out of range, a missing column, no rows, or no fold
+        changes at all, as for z-scores.
 
     Examples
     --------
@@ -237,12 +237,14 @@ def _prepare(
     chart.check_altair()
     fdr, min_abs_lfc = table.level("fdr", fdr), table.at_least_zero("min_abs_lfc", min_abs_lfc)
     n_labels = table.whole("n_labels", n_labels, 0)
-    optional = tuple(name for name in optional if name not in needed)
+    optional = tuple(name for name in (*optional, *table.SCORES) if name not in needed)
     name, genes = table.pick(table.tidy(frame, (*_NEEDED, *needed), optional), target)
-    genes = genes.with_columns(pl.col("feature").cast(pl.String), table.change(fdr, min_abs_lfc))
+    table.check_fold_changes(genes)
+    kind = table.change(genes.columns, fdr, min_abs_lfc)
+    genes = genes.with_columns(pl.col("feature").cast(pl.String), kind)
     genes = table.ranked(genes)
     if labels is None:
-        hits = genes.filter(pl.col("change") != table.CHANGES[2])["feature"]
+        hits = genes.filter(pl.col("change") != table.NONE)["feature"]
         chosen = hits.unique(maintain_order=True).head(n_labels).to_list()
     else:
         chosen = table.known_names("labels", labels, table.names_of(genes["feature"]))
@@ -271,7 +273,7 @@ def _draw(
         pl.Series("outside", (left != x.values.to_numpy()) | (top != y.values.to_numpy())),
     ).filter(pl.col("x").is_not_nan() & pl.col("y").is_not_nan())
     drawn = points[_kept(points, options)]
-    colour = _colour()
+    colour = _colour(drawn["change"])
     layers = _rules(x, y, cuts)
     layers.append(_circles(drawn.filter(~pl.col("outside")), x, y).encode(color=colour))
     if drawn["outside"].any():
@@ -289,7 +291,7 @@ def _kept(points: pl.DataFrame, options: Options) -> npt.NDArray[np.intp]:
     dull = np.flatnonzero(~always)
     px, py = points["px"].to_numpy()[dull], points["py"].to_numpy()[dull]
     kept = np.concatenate([dull[subsample(px, py, _DULL_POINTS)], np.flatnonzero(always)[::-1]])
-    hit = (points["change"] != table.CHANGES[2]).to_numpy()[kept]
+    hit = (points["change"] != table.NONE).to_numpy()[kept]
     order: npt.NDArray[np.intp] = kept[np.argsort(hit, kind="stable")]
     return order
 
@@ -298,10 +300,10 @@ def _subtitle(
     genes: pl.DataFrame, points: pl.DataFrame, drawn: pl.DataFrame, options: Options
 ) -> list[str]:
     """Return the lines that say what is drawn and what is left out."""
-    up, down = (points.filter(pl.col("change") == kind).height for kind in table.CHANGES[:2])
+    up, down, flat = (points.filter(pl.col("change") == kind).height for kind in table.HITS)
     least = f", |log2 FC| ≥ {options.min_abs_lfc:g}" if options.min_abs_lfc else ""
-    line = f"{up + down:,} of {genes.height:,} genes below FDR {options.fdr:.3g}{least}"
-    line += f": {up:,} up, {down:,} down"
+    line = f"{up + down + flat:,} of {genes.height:,} genes below FDR {options.fdr:.3g}{least}"
+    line += f": {up:,} up, {down:,} down" + (f", {flat:,} without direction" if flat else "")
     if {"n_target", "n_reference"} <= set(genes.columns):
         sizes = genes.select(pl.col("n_target", "n_reference").fill_nan(None).max()).row(0)
         if None not in sizes:
@@ -320,17 +322,18 @@ def _subtitle(
     return [line, "; ".join(notes)]
 
 
-def _colour() -> alt.Color:
+def _colour(changes: pl.Series) -> alt.Color:
     """Return the colours of up, down and other genes.
 
     The legend has no counts, because charts side by side share one legend.
     """
     import altair as alt
 
-    scale = alt.Scale(domain=list(table.CHANGES), range=list(_COLOURS.values()))
+    colours = chart.kinds(changes)
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     look = chart.legend(
         orient="bottom",
-        labelExpr=f"{chart.literal(_LEGEND)}[datum.label]",
+        labelExpr=f"{chart.literal({kind: chart.LEGEND[kind] for kind in colours})}[datum.label]",
         labelLimit=0,
         symbolOpacity=1,
         symbolType="circle",
@@ -422,7 +425,7 @@ def _names(
     named = drawn.filter(pl.col("feature").is_in(labels)).reverse()
     if not named.height:
         return []
-    hits = drawn.filter(pl.col("change") != table.CHANGES[2])
+    hits = drawn.filter(pl.col("change") != table.NONE)
     crowd = hits if hits.height else drawn
     names = [chart.shortened(name, _LABEL) for name in named["feature"]]
     centres = place_labels(

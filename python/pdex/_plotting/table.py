@@ -23,8 +23,11 @@ _OTHER_NAMES = {
 }
 LABELS = ("target", "feature")
 _TEXT = (*LABELS, "gene")
-_UP, _DOWN, _NONE = "up", "down", "none"
-CHANGES = (_UP, _DOWN, _NONE)
+#: The kinds of rows: hits with a direction and without one, and all others.
+UP, DOWN, FLAT, NONE = "up", "down", "flat", "none"
+HITS = (UP, DOWN, FLAT)
+#: Columns whose sign is the direction of a change, if there is no fold change, with their titles.
+SCORES = {"z_score": "z-score", "t_statistic": "t statistic"}
 
 
 def tidy(frame: Frame, needed: Sequence[str], optional: Sequence[str] = ()) -> pl.DataFrame:
@@ -80,6 +83,9 @@ def _column(table: pl.DataFrame, name: str) -> pl.Series | None:
         if known in table.columns:
             series = table[known].alias(name)
             return _label(series) if name in LABELS else _number(series)
+    if name == "t_statistic" and {"statistic", "df"}.issubset(table.columns):
+        # Only the t-test has degrees of freedom; the statistics of other tests have no sign.
+        return _number(table["statistic"]).alias(name)
     if name == "neg_log10_p" and "p_value" in table.columns:
         p = _number(table["p_value"]).to_numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -171,14 +177,41 @@ def whole(name: str, value: object, least: int) -> int:
     return int(cast("int", value))
 
 
-def change(fdr: float, min_abs_lfc: float) -> pl.Expr:
-    """Return the change of each row, one of `CHANGES`: up or down for hits, none for others."""
+def change(columns: Iterable[str], fdr: float, min_abs_lfc: float) -> pl.Expr:
+    """Return the kind of each row of a table with these columns: one of `HITS`, or `NONE`.
+
+    The direction of a hit is the sign of its fold change or, where that is missing, of its score.
+    """
     lfc = pl.col("log2_fold_change")
-    # Polars orders NaN above all numbers, so a missing fdr is not a hit. A missing fold change has
-    # no direction.
-    hit = (pl.col("fdr") < fdr) & (lfc.abs() >= min_abs_lfc) & lfc.is_not_nan()
-    kind = pl.when(hit & (lfc > 0)).then(pl.lit(_UP)).when(hit & (lfc < 0)).then(pl.lit(_DOWN))
-    return kind.otherwise(pl.lit(_NONE)).alias("change")
+    # Polars orders NaN above all numbers, so a missing fdr is not a hit.
+    hit = pl.col("fdr") < fdr
+    if min_abs_lfc:
+        hit = hit & (lfc.abs() >= min_abs_lfc) & lfc.is_not_nan()
+    way = lfc
+    for name in SCORES:
+        if name in columns:
+            way = pl.when(way.is_nan()).then(pl.col(name)).otherwise(way)
+    kind = pl.when(~hit).then(pl.lit(NONE)).when(way.is_not_nan() & (way > 0)).then(pl.lit(UP))
+    return kind.when(way < 0).then(pl.lit(DOWN)).otherwise(pl.lit(FLAT)).alias("change")
+
+
+def has_fold_changes(table: pl.DataFrame) -> bool:
+    """Return whether any row has a fold change."""
+    return bool(table["log2_fold_change"].is_not_nan().any())
+
+
+#: What to do if there are no fold changes.
+REMEDY = "for fold changes, test counts or log values (layer=, use_raw=True)"
+
+
+def check_fold_changes(table: pl.DataFrame) -> None:
+    """Raise ValueError if no row has a fold change."""
+    if not has_fold_changes(table):
+        msg = (
+            "there is nothing to draw, because all fold changes are NaN, as those of z-scores and "
+            f"residuals are; {REMEDY}. pdex.report shows results without fold changes"
+        )
+        raise ValueError(msg)
 
 
 def ranked(table: pl.DataFrame, strict: bool = False, within: str | None = None) -> pl.DataFrame:
@@ -196,15 +229,18 @@ def ranked(table: pl.DataFrame, strict: bool = False, within: str | None = None)
     return table.sort(*first, key, size, descending=falling, maintain_order=True)
 
 
-def limit(columns: Iterable[str]) -> pl.Expr:
+def limit(columns: Iterable[str], name: str = "log2_fold_change") -> pl.Expr:
     """Return the largest absolute log2 fold change that is a ratio of two non-zero means.
+
+    Of another column, `name`, it is the largest finite value.
 
     For a gene that is silent on one side, the pseudocount alone determines the fold change (for
     example -26), and an axis that reaches it would squeeze all others.
     """
-    lfc = pl.col("log2_fold_change")
+    lfc = pl.col(name)
     seen = lfc.is_finite()
-    for mean in {"target_mean", "reference_mean"}.intersection(columns):
+    means = {"target_mean", "reference_mean"}.intersection(columns)
+    for mean in means if name == "log2_fold_change" else ():
         seen = seen & (pl.col(mean) != 0)
     return pl.max_horizontal(lfc.abs().filter(seen).max().fill_null(0.0), 0.5)
 

@@ -1,14 +1,16 @@
 """The program: its commands, its errors in one line, its exit status.
 
 Status 0: success. 1: an error in the data, or of the machine. 2: wrong usage. 130: Ctrl-C.
-141: nobody reads stdout any more.
+141: nobody reads stdout any more. 143: SIGTERM.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from click.exceptions import Exit
 from click.shell_completion import shell_complete
 
 import pdex
-from pdex.cli.base import Group, note
+from pdex.cli.base import Group, in_shell, note
 from pdex.cli.calibrate import calibrate
 from pdex.cli.collect import collect
 from pdex.cli.completion import install_option, show_option
@@ -28,6 +30,7 @@ from pdex.cli.demo import demo
 from pdex.cli.info import info
 from pdex.cli.report import report
 from pdex.cli.tabulate import tabulate
+from pdex.exceptions import PdexWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 for success, 1 for an error in the data or of the machine, 2 for wrong usage, 130 after
-        Ctrl-C, 141 if nobody reads stdout any more.
+        Ctrl-C, 141 if nobody reads stdout any more, 143 after SIGTERM.
 
     Examples
     --------
@@ -98,8 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if asked := os.environ.get(_COMPLETE):
         return shell_complete(program, {}, "pdex", _COMPLETE, asked)
-    debug = "--debug" in words
     _open_streams()
+    with _terminable():
+        return _status(words, "--debug" in words)
+
+
+def _status(words: list[str], debug: bool) -> int:
+    """Run the command; print its error, if any, and return the exit status."""
     try:
         with _channels(debug):
             status = _run(words)
@@ -132,8 +140,37 @@ def _leave_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `_Terminated` on SIGTERM, so that temporary files are removed before the process ends.
+
+    Nothing changes on other threads than the main one, or if the caller has SIGTERM ignored.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        # Programs such as timeout send it twice; tidying up is not interrupted.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _verdict(error: BaseException) -> tuple[int, str]:
     """Return the exit status and the text of an error."""
+    if isinstance(error, _Terminated):
+        return 143, "terminated"
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted"
     if isinstance(error, click.UsageError):
@@ -161,8 +198,8 @@ def one_line(error: BaseException) -> str:
         text = str(error.args[0])
     else:
         text = str(error)
-    text = " ".join(text.split())
-    meant = (KeyError, ValueError, TypeError, OSError, ImportError)
+    text = in_shell(" ".join(text.split()))
+    meant = (KeyError, ValueError, TypeError, OSError, ImportError, PdexWarning)
     if text and isinstance(error, meant):
         return text
     kind = type(error).__name__
@@ -172,7 +209,7 @@ def one_line(error: BaseException) -> str:
 def _usage(error: click.UsageError) -> str:
     text = " ".join(error.format_message().split()).removesuffix(".")
     path = "pdex" if error.ctx is None else error.ctx.command_path
-    return f"{text}; see {path} --help"
+    return f"{text} See {path} --help" if text.endswith("?") else f"{text}; see {path} --help"
 
 
 class _Notes(logging.Handler):
@@ -182,12 +219,22 @@ class _Notes(logging.Handler):
         note(f"pdex: {record.getMessage()}")
 
 
+def _filter_warnings() -> None:
+    """Show warnings for users only; the filters of ``-W`` and PYTHONWARNINGS come first."""
+    if sys.warnoptions:
+        warnings.simplefilter("default", UserWarning, append=True)
+        warnings.simplefilter("ignore", append=True)
+    else:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+
+
 @contextmanager
 def _channels(debug: bool) -> Iterator[None]:
     """Send warnings for users and log records to stderr, one line each."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        click.echo(f"pdex: warning: {' '.join(str(message).split())}", err=True)
+        click.echo(f"pdex: warning: {in_shell(' '.join(str(message).split()))}", err=True)
 
     logger, handler = logging.getLogger("pdex"), _Notes()
     level = logger.level
@@ -196,8 +243,7 @@ def _channels(debug: bool) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             if not debug:
-                warnings.simplefilter("ignore")
-                warnings.simplefilter("default", UserWarning)
+                _filter_warnings()
                 warnings.showwarning = show
             yield
     finally:

@@ -13,10 +13,10 @@ import rich_click as click
 
 from pdex._output import check_output
 from pdex._resources import parse_memory_limit
-from pdex._validate import parse_size
+from pdex._validate import did_you_mean, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 #: Appearance of the help: not too wide to read, in the terminal's own colours.
@@ -33,6 +33,43 @@ _LOOK = click.RichHelpConfiguration(
 )
 #: The headings of options, in order; general options come last.
 _PANELS = ("What is compared", "What is counted", "The test", "The result", "Options")
+
+
+#: Options of other commands, and of other programs, that users look for.
+CUT_OFF = "the cut-off belongs to pdex report --fdr"
+_ELSEWHERE = {
+    "--min-abs-lfc": "the limit belongs to pdex report --min-abs-lfc",
+    "--alpha": CUT_OFF,
+}
+
+
+#: Words of messages for Python, and those for the shell.
+_IN_SHELL = {
+    "is_log1p=False": "--counts",
+    "is_log1p=True": "--is-log1p",
+    "or pass is_log1p": "or pass --counts or --is-log1p",
+    "with layer or use_raw": "with --layer or --use-raw",
+    "or leave out normalize": "or leave out --normalize",
+    "leave out by= for": "leave out --by for",
+    "tabulate with single_cells= the control groups": "tabulate with --single-cells",
+    "(equal_var=False)": "(--no-equal-var)",
+    "use equal_var=True or test='wilcoxon'": "use --equal-var or --test wilcoxon",
+    "run pdex.de first, and write what it returns": "run pdex de first, with --output",
+    "pdex.de needs one": "pdex de needs one",
+}
+
+
+def in_shell(text: str) -> str:
+    """Return a message for Python with the options of the command line.
+
+    Examples
+    --------
+    >>> in_shell("pass is_log1p=False if that is right")
+    'pass --counts if that is right'
+    """
+    for words, options in _IN_SHELL.items():
+        text = text.replace(words, options)
+    return text
 
 
 def note(text: str) -> None:
@@ -70,6 +107,9 @@ class _Help(click.RichCommand):
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
+            if isinstance(error, click.NoSuchOption) and error.option_name in _ELSEWHERE:
+                text = f"{error.message.removesuffix('.')}: {_ELSEWHERE[error.option_name]}"
+                raise click.UsageError(text, error.ctx) from error
             raise
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
@@ -100,8 +140,36 @@ class Group(_Help, click.RichGroup):  # type: ignore[misc]
 if TYPE_CHECKING:
     # ParamType is generic only since click 8.5.
     _Type = click.ParamType[Any]
+    _Choice = click.Choice[str]
 else:
-    _Type = click.ParamType
+    _Type, _Choice = click.ParamType, click.Choice
+
+
+class Choice(_Choice):
+    """One of a few words; the error for another one suggests the closest."""
+
+    def __init__(self, choices: Iterable[str], number: str = "") -> None:
+        super().__init__(list(choices))
+        #: What a user who gives a number may have meant.
+        self._number = number
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the word."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            more = did_you_mean(value, self.choices)
+            if self._number and _is_number(value):
+                more = f": {self._number}"
+            self.fail(f"{error.message.removesuffix('.')}{more}", param, ctx)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Memory(_Type):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import pdex
+from pdex._description import VERDICT
 from pdex._output import save
 from pdex._text import size
 from pdex.cli import completion
@@ -132,5 +133,5 @@ def calibrate(path: Screen, output: Path | None, **options: Any) -> None:
     found = pdex.calibrate(path, **given)
     click.echo(repr(found))
     if output is not None:
-        save(found.judged_rows(), output)
+        save(found.judged_rows(), output, {VERDICT: found.verdict})
         note(f"pdex: wrote {output}: {size(output.stat().st_size)}")

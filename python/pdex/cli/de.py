@@ -12,7 +12,9 @@ from pdex._places import place_of, size_of
 from pdex._text import size
 from pdex.cli import completion
 from pdex.cli.base import (
+    CUT_OFF,
     PLACE,
+    Choice,
     Command,
     Names,
     Number,
@@ -111,7 +113,7 @@ _RESULT = "The result"
 )
 @option(
     "--mean",
-    type=click.Choice(["arithmetic", "geometric"]),
+    type=Choice(["arithmetic", "geometric"]),
     default="arithmetic",
     show_default=True,
     panel=_RESULT,
@@ -128,7 +130,7 @@ _RESULT = "The result"
 )
 @option(
     "--fdr",
-    type=click.Choice(["target", "all"]),
+    type=Choice(["target", "all"], number=CUT_OFF),
     default="target",
     show_default=True,
     panel=_RESULT,
@@ -160,7 +162,7 @@ _RESULT = "The result"
 @option(
     "--format",
     "form",
-    type=click.Choice(FORMATS),
+    type=Choice(FORMATS),
     panel=_RESULT,
     help="How rows are printed (default: a table on a terminal, CSV elsewhere).",
 )

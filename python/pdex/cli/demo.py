@@ -10,13 +10,20 @@ from pdex.cli.base import FILE, Command, check_result, option
 
 EXAMPLES = """
 pdex demo
-pdex demo demo.csv --screen screen.h5ad
+pdex demo -o demo.csv --screen screen.h5ad
 pdex demo --picture demo.png --report demo.html
 """
 
 
 @click.command("demo", cls=Command, examples=EXAMPLES, short_help="Try it on a simulated screen.")
-@click.argument("output", default="demo.parquet", type=FILE)
+@option(
+    "-o",
+    "--output",
+    type=FILE,
+    default="demo.parquet",
+    show_default=True,
+    help="File to write: .parquet, .ipc, .arrow, .feather, .csv or .tsv.",
+)
 @option(
     "--screen",
     type=FILE,
@@ -31,7 +38,7 @@ pdex demo --picture demo.png --report demo.html
 )
 @option("--report", type=FILE, metavar="FILE", help="Also write the report of the result (.html).")
 def demo(output: Path, screen: Path | None, picture: Path | None, report: Path | None) -> None:
-    """Simulate a screen with planted effects, test it, and write OUTPUT (demo.parquet).
+    """Simulate a screen with planted effects, test it, and write the result.
 
     The screen is tested twice, with a lazy pipeline of Polars expressions and with pdex.de.
     """

@@ -16,7 +16,7 @@ from pdex._validate import (
     options_of,
 )
 from pdex.cli import completion
-from pdex.cli.base import PLACE, Condition, Memory, Names, Total, option
+from pdex.cli.base import PLACE, Choice, Condition, Memory, Names, Total, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +83,7 @@ def _of_screen(panel: str) -> Options:
         ),
         option(
             "--join",
-            type=click.Choice(get_args(Join)),
+            type=Choice(get_args(Join)),
             panel=panel,
             help="Many files: 'inner' uses the genes that all have (default: all must have the "
             "same genes).",
@@ -134,7 +134,7 @@ _OF_TESTS = (
     option(
         "-t",
         "--test",
-        type=click.Choice(list(DEFAULTS)),
+        type=Choice(DEFAULTS),
         default="wilcoxon",
         show_default=True,
         panel=_PANEL,
@@ -142,7 +142,7 @@ _OF_TESTS = (
     ),
     option(
         "--alternative",
-        type=click.Choice(get_args(Alternative)),
+        type=Choice(get_args(Alternative)),
         default="two-sided",
         show_default=True,
         panel=_PANEL,
@@ -151,7 +151,7 @@ _OF_TESTS = (
     ),
     option(
         "--method",
-        type=click.Choice(get_args(AnyMethod)),
+        type=Choice(get_args(AnyMethod)),
         panel=_PANEL,
         help="How p-values are computed: auto, exact, conditional or asymptotic for wilcoxon; "
         "auto, exact or asymptotic for ks; auto, asymptotic or scipy for anderson; student or "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 import pdex
-from pdex._text import size
+from pdex._text import counted, size
 from pdex.cli import completion
 from pdex.cli.base import PLACE, Command, Part, note, option
 from pdex.cli.options import (
@@ -17,6 +17,7 @@ from pdex.cli.options import (
     options_of_work,
     screen_argument,
 )
+from pdex.exceptions import NotFoundError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,15 @@ def tabulate(path: Screen, output: Path | str, **options: Any) -> None:
     given = given_of(options)
     groupby, single = list(given.pop("groupby")), list(given.pop("single_cells"))
     given["single_cells"] = single or None
-    tables = pdex.tabulate(path, groupby, output=output, **given)
+    try:
+        tables = pdex.tabulate(path, groupby, output=output, **given)
+    except NotFoundError as error:
+        several = next((column for column in groupby if "," in column), None)
+        if several is None:
+            raise
+        words = " ".join(f"-g {name.strip()}" for name in several.split(","))
+        msg = f"{str(error).removesuffix('.')}. Repeat -g for several columns: {words}"
+        raise NotFoundError(msg) from error
     note(f"pdex: wrote {output}: {_told(pdex.info(tables))}")
 
 
@@ -98,7 +107,7 @@ def _told(found: pdex.Info) -> str:
     """Return a sentence about what was written."""
     tables = found.tables or {}
     return (
-        f"{found.n_cells:,} cells in {tables['n_groups']:,} groups, {found.n_genes:,} genes, "
-        f"{tables['n_rows']:,} rows, {size(found.bytes or 0)} on disk "
-        f"({size(tables['bytes_per_cell'])} per cell)"
+        f"{counted(found.n_cells, 'cell')} in {counted(tables['n_groups'], 'group')}, "
+        f"{counted(found.n_genes, 'gene')}, {counted(tables['n_rows'], 'row')}, "
+        f"{size(found.bytes or 0)} on disk ({size(tables['bytes_per_cell'])} per cell)"
     )

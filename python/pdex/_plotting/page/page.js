@@ -28,9 +28,10 @@
     if (!Number.isFinite(value)) return value > 0 ? "\u221e" : value < 0 ? "\u2212\u221e" : "\u2013";
     const size = Math.abs(value);
     if (size === 0) return "0";
-    if (size < 0.001 || size >= 1e5) return value.toExponential(1);
-    return String(Number(value.toPrecision(3)));
+    const text = size < 0.001 || size >= 1e5 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+    return text.replace(/-/g, "\u2212");
   }
+  const counted = (number, noun) => `${whole.format(number)} ${noun}${number === 1 ? "" : "s"}`;
   const fold = (value) => (Number.isFinite(value) ? signed(value) : short(value));
   // A p-value as text from its -log10, which still has a value when the p-value itself rounds to 0.
   function tail(log) {
@@ -82,7 +83,6 @@
     target.place = place;
     target.start = points;
     target.firstRow = rows;
-    target.hits = target.up + target.down;
     points += target.points[0] + target.points[1];
     rows += target.top;
   }
@@ -96,9 +96,9 @@
       for (let i = 0; i < count; i++, at++) {
         gene += data.gene[at];
         const x = data.x[at], y = data.y[at];
-        const lfc = (2 * x / meta.steps - 1) * target.limit, log = y / meta.steps * target.height;
-        const change = kind ? "none" : 2 * x > meta.steps ? "up" : "down";
-        list.push({ gene: meta.genes[gene], x, y, lfc, log, change });
+        const effect = (2 * x / meta.steps - 1) * target.limit, log = y / meta.steps * target.height;
+        const change = kind ? "none" : ["down", "flat", "up"][1 + Math.sign(2 * x - meta.steps)];
+        list.push({ gene: meta.genes[gene], x, y, effect, log, change });
       }
     });
     // Two genes may have the same name, so rows and points are matched by their numbers, too.
@@ -107,11 +107,11 @@
     const near = (value, place, most, step) => Math.abs(Math.max(-most, Math.min(most, value)) - place) <= step;
     for (const point of list) {
       const row = exact.get(point.gene)?.find((r) => !r.point &&
-        near(r.log2_fold_change, point.lfc, target.limit, 2 * target.limit / meta.steps) &&
+        near(r.effect, point.effect, target.limit, 2 * target.limit / meta.steps) &&
         near(r.neg_log10_p, point.log, target.height, target.height / meta.steps));
       if (!row) continue;
       row.point = point;
-      Object.assign(point, { exact: true, lfc: row.log2_fold_change, log: row.neg_log10_p, fdr: row.neg_log10_fdr });
+      Object.assign(point, { exact: true, effect: row.effect, log: row.neg_log10_p, fdr: row.neg_log10_fdr });
     }
     return list;
   }
@@ -164,9 +164,10 @@
   let chosen = null, drawn = [], drawing = null, focus = -1;
 
   function drawVolcano() {
+    if (!meta.effect) return;
     const target = chosen;
     const width = Math.max(300, byId("plot").clientWidth), height = Math.round(Math.min(470, Math.max(320, width * 0.58)));
-    const x = { low: -target.limit, high: target.limit, title: "log2 fold change" };
+    const x = { low: -target.limit, high: target.limit, title: meta.effect.name };
     const y = { low: 0, high: target.height, title: "\u2212log10 p-value" };
     drawing = frame(width, height, x, y);
     const { root, px, py, box, w, h } = drawing;
@@ -178,7 +179,7 @@
     const cut = (attributes) => root.append(svg("line", { class: "cut", ...attributes }));
     if (target.line !== null) cut({ x1: box.left, x2: box.left + w, y1: py(target.line), y2: py(target.line) });
     if (meta.minAbsLfc) for (const v of [-meta.minAbsLfc, meta.minAbsLfc]) if (Math.abs(v) < target.limit) cut({ x1: px(v), x2: px(v), y1: box.top, y2: box.top + h });
-    for (const change of ["none", "down", "up"]) {
+    for (const change of ["none", "flat", "down", "up"]) {
       const some = drawn.filter((point) => point.change === change);
       const place = (point) => `M${point.px.toFixed(1)} ${point.py.toFixed(1)}`;
       root.append(svg("path", { class: `points ${change}`, d: some.filter((p) => !p.edge).map((p) => place(p) + "h0").join("") }));
@@ -220,13 +221,13 @@
     for (const { x, y, point } of placed) root.append(svg("text", { class: "label", x, y: y + 4, "text-anchor": "middle", text: brief(point.gene) }));
   }
 
-  const bySignificance = (a, b) => b.log - a.log || Math.abs(b.lfc) - Math.abs(a.lfc);
+  const bySignificance = (a, b) => b.log - a.log || Math.abs(b.effect) - Math.abs(a.effect);
 
   function describe(point) {
     const about = point.exact ? "" : "about ";
     const beyond = !point.exact && point.edge ? "beyond " : about;
     return [
-      `log2 fold change ${beyond}${fold(point.lfc)}`,
+      `${meta.effect.name} ${beyond}${fold(point.effect)}`,
       `p ${about}${tail(point.log)}`,
       ...(point.fdr === undefined ? [point.change === "none" ? "not a hit" : "a hit"] : [`FDR ${tail(point.fdr)}`]),
     ];
@@ -234,6 +235,7 @@
 
   // Marks a point and, if `aloud`, announces it to screen readers.
   function mark(point, aloud) {
+    if (!drawing) return;
     const ring = byId("ring"), tip = byId("tip");
     ring.replaceChildren();
     tip.hidden = !point;
@@ -302,8 +304,9 @@
     byId("said").textContent = "";
     drawVolcano();
     mark(null);
-    byId("legend").replaceChildren(...["up", "down", "none"].map((change) => el("span", {},
-      el("span", { class: `dot ${change}` }), `${change === "none" ? "not a hit" : change} (${whole.format(change === "none" ? target.dull : target[change])})`)));
+    const kinds = [["up", "up", target.up], ["down", "down", target.down], ["flat", "without direction", target.flat], ["none", "not a hit", target.dull]];
+    byId("legend").replaceChildren(...kinds.filter(([kind, , n]) => n || kind !== "flat").map(([kind, text, n]) => el("span", {},
+      el("span", { class: `dot ${kind}` }), `${text} (${whole.format(n)})`)));
     drawTop(best);
     if (byId("gene").value) findGene();
   }
@@ -311,26 +314,28 @@
   function facts(target) {
     const list = [];
     if (target.cells !== null && target.reference !== null) list.push(`${whole.format(target.cells)} cells against ${whole.format(target.reference)}`);
+    if (!meta.effect) return [...list, `${whole.format(target.hits)} hits`];
     if (target.points[0] < target.hits) list.push(`${whole.format(target.points[0])} of ${whole.format(target.hits)} hits drawn`);
-    if (target.points[1] < target.dull - target.undrawn) list.push(`${whole.format(target.points[1])} of ${whole.format(target.dull)} others drawn`);
-    if (target.undrawn) list.push(`${whole.format(target.undrawn)} genes without p-value or fold change`);
-    if (target.own) list.push(`own gene: log2 fold change ${signed(target.own.lfc)}`);
+    if (target.points[1] < target.dull_able) list.push(`${whole.format(target.points[1])} of ${whole.format(target.dull)} others drawn`);
+    if (target.undrawn) list.push(`${counted(target.undrawn, "gene")} without p-value or ${meta.effect.name}`);
+    if (target.own) list.push(`own gene: ${meta.effect.name} ${signed(target.own.effect)}`);
     return list;
   }
 
   function drawTop(list) {
-    const heads = ["Gene", "log2 FC", ...(meta.hasMeans ? ["Target mean", "Ref. mean"] : []), "p-value", "FDR"];
-    const mean = (i) => (meta.hasMeans && (i === 2 || i === 3) ? "mean" : null);
+    const first = meta.effect ? ["Gene", meta.effect.head] : ["Gene"];
+    const heads = [...first, ...(meta.hasMeans ? ["Target mean", "Ref. mean"] : []), "p-value", "FDR"];
+    const mean = (i) => (meta.hasMeans && (i === first.length || i === first.length + 1) ? "mean" : null);
     byId("top-heads").replaceChildren(...heads.map((text, i) => el("th", { scope: "col", text, class: mean(i) })));
     byId("top-heading").textContent = list.length ? `Top ${list.length} genes by p-value` : "No gene has a p-value";
     byId("top").replaceChildren(...list.map((row) => {
       const change = row.point?.change;
-      const cells = [row.gene, fold(row.log2_fold_change)];
+      const cells = meta.effect ? [row.gene, fold(row.effect)] : [row.gene];
       if (meta.hasMeans) cells.push(short(row.target_mean), short(row.reference_mean));
       cells.push(tail(row.neg_log10_p), tail(row.neg_log10_fdr));
       const place = (on) => () => mark(on ? row.point : null);
       const marked = { onpointerenter: place(true), onpointerleave: place(false) };
-      return el("tr", marked, ...cells.map((text, i) => el("td", { text, title: i ? null : text, class: i === 1 ? change : mean(i) })));
+      return el("tr", marked, ...cells.map((text, i) => el("td", { text, title: i ? null : text, class: i === 1 && meta.effect ? change : mean(i) })));
     }));
   }
 
@@ -342,7 +347,7 @@
     { head: "Target", key: (t) => t.name, cell: (t) => el("td", { title: t.name }, el("button", { type: "button", text: t.name })) },
     { head: "Cells", key: (t) => t.cells, cell: (t) => el("td", { text: t.cells === null ? "\u2013" : whole.format(t.cells) }) },
     { head: "Hits", key: (t) => t.hits, cell: hitsCell },
-    { head: "Own gene", key: (t) => (t.own ? t.own.lfc : null), cell: ownCell, about: "log2 fold change of the target's own gene" },
+    { head: "Own gene", key: (t) => (t.own ? t.own.effect : null), cell: ownCell, about: `${meta.effect?.name} of the target's own gene` },
     { head: "Top hit", key: lead, cell: (t) => el("td", { class: "text", text: lead(t), title: lead(t) || null }), text: true },
   ].filter((column) => !(column.head === "Own gene" && !meta.targets.some((t) => t.own)) && !(column.head === "Cells" && meta.targets.every((t) => t.cells === null)));
   let sorted = { column: COLUMNS.find((column) => column.head === "Hits"), down: true };
@@ -350,14 +355,16 @@
   function hitsCell(target) {
     const bar = el("i", { class: "bar", "aria-hidden": "true" });
     bar.style.setProperty("--ups", `${100 * target.up / largest}%`);
+    bar.style.setProperty("--downs", `${100 * (target.up + target.down) / largest}%`);
     bar.style.setProperty("--hits", `${100 * target.hits / largest}%`);
-    return el("td", { title: `${target.up} up, ${target.down} down` }, whole.format(target.hits), bar);
+    const rest = target.flat ? `, ${target.flat} without direction` : "";
+    return el("td", { title: `${target.up} up, ${target.down} down${rest}` }, whole.format(target.hits), bar);
   }
 
   function ownCell(target) {
     if (!target.own) return el("td", { text: "" });
     const hit = target.own.fdr < meta.fdr;
-    return el("td", { text: signed(target.own.lfc), class: hit ? (target.own.lfc < 0 ? "down" : "up") : null, title: `FDR ${tail(-Math.log10(target.own.fdr))}` });
+    return el("td", { text: signed(target.own.effect), class: hit ? (target.own.effect < 0 ? "down" : "up") : null, title: `FDR ${tail(-Math.log10(target.own.fdr))}` });
   }
 
   const collator = new Intl.Collator("en", { numeric: true });
@@ -426,7 +433,7 @@
     keepOneStop();
     clearTimeout(later);
     if (rest.length) later = setTimeout(() => requestAnimationFrame(() => setTimeout(drawRest)));
-    byId("count").textContent = shown.length === meta.targets.length ? `${whole.format(shown.length)} targets` : `${whole.format(shown.length)} of ${whole.format(meta.targets.length)} targets`;
+    byId("count").textContent = shown.length === meta.targets.length ? counted(shown.length, "target") : `${whole.format(shown.length)} of ${counted(meta.targets.length, "target")}`;
     return shown;
   }
 
@@ -459,8 +466,9 @@
 
   function drawCalibration(null_) {
     byId("calibration").hidden = false;
+    if (null_.verdict) byId("calibration-heading").textContent = `Calibration: ${null_.verdict}`;
     const missing = null_.missing ? ` ${whole.format(null_.missing)} missing ones are left out.` : "";
-    byId("calibration-facts").textContent = `${whole.format(null_.n)} p-values of comparisons in which nothing differs. They should be uniform: the histogram is flat and the points lie within the grey band (95 %).${missing}`;
+    byId("calibration-facts").textContent = `${counted(null_.n, "p-value")} of comparisons in which nothing differs. They should be uniform: the histogram is flat and the points lie within the grey band (95 %).${missing}`;
     const size = [420, 280];
     const bins = null_.histogram, level = null_.n / bins.length;
     const left = frame(...size, { low: 0, high: 1, title: "p-value" }, { low: 0, high: Math.max(...bins) * 1.08, title: "number" });
@@ -479,7 +487,10 @@
     byId("histogram").append(left.root);
     byId("quantiles").append(right.root);
     const percent = (value) => `${Number((100 * value).toPrecision(3))} %`;
-    const rows_ = null_.levels.map((p, i) => el("tr", {}, el("td", { text: `p \u2264 ${p}` }), el("td", { text: percent(p) }), el("td", { text: percent(null_.shares[i]) })));
+    const found = (p, i) => [el("td", { text: percent(p) }), el("td", { text: percent(null_.shares[i]) })];
+    const unjudged = el("td", { colspan: 2, text: `not judged (${counted(null_.n, "p-value")})` });
+    const rows_ = null_.levels.map((p, i) => el("tr", { class: null_.judged[i] ? null : "unjudged" },
+      el("td", { text: `p \u2264 ${p}` }), ...(null_.judged[i] ? found(p, i) : [unjudged.cloneNode(true)])));
     byId("shares").append(el("table", {}, el("thead", {}, el("tr", {}, ...["", "expected", "found"].map((text) => el("th", { scope: "col", text })))), el("tbody", {}, ...rows_)));
   }
 
@@ -515,6 +526,7 @@
     drawVolcano();
     mark(null);
   }).observe(byId("plot"));
+  byId("gene").hidden = byId("plot").parentNode.hidden = !meta.effect;
   if (meta.calibration) drawCalibration(meta.calibration);
   document.documentElement.dataset.ready = "true";
 })();
