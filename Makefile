@@ -16,6 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # `make build` puts the module beside its sources; with INSTALL=wheel, the very wheel of `make wheel`
 # is what is installed and tested.
 INSTALL ?= sources
+# What `make wheel` builds for: this machine or, with TARGET=aarch64-unknown-linux-gnu, another. Each has
+# a wheel of its own in dist.
+TARGET ?=
+WHEEL := dist/pdex-*_$(or $(firstword $(subst -, ,$(TARGET))),$(shell uname -m)).whl
 
 .PHONY: demo test check lint build release wheel wheel-test rust-test python-test peers accuracy bench \
   bench-k562 bench-kernels s3-server docs licenses clean
@@ -74,8 +78,8 @@ bench-kernels:  ## the numeric core's kernels by themselves, with criterion
 
 ifeq ($(INSTALL),wheel)
 build: wheel
-	$(BIN)/python -m pip install --force-reinstall --no-deps dist/pdex-*.whl
-	$(BIN)/python -m pip install "$$(ls dist/pdex-*.whl)[pandas,plots]" --group test --group docs
+	$(BIN)/python -m pip install --force-reinstall --no-deps $(WHEEL)
+	$(BIN)/python -m pip install "$$(ls $(WHEEL))[pandas,plots]" --group test --group docs
 else
 build: $(VENV)/installed
 	$(BIN)/maturin develop --profile $(PROFILE) --quiet
@@ -86,10 +90,10 @@ release:  ## as build, with the profile of wheels
 
 # Zig links against the glibc of 2014, the oldest that Rust itself supports.
 wheel: $(VENV)/wheel-tools  ## dist/pdex-*.whl for every Linux since glibc 2.17 and every Python since 3.10
-	rm -f dist/pdex-*.whl
+	rm -f $(WHEEL)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --quiet --zig \
-	  --compatibility manylinux_2_17 --out dist
-	$(BIN)/auditwheel show dist/pdex-*.whl
+	  --compatibility manylinux_2_17 $(if $(TARGET),--target $(TARGET)) --out dist
+	$(BIN)/auditwheel show $(WHEEL)
 
 wheel-test: wheel  ## the wheel in environments without Rust, with the newest and oldest packages
 	$(BIN)/python -m pip install "pytest>=8,<10"

@@ -48,7 +48,8 @@ pub fn zeros<T: Copy + Default + Send>(length: usize) -> Vec<T> {
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn ask_for_huge_pages<T>(column: &mut [T]) {
-    const PAGE: usize = 4096;
+    // The largest page of any system, on some aarch64. Advice that begins within a page is refused.
+    const PAGE: usize = 64 << 10;
     let range = column.as_mut_ptr_range();
     let start = range.start.cast::<u8>();
     let skipped = start.align_offset(PAGE);

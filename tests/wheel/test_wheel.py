@@ -6,6 +6,7 @@ here, with and without the extra `plots`, and the oldest that are declared.
 
 import email
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -26,7 +27,8 @@ _OFFLINE = ("NewConnectionError", "ConnectTimeout", "ReadTimeout", "Temporary fa
 
 @pytest.fixture(scope="session")
 def wheel():
-    wheels = sorted((ROOT / "dist").glob("pdex-*.whl"))
+    # Those of other systems cannot be installed here.
+    wheels = sorted((ROOT / "dist").glob(f"pdex-*_{platform.machine()}.whl"))
     if not wheels:
         pytest.skip("no wheel in dist: make wheel builds one")
     assert len(wheels) == 1, "more than one wheel in dist"
