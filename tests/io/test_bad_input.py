@@ -101,7 +101,7 @@ UNKNOWN = {
     ),
     "test": (
         {"test": "t-test"},
-        r"test must be one of 'wilcoxon', 'anderson', 'ttest', 'ks'; got 't-test'\. Did you mean",
+        r"test must be one of 'wilcoxon', 'anderson', 'ttest', 'ks'; got 't-test'\. Use test=",
     ),
     "mean": ({"mean": "median"}, "mean must be one of 'arithmetic', 'geometric'; got 'median'"),
     "fdr": ({"fdr": "gene"}, "fdr must be one of 'target', 'all'; got 'gene'"),
@@ -533,7 +533,7 @@ WRONG = {
         de,
         {"test": "t-test"},
         ValueError,
-        r"test must be one of 'wilcoxon', 'anderson', 'ttest', 'ks'; got 't-test'\. Did you mean",
+        r"test must be one of 'wilcoxon', 'anderson', 'ttest', 'ks'; got 't-test'\. Use test=",
     ),
     "case": (
         de,
