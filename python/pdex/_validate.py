@@ -131,10 +131,10 @@ def _hint(name: str, parameters: list[str]) -> str:
     return did_you_mean(name, parameters) or f". Parameters: {', '.join(parameters)}"
 
 
-def closest(word: str, words: Iterable[str]) -> str | None:
+def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the most similar word, regardless of case, or None if none is similar."""
     by_lower = {w.lower(): w for w in words}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[found[0]] if found else None
 
 

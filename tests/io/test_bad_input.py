@@ -470,8 +470,8 @@ WRONG = {
     "column": (
         de,
         {"column": ["target"]},
-        KeyError,
-        r"obs has no column \['target'\]\. Did you mean 'target'\? Columns: 'target'",
+        TypeError,
+        r"groupby must be the name of one column of obs; got \['target'\]\. Join several",
     ),
     "test": (
         de,

@@ -1,10 +1,15 @@
 """Errors of calls that newcomers write: what each says would work does work, or exists."""
 
+import logging
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pdex
+import polars as pl
 import pytest
+from pdex.exceptions import PdexWarning
 
 LABELS = ["a", "b", "ctrl", "c"]
 
@@ -111,3 +116,211 @@ def test_a_test_given_as_method(method, use):
     assert told == f"method must be one of {valid}; got {method!r}. To choose the test, use {use}"
     told = message(ValueError, lambda: de(screen(), test="anderson", method="student"))
     assert told == "method must be one of 'auto', 'asymptotic', 'scipy'; got 'student'"
+
+
+# --- names of columns, cells and genes ----------------------------------------------------------
+
+
+def test_a_mask_as_where_is_not_printed():
+    data = screen()
+    mask = data.obs["rep"] == "r1"
+    expected = "where must be a Polars expression or SQL text; got a {}. For a mask pass "
+    expected += "data[mask] as data"
+    assert message(TypeError, lambda: de(data, where=mask)) == expected.format("Series")
+    told = message(TypeError, lambda: de(data, where=mask.to_numpy()))
+    assert told == expected.format("ndarray")
+    assert de(data[mask]).height == 3
+    told = message(TypeError, lambda: de(data, where=3))
+    assert told == "where must be a Polars expression or SQL text; got 3"
+
+
+@pytest.mark.parametrize("where", ['rep = "r1"', "rep = r1"])
+def test_text_in_sql_without_single_quotes(where):
+    told = message(KeyError, lambda: de(screen(), where=where))
+    expected = "where: obs has no column 'r1'. Columns: 'target', 'guide', 'rep'. "
+    assert told == expected + "If it is no column, text needs single quotes: 'r1'"
+    assert de(screen(), where="rep = 'r1'").height > 0
+    told = message(KeyError, lambda: de(screen(), where="repp = 'r1'"))
+    assert told.endswith("Did you mean 'rep'? Columns: 'target', 'guide', 'rep'")
+
+
+def test_a_column_that_is_no_name():
+    data = screen()
+    expected = "groupby must be the name of one column of obs; got {}. Join several columns into "
+    expected += "one first"
+    several = ["target", "guide"]
+    assert message(TypeError, lambda: de(data, several)) == expected.format(several)
+    assert message(TypeError, lambda: de(data, data.obs["target"])) == expected.format("a Series")
+    scan = pdex.scan_anndata
+    assert message(TypeError, lambda: scan(data, None)) == expected.format("None")
+    told = message(TypeError, lambda: de(data, strata=data.obs["rep"]))
+    assert told == expected.format("a Series").replace("groupby", "strata")
+    told = message(KeyError, lambda: de(data, gene_names=data.var["symbol"]))
+    assert told == "gene_names: var has no column a Series. Columns: 'symbol'"
+
+
+@pytest.mark.parametrize("reference", [None, "all"])
+def test_reference_to_all_other_cells(reference):
+    told = message(ValueError, lambda: de(screen(), reference=reference))
+    expected = f"reference '{reference}' is not a group of obs['target']; to compare with all "
+    assert told.startswith(expected + "other cells, use reference='rest'. Groups: ")
+    assert de(screen(), reference="rest").height == 12
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_label_of_another_column(tmp_path, stored):
+    data = path = screen()
+    prefix = ""
+    if stored:
+        data.write_h5ad(path := tmp_path / "x.h5ad")
+        prefix = f"{path}: "
+    told = message(ValueError, lambda: de(path, "guide"))
+    assert told.startswith(
+        f"{prefix}reference 'ctrl' is not a group of obs['guide']; it is a label of "
+        "obs['target']: name the groups of obs['guide'] that hold its cells, reference=[...]. "
+        "Groups: "
+    )
+    assert de(path, "guide", reference=["ctrl0", "ctrl1"]).height == 18
+    told = message(ValueError, lambda: de(path, groups=["a1"]))
+    assert "group 'a1' is not a group of obs['target']; it is a label of obs['guide']. " in told
+    told = message(ValueError, lambda: de(path, reference="nowhere"))
+    assert "reference 'nowhere' is not a group of obs['target']. Groups: " in told
+
+
+def test_controls_that_where_left_out(tmp_path):
+    data = screen()
+    data.obs["rep"] = np.where(data.obs["target"] == "ctrl", "r1", "r2")
+    expected = "reference 'ctrl' is not a group of obs['target'] among the 30 cells that where= "
+    expected += "chose. Groups: 'a', 'b', 'c'"
+    assert message(ValueError, lambda: de(data, where="rep = 'r2'")) == expected
+    tables = pdex.tabulate(data, ["target", "rep"], output=tmp_path / "x.tables")
+    assert message(ValueError, lambda: de(tables, where="rep = 'r2'")).endswith(expected)
+
+
+def test_genes_by_symbols_and_in_another_case():
+    data = screen()
+    told = message(ValueError, lambda: de(data, genes=["STAT1"]))
+    assert told == (
+        "var_names has no gene 'STAT1'; var['symbol'] has it: use gene_names='symbol'. Its 3 "
+        "names: 'ENSG1', 'ENSG2', 'ENSG3'"
+    )
+    assert de(data, genes=["STAT1"], gene_names="symbol").height == 3
+    told = message(ValueError, lambda: de(data, genes=["Stat1", "irf1"], gene_names="symbol"))
+    assert told == (
+        "var['symbol'] has no gene 'Stat1', 'irf1'. Did you mean 'STAT1', 'IRF1'? Its 3 names: "
+        "'STAT1', 'IRF1', 'JAK2'"
+    )
+    data.raw = data
+    told = message(ValueError, lambda: de(data, genes=["IRF1"], use_raw=True))
+    assert "; raw.var['symbol'] has it: use gene_names='symbol'." in told
+
+
+def test_a_column_that_tables_were_not_counted_by(tmp_path):
+    data = screen()
+    a = pdex.tabulate(data, "target", output=tmp_path / "a.tables")
+    b = pdex.tabulate(data, ["target", "rep"], output=tmp_path / "b.tables")
+    c = pdex.tabulate(data, "target", output=tmp_path / "c.tables")
+    expected = "obs has no column 'rep': these tables were counted by 'target'; tabulate again "
+    expected += "with 'rep'"
+    assert message(KeyError, lambda: de(a, strata="rep")) == f"{a.path}: {expected}"
+    assert message(KeyError, lambda: de([a, c], strata="rep")) == expected
+    assert message(KeyError, lambda: de([b, a], strata="rep")) == (
+        f"{a.path}: obs has no column 'rep', which {b.path} has: tabulate it with 'rep', too. "
+        "Columns: 'target'"
+    )
+
+
+# --- other data ----------------------------------------------------------------------------------
+
+
+def test_frames_are_for_expressions():
+    frame = pl.DataFrame({"target": ["a"]})
+    expected = "expected an AnnData object, a path to .h5ad or .zarr, or count tables; for a frame "
+    expected += "of rows use the expressions, such as pdex.wilcoxon"
+    for data in (frame, frame.lazy(), frame.to_pandas()):
+        for call in (de, pdex.info):
+            told = message(TypeError, lambda data=data, call=call: call(data))
+            assert told == f"data is a {type(data).__name__}: {expected}"
+    told = message(TypeError, lambda: pdex.info(de(screen())))
+    assert told.endswith("count tables; it is a result: pdex.describe tells how it was made")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("x.parquet", "a Parquet file"),
+        ("x.ipc", "an Arrow IPC file"),
+        ("x.data", "a Parquet file"),
+        ("x.csv", "a CSV file"),
+        ("x.tsv", "a TSV file"),
+    ],
+)
+def test_files_of_frames(tmp_path, name, kind):
+    frame, path = pl.DataFrame({"target": ["a"]}), tmp_path / name
+    write = {".ipc": frame.write_ipc, ".csv": frame.write_csv, ".tsv": frame.write_csv}
+    write.get(path.suffix, frame.write_parquet)(path)
+    for call in (de, pdex.info):
+        assert message(OSError, lambda call=call: call(path)) == (
+            f"'{path}' is {kind}: expected an .h5ad file, a .zarr store or count tables; for a "
+            "frame of rows use the expressions, such as pdex.wilcoxon"
+        )
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
+def test_files_of_results(tmp_path, name):
+    path = tmp_path / name
+    pdex.sink_de(screen(), "target", path, reference="ctrl")
+    for call in (de, pdex.info):
+        told = message(OSError, lambda call=call: call(path))
+        assert told == f"'{path}' is a result: pdex.describe tells how it was made"
+
+
+def test_a_file_that_ends_early(tmp_path):
+    whole, part = tmp_path / "whole.h5ad", tmp_path / "part.h5ad"
+    screen(4000).write_h5ad(whole)
+    data = whole.read_bytes()
+    part.write_bytes(data[:50_000])
+    told = message(OSError, lambda: de(part))
+    n_bytes = f"{len(data) / 1000:.0f} kB"
+    assert told == f"'{part}' is damaged: it ends after 50 kB of {n_bytes}; copy it again"
+
+
+# --- genes of one name, and tables that are replaced ---------------------------------------------
+
+
+def test_genes_of_one_name_are_a_warning(tmp_path):
+    data = screen()
+    data.var["symbol"] = ["STAT1", "STAT1", "IRF1"]
+    text = "gene names occur more than once, such as 'STAT1' for 2 genes: each gene has rows of "
+    text += "its own, in the order of the data; make the names unique, or choose a column of var "
+    text += "with gene_names="
+    named = {"gene_names": "symbol"}
+    with pytest.warns(PdexWarning) as told:
+        result = de(data, **named)
+    assert [str(one.message) for one in told] == [text]
+    assert result["feature"].to_list()[:3] == ["STAT1", "STAT1", "IRF1"]
+    with pytest.warns(PdexWarning) as told:
+        pdex.sink_de(data, "target", tmp_path / "x.parquet", reference="ctrl", **named)
+    assert [str(one.message) for one in told] == [text]
+    with pytest.warns(PdexWarning) as told:
+        pdex.tabulate(data, "target", output=tmp_path / "x.tables", **named)
+    assert [str(one.message) for one in told] == [text]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PdexWarning)
+        de(data)
+        de(data, genes=["IRF1"], **named)
+        # The interfaces of others are as silent as their models.
+        data.var_names = ["STAT1", "STAT1", "IRF1"]
+        pdex.parallel_differential_expression(data, reference="ctrl", groupby_key="target")
+        pdex.pdex(data, "target", reference="ctrl", is_log1p=False)
+        data.X = np.log1p(data.X)
+        pdex.tl.rank_genes_groups(data, "target")
+
+
+def test_replaced_tables_are_logged(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "pdex")
+    path = tmp_path / "x.tables"
+    pdex.tabulate(screen(), ["target", "rep", "guide"], output=path)
+    assert not [one for one in caplog.messages if "replaced" in one]
+    pdex.tabulate(screen(), "target", output=path)
+    assert f"{path}: replaced tables by target, rep, guide" in caplog.messages

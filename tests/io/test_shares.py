@@ -111,7 +111,8 @@ def test_what_cannot_be_collected(screen, tmp_path):
     assert pdex.collect(folder, path).collect().height == 4 * 17
     path.unlink()
     shares_of(screen, folder, 4, (2,))
-    refused(ValueError, "has shares of '4', '5': keep those of one", folder, path)
+    such = r"such as 2-of-4\.ipc and 1-of-5\.ipc"
+    refused(ValueError, f"holds shares of 4 and of 5 parts, {such}: delete those of", folder, path)
     (folder / "2-of-4.ipc").unlink()
     content = (folder / "3-of-5.ipc").read_bytes()
     (folder / "3-of-5.ipc").write_bytes(content[:-40])

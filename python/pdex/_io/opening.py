@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
+from pdex._description import known_of
 from pdex._io import h5, h5ad
 from pdex._io.dask import DaskMatrix, is_dask
 from pdex._io.errors import error_context
@@ -126,6 +127,10 @@ def check_data(data: object) -> None:
     if isinstance(data, ad.AnnData):
         return
     what, hint = type(data).__qualname__, ""
+    if known_of(data) is not None:
+        hint = "; it is a result: pdex.describe tells how it was made"
+    elif what in ("DataFrame", "LazyFrame"):
+        hint = "; for a frame of rows use the expressions, such as pdex.wilcoxon"
     modalities = getattr(data, "mod", None)
     if isinstance(modalities, Mapping) and modalities:
         names = [str(name) for name in modalities]
