@@ -19,12 +19,13 @@ from pdex._info_advice import LARGEST, call_of, choose_matrix, command_of, fit_t
 from pdex._info_targets import columns_line, describe_column, find_targets, sentences_of
 from pdex._io import h5ad
 from pdex._io.errors import error_context
+from pdex._io.joined import JoinedTables
 from pdex._io.labels import HeldFrame, frame_of
 from pdex._io.normalize import log_base_of, noted_base
 from pdex._io.opening import check_data
 from pdex._io.paths import members_of, path_of
 from pdex._io.source import stamp_of
-from pdex._io.tables import MANIFEST, Table, is_table
+from pdex._io.tables import MANIFEST, Manifest, Table, is_table
 from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places
 from pdex._places import place_of, size_of
@@ -208,16 +209,16 @@ def info(data: Data) -> Info:
     pdex.de(adata, 'target', reference='non-targeting')
     """
     members = members_of(data)
+    pattern = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
+    if all(_is_table(one) for one in members):
+        return _of_tables([os.fspath(one) for one in members], pattern)
     if len(members) > 1:
         screens = [_screen(one) for one in members]
-        pattern = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
         found, notes = together(screens, pattern)
         paths = [one.path for one in screens if one.path is not None]
         about = _about(found, paths if len(paths) == len(screens) else None)
         return replace(about, notes=notes + about.notes, sources=[one.path for one in screens])
     one = members[0]
-    if isinstance(one, (str, os.PathLike)) and is_table(os.path.expanduser(one)):
-        return _of_tables(Table(place_of(one)), os.fspath(one))
     about = _about(_screen(one))
     if not stores.is_group(one) or about.bytes is not None:
         return about
@@ -228,6 +229,11 @@ def info(data: Data) -> Info:
     return replace(about, command=None, call=call and call.replace("adata", "store", 1))
 
 
+def _is_table(data: object) -> bool:
+    """Return whether `data` is the path or URL of count tables."""
+    return isinstance(data, (str, os.PathLike)) and is_table(os.path.expanduser(data))
+
+
 def _screen(data: Any) -> Screen:
     """Return what is described of one source."""
     if stores.is_group(data) or stores.is_path(data):
@@ -235,7 +241,7 @@ def _screen(data: Any) -> Screen:
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
-            msg = f"{path} holds count tables: describe each of their folders by itself"
+            msg = f"{path} holds count tables: name screens alone, or tables alone"
             raise TypeError(msg)
         with error_context(path):
             root = h5ad.Root(path)
@@ -282,39 +288,53 @@ def _about(screen: Screen, paths: list[str] | None = None) -> Info:
     return Info(*about, matrices, columns, targets, *advice, notes=notes)
 
 
-def _of_tables(table: Table, path: str) -> Info:
-    """Return the description of count tables; `path` is as the caller wrote it."""
-    manifest, folder = table.manifest, table.folder
-    rest = sum(size_of(folder / name) for name in (*manifest.files, MANIFEST))
-    n_bytes = sum(part.bytes for part in manifest.parts) + rest
-    obs, cells = table.obs(), table.labels["cells"].to_numpy()
-    columns = [describe_column(obs, name, cells) for name in obs.columns]
+def _of_tables(paths: list[str], pattern: str | None) -> Info:
+    """Return the description of the count tables of a folder, or of several as one screen.
+
+    Paths are as the caller wrote them; a `pattern` may have named them.
+    """
+    tables = [Table(place_of(path)) for path in paths]
+    every = [table.manifest for table in tables]
+    joined = JoinedTables(tables, alike=len(tables) == 1)
+    manifest, obs, cells = joined.manifest, joined.obs(), joined.cells()
+    n_bytes = sum(_size_of(table) for table in tables)
+    shared = [name for name in obs.columns if all(name in one.groupby for one in every)]
+    columns = [describe_column(obs, name, cells) for name in shared]
     targets = find_targets(obs, columns, cells)
-    matrix = _matrix_of_tables(table)
+    matrix = _matrix_of_tables(manifest, sum(part.bytes for one in every for part in one.parts))
     # Scaled counts say themselves whether they are tested as log1p.
     options, notes = ([], []) if manifest.normalize is not None else fit_tables(matrix)
     changed = [str(source["path"]) for source in manifest.sources if _has_changed(source)]
     if changed:
         notes.append(f"changed since it was counted: {listed(changed)}")
     facts = {
-        "groupby": manifest.groupby,
+        "groupby": shared,
         "n_groups": manifest.n_groups,
         "n_rows": manifest.n_rows,
         "bytes_per_cell": n_bytes / max(1, manifest.n_cells),
-        "parts": len(manifest.parts),
+        "parts": sum(len(one.parts) for one in every),
         "sources": [_source(source) for source in manifest.sources],
         "pdex": manifest.pdex,
         "format": manifest.format,
     }
-    repeated = manifest.n_genes - table.genes["gene"].n_unique()
-    advice = _advice(path, manifest.n_genes, targets, options)
+    repeated = manifest.n_genes - joined.genes["gene"].n_unique()
+    path = paths[0] if len(paths) == 1 else pattern
+    advice = _advice(path or paths, manifest.n_genes, targets, options)
     about = (path, n_bytes, manifest.n_cells, manifest.n_genes, repeated)
-    return Info(*about, [matrix], columns, targets, *advice, notes=notes, tables=facts)
+    found = Info(*about, [matrix], columns, targets, *advice, notes=notes, tables=facts)
+    sources: list[str | None] | None = list(paths) if len(paths) > 1 else None
+    return replace(found, sources=sources)
 
 
-def _matrix_of_tables(table: Table) -> Facts:
-    """Return the facts about the matrix that was counted."""
+def _size_of(table: Table) -> int:
+    """Return the bytes of the files of count tables."""
     manifest = table.manifest
+    rest = sum(size_of(table.folder / name) for name in (*manifest.files, MANIFEST))
+    return sum(part.bytes for part in manifest.parts) + rest
+
+
+def _matrix_of_tables(manifest: Manifest, n_bytes: int) -> Facts:
+    """Return the facts about the matrix that was counted; its rows take `n_bytes` on disk."""
     values, width = manifest.values, np.dtype(manifest.values["dtype"].lower()).itemsize
     seen = Values(values["least"], values["most"], values["fractional"])
     return {
@@ -324,7 +344,7 @@ def _matrix_of_tables(table: Table) -> Facts:
         "dtype": np.dtype(values["dtype"].lower()).name,
         "stored": manifest.n_rows,
         "filters": ["zstd"],
-        "bytes": sum(part.bytes for part in manifest.parts),
+        "bytes": n_bytes,
         # The group, the value and the number of cells of each row.
         "memory": manifest.n_rows * (4 + width + 4),
         "values": {

@@ -490,3 +490,34 @@ def test_tables_of_infinite_values(run):
     assert (
         -facts["matrices"][0]["values"]["least"] == facts["matrices"][0]["values"]["most"] > 1e308
     )
+
+
+def test_several_tables_are_one_screen(run, screen, tables, tmp_path):
+    halves = [tmp_path / f"{half}.tables" for half in (1, 2)]
+    for half, path in zip((slice(250), slice(250, None)), halves, strict=True):
+        pdex.tabulate(screen[half].copy(), ["target", "rep"], output=path)
+    want = pdex.info(pdex.tabulate(screen, ["target", "rep"], output="whole"))
+    each = [pdex.info(path) for path in halves]
+    for data, path in ((halves, None), ("?.tables", "?.tables")):
+        found = pdex.info(data)
+        assert (found.obs, found.targets, found.result) == (want.obs, want.targets, want.result)
+        assert (found.n_cells, found.n_genes, found.path) == (600, 50, path)
+        assert found.matrices[0]["values"] == want.matrices[0]["values"]
+        assert found.bytes == sum(one.bytes for one in each)
+        for fact in ("n_groups", "n_rows", "parts"):
+            assert found.tables[fact] == sum(one.tables[fact] for one in each)
+        assert len(found.sources) == 2
+        assert str(found).startswith("2 sources: 600 cells x 50 genes, counted in ")
+        assert run(*shlex.split(found.command)[1:])[0] == 0
+    assert pdex.info(halves).call == (
+        f"pdex.de({[str(path) for path in halves]!r}, 'target', reference='non-targeting')"
+    )
+    lines = run("info", *(path.name for path in halves))[1].splitlines()
+    assert lines[:2] == [
+        f"2 sources: {found.bytes / 1000:.0f} kB, {found.bytes / 600:.0f} B per cell",
+        "600 cells x 50 genes",
+    ]
+    few = pdex.tabulate(screen[:9].copy(), "rep", output="few")
+    assert [column["name"] for column in pdex.info([*halves, few]).obs] == ["rep"]
+    with pytest.raises(TypeError, match="holds count tables: name screens alone, or tables alone"):
+        pdex.info([halves[0], screen])

@@ -324,3 +324,18 @@ def test_replaced_tables_are_logged(tmp_path, caplog):
     assert not [one for one in caplog.messages if "replaced" in one]
     pdex.tabulate(screen(), "target", output=path)
     assert f"{path}: replaced tables by target, rep, guide" in caplog.messages
+
+
+@pytest.mark.parametrize("engine", ["streaming", "in-memory"])
+def test_the_class_of_errors_while_a_query_runs(tmp_path, engine):
+    path = tmp_path / "x.h5ad"
+    screen().write_h5ad(path)
+    frame = pdex.scan_anndata(path, "target")
+    kept = int(pl.__version__.split(".")[0]) >= 2
+    screen(80).write_h5ad(path)
+    error = ValueError if kept else pl.exceptions.ComputeError
+    told = message(error, lambda: frame.collect(engine=engine))
+    assert f"{path} has changed since it was scanned: scan it again" in told
+    path.unlink()
+    error = FileNotFoundError if kept else pl.exceptions.ComputeError
+    assert str(path) in message(error, lambda: frame.collect(engine=engine))
