@@ -30,8 +30,10 @@ def brief(value: object) -> str:
 
 
 def _a(value: object) -> str:
+    """Return the type of a value with its article."""
     name = type(value).__name__
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+    vowel = name[:1].lower() in "aeiou" or name == "ndarray"
+    return f"{'an' if vowel else 'a'} {name}"
 
 
 def called(test: str, options: Mapping[str, object]) -> str:

@@ -124,11 +124,11 @@ def test_a_test_given_as_method(method, use):
 def test_a_mask_as_where_is_not_printed():
     data = screen()
     mask = data.obs["rep"] == "r1"
-    expected = "where must be a Polars expression or SQL text; got a {}. For a mask pass "
+    expected = "where must be a Polars expression or SQL text; got {}. For a mask pass "
     expected += "data[mask] as data"
-    assert message(TypeError, lambda: de(data, where=mask)) == expected.format("Series")
+    assert message(TypeError, lambda: de(data, where=mask)) == expected.format("a Series")
     told = message(TypeError, lambda: de(data, where=mask.to_numpy()))
-    assert told == expected.format("ndarray")
+    assert told == expected.format("an ndarray")
     assert de(data[mask]).height == 3
     told = message(TypeError, lambda: de(data, where=3))
     assert told == "where must be a Polars expression or SQL text; got 3"
@@ -210,9 +210,29 @@ def test_genes_by_symbols_and_in_another_case():
         "var['symbol'] has no gene 'Stat1', 'irf1'. Did you mean 'STAT1', 'IRF1'? Its 3 names: "
         "'STAT1', 'IRF1', 'JAK2'"
     )
+    told = message(ValueError, lambda: de(data, genes=["STAT1", "JAK2"]))
+    assert "no gene 'JAK2', 'STAT1'; var['symbol'] has 'JAK2': use gene_names='symbol'." in told
+    told = message(ValueError, lambda: de(data[:, :0].copy(), genes=["JAK3"], gene_names="symbol"))
+    assert told.startswith("var['symbol'] has no gene 'JAK3'. Its 0 names: ")
     data.raw = data
     told = message(ValueError, lambda: de(data, genes=["IRF1"], use_raw=True))
     assert "; raw.var['symbol'] has it: use gene_names='symbol'." in told
+
+
+def test_identifiers_that_differ_in_digits_are_not_taken_to_be_meant():
+    data = screen()
+    data.var_names = [f"ENSG{i:08d}" for i in range(3)]
+    told = message(ValueError, lambda: de(data, genes=["ENSG00000009"]))
+    assert told.startswith("var_names has no gene 'ENSG00000009'. Its 3 names: ")
+    told = message(ValueError, lambda: de(data, genes=["ensg00000002"]))
+    assert "'ensg00000002'. Did you mean 'ENSG00000002'? Its 3 names: " in told
+
+
+def test_a_layer_that_is_no_name():
+    data = screen()
+    data.layers["counts"] = data.X
+    told = message(KeyError, lambda: de(data, layer=data.X))
+    assert told == "there is no layer an ndarray. Layers: 'counts'"
 
 
 def test_a_column_that_tables_were_not_counted_by(tmp_path):

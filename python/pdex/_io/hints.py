@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -55,8 +56,13 @@ def about_genes(source: Source, unknown: Sequence[str]) -> str:
         column = _holder(source.var, unknown[0])
         if column is not None:
             var = source.names.removesuffix("_names")
-            return f"; {var}[{column!r}] has it: use gene_names={column!r}."
-    near = [closest(name, source.var_names, _NEAR) for name in unknown[:3]]
+            which = "it" if len(unknown) == 1 else repr(unknown[0])
+            return f"; {var}[{column!r}] has {which}: use gene_names={column!r}."
+    # Identifiers that differ in some digits have nothing in common.
+    near = [
+        closest(name, source.var_names, 1 if re.search(r"\d{5}", name) else _NEAR)
+        for name in unknown[:3]
+    ]
     meant = [name for name in near if name is not None]
     return f". Did you mean {listed(meant)}?" if meant else "."
 

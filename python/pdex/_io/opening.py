@@ -19,7 +19,7 @@ from pdex._io.tables import is_table
 from pdex._io.zarr import arrays as zarr_arrays
 from pdex._io.zarr import stores
 from pdex._places import place_of
-from pdex._text import listed
+from pdex._text import brief, listed
 from pdex._validate import Join, check_choice, did_you_mean, flag
 from pdex.exceptions import NotFoundError
 
@@ -198,9 +198,9 @@ def _without_x(what: str, layers: list[str]) -> ValueError:
 
 def _check_layer(layer: object, layers: list[str]) -> None:
     """Raise KeyError unless the layer exists."""
-    if layer not in layers:
-        meant = did_you_mean(layer, layers)
-        msg = f"there is no layer {layer!r}{meant or '.'} Layers: {listed(layers) or 'none'}"
+    if not isinstance(layer, str) or layer not in layers:
+        meant = did_you_mean(layer, layers) if isinstance(layer, str) else ""
+        msg = f"there is no layer {brief(layer)}{meant or '.'} Layers: {listed(layers) or 'none'}"
         raise NotFoundError(msg)
 
 
