@@ -66,7 +66,7 @@ def _too_large(matrix: Facts) -> tuple[list[str], list[str]]:
         return [], []
     note = (
         f"{matrix['name']} goes up to {matrix['values']['most']:,.0f}, too far for log1p values: "
-        "--counts keeps it as it is"
+        "is_log1p=False keeps it as it is"
     )
     return ["--counts"], [note]
 

@@ -11,7 +11,7 @@ import polars as pl
 from pdex._control_names import control_ranks
 from pdex._io.groups import read_groups
 from pdex._io.labels import texts
-from pdex._text import listed
+from pdex._text import counted, listed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -148,14 +148,16 @@ def sentences_of(targets: Facts) -> list[str]:
         line += " groups, none of which looks like controls."
     else:
         labels = [reference] if isinstance(reference, str) else reference
-        line += f", and {targets['reference_cells']:,} control cells ({listed(labels, 2)})."
+        controls = counted(targets["reference_cells"], "control cell")
+        line += f", and {controls} ({listed(labels, 2)})."
     if targets["least"] == targets["most"]:
-        cells = f"Each target has {targets['least']:,} cells"
+        cells = f"Each target has {counted(targets['least'], 'cell')}"
     else:
         cells = f"A target has {targets['least']:,} to {targets['most']:,} cells"
         cells += f" (median {targets['median']:,.0f})"
     if targets["unlabelled"]:
-        cells += f"; {targets['unlabelled']:,} cells have no label"
+        n = targets["unlabelled"]
+        cells += f"; {counted(n, 'cell')} {'has' if n == 1 else 'have'} no label"
     others = targets["other_controls"]
     if not others:
         return [line, f"{cells}."]

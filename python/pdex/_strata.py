@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,8 +40,7 @@ def read_strata(source: Source, column: object) -> Groups:
     ValueError
         No cell has a stratum.
     """
-    check_name("strata", column)
-    return source.groups(cast("str", column))
+    return source.groups(check_name("strata", column))
 
 
 def check_number(strata: Groups, n_groups: int) -> None:

@@ -36,6 +36,17 @@ def _a(value: object) -> str:
     return f"{'an' if vowel else 'a'} {name}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "target"), counted(2_000, "target")
+    ('1 target', '2,000 targets')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def called(test: str, options: Mapping[str, object]) -> str:
     """Return a test with its options: ``ttest (alternative=two-sided, method=student)``."""
     return f"{test} ({', '.join(f'{name}={value}' for name, value in options.items())})"

@@ -149,7 +149,7 @@ def test_kinds_of_values(facts, name):
     assert found["matrices"][0]["values"]["kind"] == kind
     words = shlex.split(found["command"])
     assert words[7:-2] == options
-    assert any("--counts keeps it" in note for note in found["notes"]) == bool(options)
+    assert any("keeps it as it is" in note for note in found["notes"]) == bool(options)
     assert any("negative" in note for note in found["notes"]) == (kind == "residuals")
 
 
@@ -284,6 +284,14 @@ def test_controls_of_another_kind_are_named(facts, run, labels, reference, also)
     printed = [line for line in run("info", "x.h5ad")[1].splitlines() if line.startswith("Also")]
     assert printed == ([] if also is None else [also])
     assert (also is None) == (found["targets"]["other_controls"] == [])
+
+
+def test_one_cell_is_no_cells():
+    labels = ["ctrl"] * 3 + ["A"] * 4 + [None]
+    assert pdex.info(small(target=labels)).sentences() == [
+        "Column 'target' looks like the targets: 1, and 3 control cells ('ctrl').",
+        "Each target has 4 cells; 1 cell has no label.",
+    ]
 
 
 def test_the_columns_in_print():
@@ -476,7 +484,7 @@ def test_kinds_of_values_in_tables(run, name):
     words = shlex.split(found.command)
     # The tables hold no other layer.
     assert words[7:-2] == options
-    assert any("--counts keeps it" in note for note in found.notes) == bool(options)
+    assert any("is_log1p=False keeps it" in note for note in found.notes) == bool(options)
     assert any("negative" in note for note in found.notes) == (kind == "residuals")
     assert run(*words[1:])[0] == 0
 

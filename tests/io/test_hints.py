@@ -155,6 +155,9 @@ def test_a_column_that_is_no_name():
     assert message(TypeError, lambda: scan(data, None)) == expected.format("None")
     told = message(TypeError, lambda: de(data, strata=data.obs["rep"]))
     assert told == expected.format("a Series").replace("groupby", "strata")
+    control = {"reference": "ctrl", "by": several}
+    told = message(TypeError, lambda: pdex.calibrate(data, "target", **control))
+    assert told == expected.format(several).replace("groupby", "by")
     told = message(KeyError, lambda: de(data, gene_names=data.var["symbol"]))
     assert told == "gene_names: var has no column a Series. Columns: 'symbol'"
 

@@ -214,8 +214,7 @@ def read_groups(
     ValueError
         No cell has a label.
     """
-    check_name("groupby", groupby)
-    codes, names = require_column(obs, groupby).coded()
+    codes, names = require_column(obs, check_name("groupby", groupby)).coded()
     if chosen is not None:
         codes = np.where(chosen, codes, -1)
     present = np.bincount(codes[codes >= 0], minlength=len(names)) > 0

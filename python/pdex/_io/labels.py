@@ -89,14 +89,15 @@ def require_column(frame: Frame, name: object, what: str = "obs") -> Column:
     raise NotFoundError(msg)
 
 
-def check_name(what: str, name: object) -> None:
-    """Raise TypeError unless an option is text, as the name of a column is."""
+def check_name(what: str, name: object) -> str:
+    """Return the name of a column that an option gives; raise TypeError unless it is text."""
     if not isinstance(name, str):
         msg = (
             f"{what} must be the name of one column of obs; got {brief(name)}. Join several "
             "columns into one first"
         )
         raise TypeError(msg)
+    return name
 
 
 class HeldFrame:
