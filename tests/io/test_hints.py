@@ -9,6 +9,7 @@ import pandas as pd
 import pdex
 import polars as pl
 import pytest
+from pdex._output import write_result
 from pdex.exceptions import PdexWarning
 
 LABELS = ["a", "b", "ctrl", "c"]
@@ -296,6 +297,13 @@ def test_files_of_results(tmp_path, name):
     for call in (de, pdex.info):
         told = message(OSError, lambda call=call: call(path))
         assert told == f"'{path}' is a result: pdex.describe tells how it was made"
+
+
+def test_a_folder_of_a_result(tmp_path):
+    result = de(screen())
+    write_result(tmp_path, pdex.describe(result), [])
+    told = message(ValueError, lambda: de(tmp_path))
+    assert told == f"'{tmp_path}' is a result: pdex.describe tells how it was made"
 
 
 def test_a_file_that_ends_early(tmp_path):

@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from pdex._io.groups import count_cells, read_groups
-from pdex._io.labels import texts
 from pdex._text import listed
 from pdex._validate import closest
 from pdex._warn import warn
@@ -81,13 +80,11 @@ def warn_of_repeated(source: Source, genes: npt.NDArray[np.uint32]) -> None:
 def _holder(frame: Frame, name: str, but: str = "") -> str | None:
     """Return the first column of text that holds a name."""
     for column in frame.columns[:_MOST_COLUMNS]:
+        if column == but:
+            continue
         # A column that cannot be read is not what the error is about.
         with suppress(ValueError, TypeError, KeyError, OSError):
             values = frame.column(column).values
-            if (
-                column != but
-                and values.dtype in (pl.String, pl.Enum)
-                and name in set(texts(values))
-            ):
+            if values.dtype == pl.String and (values == name).any():
                 return column
     return None
