@@ -96,7 +96,7 @@ def test_what_cannot_be_collected(screen, tmp_path):
     folder.mkdir()
     refused(FileNotFoundError, "has no shares, such as 1-of-4.ipc", folder, path)
     shares_of(screen, folder, 5, (2, 4))
-    refused(FileNotFoundError, r"shares' lacks 3 of 5 shares: '1', '3', '5'", folder, path)
+    refused(FileNotFoundError, r"shares' lacks 3 of 5 shares: 1, 3, 5", folder, path)
     shares_of(screen, folder, 5, (1, 3))
     # The same genes, but other options; then other data.
     shares_of(screen, folder, 5, (5,), test="ttest")
