@@ -14,6 +14,7 @@ from pdex._description import Description
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
 from pdex._io.groups import SKIP
+from pdex._io.hints import about_label, warn_of_repeated
 from pdex._io.normalize import normalization_of
 from pdex._io.opening import open_source
 from pdex._progress import Progress
@@ -155,6 +156,7 @@ def prepared(
             source.normalize(normalization, logged=asked.test == "ttest")
             compared, targets = _compared(source, groupby, asked)
             selected = source.select_genes(asked.genes)
+            warn_of_repeated(source, selected)
         scale = scale_of(source, asked.is_log1p, resources.threads)
         pseudocount = float(asked.pseudocount) if scale.has_ratio else None
         work = Work(
@@ -179,7 +181,7 @@ def _compared(source: Source, groupby: str, asked: Asked) -> tuple[Comparison, l
     strata = None if asked.strata is None else read_strata(source, asked.strata)
     if strata is not None:
         found = found.only(strata.places >= 0)
-    codes, targets = _codes(found, asked)
+    codes, targets = _codes(source, found, asked)
     if strata is not None:
         within = place_cells(strata, (codes, targets, rest))
     return Comparison(codes, len(targets), rest, within, source.cells), targets
@@ -227,7 +229,7 @@ def is_rest(reference: object) -> bool:
     return isinstance(reference, str) and reference == "rest"
 
 
-def _codes(found: Groups, asked: Asked) -> tuple[npt.NDArray[np.uint32], list[str]]:
+def _codes(source: Source, found: Groups, asked: Asked) -> tuple[npt.NDArray[np.uint32], list[str]]:
     """Return a code for each cell, and the targets; raise ValueError if a group has two roles."""
     reference: object = asked.reference
     rest = is_rest(reference)
@@ -236,9 +238,13 @@ def _codes(found: Groups, asked: Asked) -> tuple[npt.NDArray[np.uint32], list[st
     groups = None if asked.groups is None else as_names("groups", asked.groups)
     exclude = [] if asked.exclude is None else as_names("exclude", asked.exclude)
     least = 0 if asked.min_cells is None else at_least("min_cells", asked.min_cells, 1)
+
+    def hint(label: object, what: str) -> str:
+        return about_label(source, found.column, label, what)
+
     found.check_apart(
-        reference=[] if rest else found.references(reference),
-        groups=[found.require(name, "group") for name in groups or ()],
-        exclude=[found.require(name, "excluded group") for name in exclude],
+        reference=[] if rest else found.references(reference, hint),
+        groups=[found.require(name, "group", hint) for name in groups or ()],
+        exclude=[found.require(name, "excluded group", hint) for name in exclude],
     )
     return found.codes(reference, groups, rest=rest, exclude=exclude, min_cells=least)

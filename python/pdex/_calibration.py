@@ -42,6 +42,7 @@ from pdex._asked import is_rest
 from pdex._controls import ALPHAS, Plan, Run, guides_of, is_judged, splits, tally
 from pdex._engine import Comparison, Finish, Question, Work
 from pdex._io.errors import error_context
+from pdex._io.labels import check_name
 from pdex._io.normalize import normalization_of
 from pdex._io.opening import open_source
 from pdex._plotting import null_distribution
@@ -401,7 +402,7 @@ def calibrate(
             if by is None:
                 plan = splits(found, is_control, n_splits, least, rng, within)
             else:
-                guides = source.groups(by)
+                guides = source.groups(check_name("by", by))
                 plan = guides_of(guides, is_control, n_splits, least, rng, within)
             if batches is not None:
                 place_cells(batches, (plan.codes[0], plan.names[: plan.n_targets], True))

@@ -212,7 +212,7 @@ def de(
     -----
     PdexWarning
         Targets left out by `min_cells`; values of doubtful scale (see `is_log1p`); targets that
-        share no stratum with the reference, whose tests are NaN.
+        share no stratum with the reference, whose tests are NaN; genes of one name.
 
     See Also
     --------

@@ -7,30 +7,25 @@ Everything is plain numbers, strings, lists and dicts, so that ``pdex info --jso
 
 from __future__ import annotations
 
-import glob
 import os
-import re
-import shlex
-import sys
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
-from pdex import _html, _info_rows, _pdex
-from pdex._description import is_result
+from pdex import _html, _info_rows
+from pdex._info_advice import LARGEST, call_of, choose_matrix, command_of, fit_tables
+from pdex._info_targets import columns_line, describe_column, find_targets, sentences_of
 from pdex._io import h5ad
 from pdex._io.errors import error_context
-from pdex._io.groups import read_groups
-from pdex._io.labels import HeldFrame, frame_of, texts
+from pdex._io.joined import JoinedTables
+from pdex._io.labels import HeldFrame, frame_of
 from pdex._io.normalize import log_base_of, noted_base
-from pdex._io.opening import check_data
+from pdex._io.opening import check_data, layers_of
 from pdex._io.paths import members_of, path_of
 from pdex._io.source import stamp_of
-from pdex._io.tables import MANIFEST, Table, is_table
+from pdex._io.tables import MANIFEST, Manifest, Table, is_table
 from pdex._io.zarr import stores
 from pdex._matrices import facts_of, of_array, of_node, places
 from pdex._places import place_of, size_of
@@ -39,26 +34,10 @@ from pdex._text import counted, listed, size
 from pdex._together import Facts, Screen, together
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from pdex._io.labels import Frame
     from pdex._io.source import Data
 
-    #: Numbers of cells of the rows of obs; None: each row is a cell.
-    Cells = npt.NDArray[np.uint64] | None
-
-#: Words that suggest, in the name of a column, that it holds targets.
-_COLUMN = re.compile(
-    "target|gene|perturb|condition|treatment|knock|guide|sgrna|drug|cytokine", re.I
-)
-#: Integer columns with more distinct values are taken for measurements.
-_MOST_LABELS = 1000
-#: Largest number of control groups to name in a command; more are likely to be guides.
-_MOST_CONTROLS = 20
 #: Largest number of columns of obs that notebooks show.
 _MOST_COLUMNS = 30
-#: The largest finite number, which stands for infinity in :class:`Info`.
-_LARGEST = sys.float_info.max
 #: Bytes per row of a rank-sum result: two labels, two numbers of cells, twelve Float64 values.
 _ROW = 2 * 4 + 2 * 4 + 12 * 8
 
@@ -91,8 +70,9 @@ class Info:
     targets
         The column that most likely holds the targets: ``column``, ``reference`` (one label, several
         labels, or ``"rest"``), ``n_targets``, ``reference_cells``, the number of cells in a target
-        (``least``, ``median``, ``most``), and the number of ``unlabelled`` cells. None if no column
-        holds groups.
+        (``least``, ``median``, ``most``), the number of ``unlabelled`` cells, and
+        ``other_controls``, the targets that look like controls, too. None if no column holds
+        groups.
     result
         ``rows`` and ``bytes`` of the frame that :func:`pdex.de` would return, or None.
     command, call
@@ -138,7 +118,7 @@ class Info:
         """Return sentences about the targets."""
         if self.targets is None:
             return ["No column of obs looks like groups of cells: pdex.de needs one."]
-        return _sentences(self.targets)
+        return sentences_of(self.targets)
 
     def _heading(self) -> str:
         """Return what was described, and its size."""
@@ -161,6 +141,8 @@ class Info:
             kind = "not read" if values is None else values["kind"]
             span = "" if values is None else f", {values['least']:.4g} to {values['most']:.4g}"
             lines.append(f"  {matrix['name']}: {matrix['layout']}, {kind}{span}")
+        if self.obs:
+            lines.append(columns_line(self.obs))
         lines += self._advice()
         return "\n".join([*lines, *([self.call] if self.call else [])])
 
@@ -223,32 +205,35 @@ def info(data: Data) -> Info:
     >>> print(pdex.info(screen))
     AnnData in memory: 400 cells x 20 genes
       X: csr, counts, 0 to 51
+    Columns: target (4)
     Column 'target' looks like the targets: 3, and 100 control cells ('non-targeting').
     A target has 92 to 116 cells (median 92).
     pdex.de(adata, 'target', reference='non-targeting')
     """
-    if is_result(data):
-        msg = f"{data} is no screen but a table: pdex.describe says how a result was made"
-        raise ValueError(msg)
     members = members_of(data)
+    pattern = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
+    if all(_is_table(one) for one in members):
+        return _of_tables([os.fspath(one) for one in members], pattern)
     if len(members) > 1:
         screens = [_screen(one) for one in members]
-        pattern = os.fspath(data) if isinstance(data, (str, os.PathLike)) else None
         found, notes = together(screens, pattern)
         paths = [one.path for one in screens if one.path is not None]
         about = _about(found, paths if len(paths) == len(screens) else None)
         return replace(about, notes=notes + about.notes, sources=[one.path for one in screens])
     one = members[0]
-    if isinstance(one, (str, os.PathLike)) and is_table(os.path.expanduser(one)):
-        return _of_tables(Table(place_of(one)), os.fspath(one))
     about = _about(_screen(one))
     if not stores.is_group(one) or about.bytes is not None:
         return about
     # What the caller holds has no path for a command; the call takes it as it is.
     call = None
     if about.targets is not None:
-        call = _call(about.targets, _choose(about.matrices)[0], None)
+        call = call_of(about.targets, choose_matrix(about.matrices)[0], None)
     return replace(about, command=None, call=call and call.replace("adata", "store", 1))
+
+
+def _is_table(data: object) -> bool:
+    """Return whether `data` is the path or URL of count tables."""
+    return isinstance(data, (str, os.PathLike)) and is_table(os.path.expanduser(data))
 
 
 def _screen(data: Any) -> Screen:
@@ -258,13 +243,13 @@ def _screen(data: Any) -> Screen:
     if isinstance(data, (str, os.PathLike)):
         path = path_of(data)
         if is_table(path):
-            msg = f"{path} holds count tables: describe each of their folders by itself"
+            msg = f"{path} holds count tables: name screens alone, or tables alone"
             raise TypeError(msg)
         with error_context(path):
             root = h5ad.Root(path)
         return _of_root(root, data)
     check_data(data)
-    arrays = [("X", data.X), *((f"layer {name}", x) for name, x in data.layers.items())]
+    arrays = [("X", data.X), *((f"layer {name}", data.layers[name]) for name in layers_of(data))]
     arrays += [] if data.raw is None else [("raw", data.raw.X)]
     base = log_base_of(noted_base(data.uns))
     matrices = [facts_of(name, of_array(x), base) for name, x in arrays if x is not None]
@@ -293,48 +278,65 @@ def _of_root(root: h5ad.Root | stores.Root, data: Any) -> Screen:
 def _about(screen: Screen, paths: list[str] | None = None) -> Info:
     """Return the description of a screen whose rows are cells, of one path or of many."""
     obs, genes, matrices, path, n_bytes, _ = screen
-    columns = [_column(obs, name) for name in obs.columns]
-    targets = _targets(obs, columns)
-    options, notes = _choose(matrices)
-    advice = _advice(path or paths, len(genes), targets, options)
+    columns = [describe_column(obs, name) for name in obs.columns]
+    targets = find_targets(obs, columns)
+    options, notes = choose_matrix(matrices)
+    n_genes = len(genes)
+    if "--use-raw" in options:
+        (n_genes,) = (matrix["shape"][1] for matrix in matrices if matrix["name"] == "raw")
+    advice = _advice(path or paths, n_genes, targets, options)
     repeated = len(genes) - len(set(genes))
     about = (path, n_bytes, obs.height, len(genes), repeated)
     return Info(*about, matrices, columns, targets, *advice, notes=notes)
 
 
-def _of_tables(table: Table, path: str) -> Info:
-    """Return the description of count tables; `path` is as the caller wrote it."""
-    manifest, folder = table.manifest, table.folder
-    rest = sum(size_of(folder / name) for name in (*manifest.files, MANIFEST))
-    n_bytes = sum(part.bytes for part in manifest.parts) + rest
-    obs, cells = table.obs(), table.labels["cells"].to_numpy()
-    columns = [_column(obs, name, cells) for name in obs.columns]
-    targets = _targets(obs, columns, cells)
-    matrix = _matrix_of_tables(table)
+def _of_tables(paths: list[str], pattern: str | None) -> Info:
+    """Return the description of the count tables of a folder, or of several as one screen.
+
+    Paths are as the caller wrote them; a `pattern` may have named them.
+    """
+    tables = [Table(place_of(path)) for path in paths]
+    every = [table.manifest for table in tables]
+    joined = JoinedTables(tables, alike=len(tables) == 1)
+    manifest, obs, cells = joined.manifest, joined.obs(), joined.cells()
+    n_bytes = sum(_size_of(table) for table in tables)
+    shared = [name for name in obs.columns if all(name in one.groupby for one in every)]
+    columns = [describe_column(obs, name, cells) for name in shared]
+    targets = find_targets(obs, columns, cells)
+    matrix = _matrix_of_tables(manifest, sum(part.bytes for one in every for part in one.parts))
     # Scaled counts say themselves whether they are tested as log1p.
-    options, notes = ([], []) if manifest.normalize is not None else _fit(matrix)
+    options, notes = ([], []) if manifest.normalize is not None else fit_tables(matrix)
     changed = [str(source["path"]) for source in manifest.sources if _has_changed(source)]
     if changed:
         notes.append(f"changed since it was counted: {listed(changed)}")
     facts = {
-        "groupby": manifest.groupby,
+        "groupby": shared,
         "n_groups": manifest.n_groups,
         "n_rows": manifest.n_rows,
         "bytes_per_cell": n_bytes / max(1, manifest.n_cells),
-        "parts": len(manifest.parts),
+        "parts": sum(len(one.parts) for one in every),
         "sources": [_source(source) for source in manifest.sources],
         "pdex": manifest.pdex,
         "format": manifest.format,
     }
-    repeated = manifest.n_genes - table.genes["gene"].n_unique()
-    advice = _advice(path, manifest.n_genes, targets, options)
+    repeated = manifest.n_genes - joined.genes["gene"].n_unique()
+    path = paths[0] if len(paths) == 1 else pattern
+    advice = _advice(path or paths, manifest.n_genes, targets, options)
     about = (path, n_bytes, manifest.n_cells, manifest.n_genes, repeated)
-    return Info(*about, [matrix], columns, targets, *advice, notes=notes, tables=facts)
+    found = Info(*about, [matrix], columns, targets, *advice, notes=notes, tables=facts)
+    sources: list[str | None] | None = list(paths) if len(paths) > 1 else None
+    return replace(found, sources=sources)
 
 
-def _matrix_of_tables(table: Table) -> Facts:
-    """Return the facts about the matrix that was counted."""
+def _size_of(table: Table) -> int:
+    """Return the bytes of the files of count tables."""
     manifest = table.manifest
+    rest = sum(size_of(table.folder / name) for name in (*manifest.files, MANIFEST))
+    return sum(part.bytes for part in manifest.parts) + rest
+
+
+def _matrix_of_tables(manifest: Manifest, n_bytes: int) -> Facts:
+    """Return the facts about the matrix that was counted; its rows take `n_bytes` on disk."""
     values, width = manifest.values, np.dtype(manifest.values["dtype"].lower()).itemsize
     seen = Values(values["least"], values["most"], values["fractional"])
     return {
@@ -344,14 +346,14 @@ def _matrix_of_tables(table: Table) -> Facts:
         "dtype": np.dtype(values["dtype"].lower()).name,
         "stored": manifest.n_rows,
         "filters": ["zstd"],
-        "bytes": sum(part.bytes for part in manifest.parts),
+        "bytes": n_bytes,
         # The group, the value and the number of cells of each row.
         "memory": manifest.n_rows * (4 + width + 4),
         "values": {
             "kind": seen.kind(manifest.log_base),
             # JSON has no infinity.
-            "least": max(seen.least, -_LARGEST),
-            "most": min(seen.most, _LARGEST),
+            "least": max(seen.least, -LARGEST),
+            "most": min(seen.most, LARGEST),
         },
     }
 
@@ -388,198 +390,5 @@ def _advice(
     if targets is None:
         return None, None, None
     rows = targets["n_targets"] * n_genes
-    command = None if path is None else _command(path, targets, options)
-    return {"rows": rows, "bytes": rows * _ROW}, command, _call(targets, options, path)
-
-
-def _column(obs: Frame, name: str, cells: Cells = None) -> Facts:
-    """Return the facts about a column of obs that :class:`Info` lists."""
-    column = obs.column(name)
-    values = column.rows()
-    if values.dtype.is_float():
-        values = values.fill_nan(None)
-    distinct = values.drop_nulls().unique(maintain_order=True)
-    kind = "categorical" if column.codes is not None else _kind(values.dtype)
-    controls: list[str] = []
-    if kind in ("categorical", "text"):
-        labels = texts(distinct)
-        ranks = dict(zip(labels, _pdex.control_ranks(labels), strict=True))
-        controls = sorted(
-            (label for label, rank in ranks.items() if rank is not None),
-            key=lambda label: (ranks[label], label),
-        )
-    return {
-        "name": name,
-        "kind": kind,
-        "distinct": len(distinct),
-        "missing": _count(values.is_null().to_numpy(), cells),
-        "controls": controls,
-    }
-
-
-def _kind(dtype: pl.DataType) -> str:
-    """Return what a column without categories holds, in one word."""
-    if dtype == pl.String:
-        return "text"
-    if dtype == pl.Boolean:
-        return "boolean"
-    return "integer" if dtype.is_integer() else "float" if dtype.is_float() else str(dtype)
-
-
-def _count(rows: npt.NDArray[np.bool_], cells: Cells) -> int:
-    """Return the number of cells in some rows of obs."""
-    return int(np.count_nonzero(rows) if cells is None else cells[rows].sum())
-
-
-def _groupable(column: Facts, n_cells: int) -> bool:
-    """Return whether a column may hold groups of cells, not measurements or names of cells."""
-    if column["kind"] == "integer" and column["distinct"] > _MOST_LABELS:
-        return False
-    distinct: int = column["distinct"]
-    return column["kind"] != "float" and 2 <= distinct <= max(2, n_cells // 2)
-
-
-def _targets(obs: Frame, columns: list[Facts], cells: Cells = None) -> Facts | None:
-    """Return the column that most likely holds the targets; None if no column holds groups."""
-    n_cells = obs.height if cells is None else int(cells.sum())
-    able = [column for column in columns if _groupable(column, n_cells)]
-
-    def fitness(column: Facts) -> tuple[float, bool, int]:
-        # If guides and targets have the same controls, the targets have fewer labels.
-        (rank,) = _pdex.control_ranks(column["controls"][:1]) or (None,)
-        return (
-            1000 if rank is None else rank,
-            _COLUMN.search(column["name"]) is None,
-            column["distinct"],
-        )
-
-    named = [c for c in able if c["controls"] or _COLUMN.search(c["name"])]
-    words = [c for c in able if c["kind"] in ("categorical", "text")]
-    if not (named or words):
-        return None
-    for best in sorted(named or words, key=fitness):
-        found = _described(obs, best, cells)
-        if found is not None:
-            return found
-    return None
-
-
-def _described(obs: Frame, best: Facts, cells: Cells) -> Facts | None:
-    """Return the facts about one column of targets; None if it has no groups to compare."""
-    groups = read_groups(obs, best["name"])
-    groups.weights = cells
-    sizes, reference_cells = groups.sizes(), None
-    controls = _reference(best["controls"])
-    if controls:
-        places = groups.references(controls)
-        reference_cells = int(sizes[places].sum())
-        sizes = np.delete(sizes, places)
-    if len(sizes) < (1 if controls else 2):
-        return None
-    return {
-        "column": best["name"],
-        "reference": "rest" if not controls else controls[0] if len(controls) == 1 else controls,
-        "reference_cells": reference_cells,
-        "n_targets": len(sizes),
-        "least": int(sizes.min()),
-        "median": float(np.median(sizes)),
-        "most": int(sizes.max()),
-        "unlabelled": _count(groups.places < 0, cells),
-    }
-
-
-def _reference(controls: list[str]) -> list[str]:
-    """Return the most likely control, or all of the same rank if they differ only in numbers."""
-    ranks = _pdex.control_ranks(controls)
-    alike = [label for label, rank in zip(controls, ranks, strict=True) if rank == ranks[0]]
-    plain = len({re.sub(r"[\W\d_]", "", label).lower() for label in alike}) == 1
-    return alike if plain and len(alike) <= _MOST_CONTROLS else controls[:1]
-
-
-def _sentences(targets: Facts) -> list[str]:
-    """Return sentences that describe the targets."""
-    name, reference = targets["column"], targets["reference"]
-    line = f"Column {name!r} looks like the targets: {targets['n_targets']:,}"
-    if targets["reference_cells"] is None:
-        line += " groups, none of which looks like controls."
-    else:
-        labels = [reference] if isinstance(reference, str) else reference
-        controls = counted(targets["reference_cells"], "control cell")
-        line += f", and {controls} ({listed(labels, 2)})."
-    if targets["least"] == targets["most"]:
-        cells = f"Each target has {counted(targets['least'], 'cell')}"
-    else:
-        cells = f"A target has {targets['least']:,} to {targets['most']:,} cells"
-        cells += f" (median {targets['median']:,.0f})"
-    if targets["unlabelled"]:
-        n = targets["unlabelled"]
-        cells += f"; {counted(n, 'cell')} {'has' if n == 1 else 'have'} no label"
-    return [line, f"{cells}."]
-
-
-def _choose(matrices: list[Facts]) -> tuple[list[str], list[str]]:
-    """Return the options with which pdex.de reads the most suitable matrix, and notes."""
-    fit = ("counts", "log1p", "normalised")
-    usable = [m for m in matrices if m["name"] != "raw" and (m["values"] or {}).get("kind") in fit]
-    first = next((m for m in matrices if m["name"] == "X"), None)
-    notes = [
-        f"{m['name']} holds {m['values']['not_finite']:,} NaN or infinite values among the first"
-        for m in matrices
-        if m["values"] is not None and m["values"]["not_finite"]
-    ]
-    if first is None or (first["values"] or {}).get("kind") == "residuals":
-        why = "there is no X" if first is None else "X holds negative values, such as scaled ones"
-        if not usable:
-            return [], [*notes, f"{why}: fold changes need counts or log1p values"]
-        notes.append(f"{why}: {usable[0]['name']} is proposed")
-    best = usable[0] if usable else first
-    if best is None:
-        return [], notes
-    options = [] if best["name"] == "X" else ["--layer", best["name"].removeprefix("layer ")]
-    more, doubts = _too_large(best)
-    return options + more, notes + doubts
-
-
-def _fit(matrix: Facts) -> tuple[list[str], list[str]]:
-    """Return the options with which pdex.de tests count tables of a matrix, and notes."""
-    values, name = matrix["values"], matrix["name"]
-    if max(-values["least"], values["most"]) == _LARGEST:
-        return [], [f"{name} holds infinite values"]
-    if values["kind"] == "residuals":
-        why = f"{name} holds negative values, such as scaled ones"
-        return [], [f"{why}: fold changes need counts or log1p values"]
-    return _too_large(matrix)
-
-
-def _too_large(matrix: Facts) -> tuple[list[str], list[str]]:
-    """Return an option and a note for values that are neither counts nor log1p values."""
-    if (matrix["values"] or {}).get("kind") != "normalised":
-        return [], []
-    note = (
-        f"{matrix['name']} goes up to {matrix['values']['most']:,.0f}, too far for log1p values: "
-        "is_log1p=False keeps it as it is"
-    )
-    return ["--counts"], [note]
-
-
-def _command(path: str | list[str], targets: Facts, options: list[str]) -> str:
-    """Return the suggested command, quoted for a shell."""
-    paths = [path] if isinstance(path, str) else path
-    reference = targets["reference"]
-    words = ["pdex", "de", *paths, "--groupby", targets["column"]]
-    for label in [reference] if isinstance(reference, str) else reference:
-        words += ["--reference", label]
-    many = len(paths) > 1 or (glob.has_magic(paths[0]) and not os.path.lexists(paths[0]))
-    stem = "screen" if many else Path(paths[0]).stem
-    return shlex.join([*words, *options, "-o", f"{stem}.de.parquet"])
-
-
-def _call(targets: Facts, options: list[str], path: str | list[str] | None) -> str:
-    """Return the suggested Python call."""
-    words = ["adata" if path is None else repr(path), repr(targets["column"])]
-    words.append(f"reference={targets['reference']!r}")
-    if "--layer" in options:
-        words.append(f"layer={options[options.index('--layer') + 1]!r}")
-    if "--counts" in options:
-        words.append("is_log1p=False")
-    return f"pdex.de({', '.join(words)})"
+    command = None if path is None else command_of(path, targets, options)
+    return {"rows": rows, "bytes": rows * _ROW}, command, call_of(targets, options, path)

@@ -114,7 +114,7 @@ def scan_anndata(
         The matrix does not hold real numbers, or `strata` names several columns.
     OSError
         The file cannot be read. Every error about a file names its path. Errors that occur while
-        the query runs are ComputeErrors of Polars.
+        the query runs keep their class from Polars 2 on; before, they are ComputeErrors of Polars.
 
     See Also
     --------

@@ -368,15 +368,20 @@ def _found(folder: Place) -> list[Place]:
         for path in folder.iterdir()
         if (match := _NAME.fullmatch(path.name))
     }
-    sizes = sorted({n for n, _ in found})
+    # A share of each size.
+    sizes = {n: path.name for (n, _), path in sorted(found.items(), reverse=True)}
     if not sizes:
         msg = f"{str(folder)!r} has no shares, such as 1-of-4.ipc, which part=(1, 4) writes"
         raise FileNotFoundError(msg)
     if len(sizes) > 1:
-        msg = f"{str(folder)!r} has shares of {listed([str(n) for n in sizes])}: keep those of one"
+        numbers, names = sorted(sizes), [sizes[n] for n in sorted(sizes)]
+        msg = (
+            f"{str(folder)!r} holds shares of {' and of '.join(map(str, numbers))} parts, such as "
+            f"{' and '.join(names)}: delete those of one"
+        )
         raise ValueError(msg)
     (n,) = sizes
-    missing = [str(i) for i in range(1, n + 1) if (n, i) not in found]
+    missing = [i for i in range(1, n + 1) if (n, i) not in found]
     if missing:
         msg = f"{str(folder)!r} lacks {len(missing)} of {n} shares: {listed(missing)}"
         raise FileNotFoundError(msg)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pdex._io.groups import SKIP, count_cells
+from pdex._io.labels import check_name
 from pdex._warn import warn
 
 if TYPE_CHECKING:
@@ -39,13 +40,7 @@ def read_strata(source: Source, column: object) -> Groups:
     ValueError
         No cell has a stratum.
     """
-    if not isinstance(column, str):
-        msg = (
-            f"strata must be the name of one column of obs; got {column!r}. Join several columns "
-            "into one first"
-        )
-        raise TypeError(msg)
-    return source.groups(column)
+    return source.groups(check_name("strata", column))
 
 
 def check_number(strata: Groups, n_groups: int) -> None:

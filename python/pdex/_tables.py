@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,12 @@ from pdex._cluster.pool import is_on_cluster
 from pdex._cluster.run import Which, scene_of, tabulated
 from pdex._counting import Counted, combined, facts_of, write_table
 from pdex._io.errors import error_context
+from pdex._io.hints import warn_of_repeated
 from pdex._io.normalize import normalization_of
 from pdex._io.opening import open_source
 from pdex._io.rows import pushed, served
 from pdex._io.tables import Table, Writer, check_folder, frame_name, logarithms
-from pdex._places import place_of
+from pdex._places import Place, place_of
 from pdex._progress import Progress
 from pdex._resources import resources_of
 from pdex._scale import Values
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pdex._io.source import Data
+
+
+logger: logging.Logger = logging.getLogger("pdex")
 
 
 class Tables:
@@ -304,6 +309,11 @@ def tabulate(
     OSError
         The data cannot be read, or the tables cannot be written; nothing is left behind.
 
+    Warns
+    -----
+    PdexWarning
+        Genes of one name.
+
     See Also
     --------
     Tables : Open tables that were written before.
@@ -348,13 +358,16 @@ def tabulate(
             source.name_genes(gene_names)
             source.normalize(normalization, logged=False)
             selected = source.select_genes(genes)
+            warn_of_repeated(source, selected)
             # A part may be of cells without any label; the whole may not.
             groups = combined(source, columns, single, empty=share is not None)
             facts = facts_of(source, columns, groups[1], resources.threads)
             facts["part"] = None if share is None else list(share)
+        before = _columns_in(folder)
         if scene is not None:
             which = Which(layer, use_raw, join == "inner")
             tabulated(scene, source, which, groups, selected, facts, resources, folder)
+            _log_replaced(folder, before)
             return Tables(str(folder))
         codes, labels = groups
         names = [source.var_names[i] for i in selected]
@@ -369,7 +382,21 @@ def tabulate(
             )
         finally:
             bar.close()
+    _log_replaced(folder, before)
     return Tables(str(folder))
+
+
+def _columns_in(folder: Place) -> list[str]:
+    """Return the columns of the tables that are in a folder; none if there are no tables."""
+    with suppress(OSError, ValueError):
+        return Table(folder).manifest.groupby
+    return []
+
+
+def _log_replaced(folder: Place, before: list[str]) -> None:
+    """Log by which columns the tables were that are gone."""
+    if before:
+        logger.info("%s: replaced tables by %s", folder, ", ".join(before))
 
 
 def _check_columns(columns: list[str]) -> None:

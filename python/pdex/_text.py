@@ -8,10 +8,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+#: Largest number of letters of a value that an error shows.
+_LONG = 80
+
+
 def listed(names: Sequence[object], most: int = 8) -> str:
-    """Return names in quotes; of more than `most` names, the first ones and how many follow."""
+    """Return names in quotes; of more than `most` names, the first ones and how many follow.
+
+    Whole numbers have no quotes.
+    """
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(str(name)) for name in names[:most]) + more
+    shown = (str(name) if isinstance(name, int) else repr(str(name)) for name in names[:most])
+    return ", ".join(shown) + more
+
+
+def brief(value: object) -> str:
+    """Return a value as it is written if it is short; of data, the type alone."""
+    plain = value is None or isinstance(value, (str, int, float, list, tuple, dict))
+    shown = repr(value) if plain else ""
+    return shown if plain and len(shown) <= _LONG and "\n" not in shown else _a(value)
+
+
+def _a(value: object) -> str:
+    """Return the type of a value with its article."""
+    name = type(value).__name__
+    vowel = name[:1].lower() in "aeiou" or name == "ndarray"
+    return f"{'an' if vowel else 'a'} {name}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -65,16 +65,39 @@ _METHODS: dict[str, tuple[str, ...]] = {
     "ks": get_args(ScipyMethod),
 }
 
-#: Parameter names of other packages, and ours.
+#: Parameter names of other packages, and ours, some with the value that means the same.
 _SYNONYMS = {
     **dict.fromkeys(("n_jobs", "num_workers", "num_threads", "n_threads", "n_cpus"), "threads"),
-    **dict.fromkeys(("groupby_key", "group_by", "key", "perturbation"), "groupby"),
+    **dict.fromkeys(("groupby_key", "group_by", "group_keys", "key", "perturbation"), "groupby"),
     **dict.fromkeys(("adata", "path", "filename"), "data"),
+    **dict.fromkeys(("batch", "batch_key"), "strata"),
     "control": "reference",
+    "mode": "reference='rest'",
+    "metric": "test",
+    "epsilon": "pseudocount",
+    "geometric_mean": "mean='geometric'",
     "p_value": "method",
     "use_continuity": "continuity",
     "show_progress": "progress",
     "zeros": "fold",
+}
+_SCANPY = "pdex.tl.rank_genes_groups has it"
+#: What to do where a result of :func:`pdex.de` has no such parameter.
+_ADVICE = {
+    "corr_method": "fdr is Benjamini-Hochberg; other corrections: pdex.tl.rank_genes_groups",
+    "n_genes": "Sort the result, and take its head",
+    "min_pct": "Filter the result by target_fraction",
+    "alpha": "Filter the result by fdr",
+    **dict.fromkeys(("min_abs_lfc", "min_lfc", "lfc"), "Filter the result by log2_fold_change"),
+    **dict.fromkeys(("key_added", "pts", "mask_var"), _SCANPY),
+}
+#: Names of tests elsewhere, and the options here.
+_TESTS = {
+    **dict.fromkeys(("t", "t-test", "student"), "test='ttest'"),
+    "welch": "test='ttest', equal_var=False",
+    "t-test_overestim_var": "test='ttest', equal_var=False, overestim_var=True",
+    **dict.fromkeys(("mannwhitneyu", "ranksum", "ranksums"), "test='wilcoxon'"),
+    "ad": "test='anderson'",
 }
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
@@ -99,16 +122,19 @@ def _hint(name: str, parameters: list[str]) -> str:
     """Return a suggestion of what to write instead of an unknown parameter."""
     if name == "output":
         return ". Use pdex.sink_de(data, groupby, path) to write a result to a file"
-    meant = _SYNONYMS.get(name)
-    if meant in parameters:
-        return f". Use {meant!r}"
+    meant = _SYNONYMS.get(name, "")
+    parameter, *value = meant.split("=")
+    if parameter in parameters:
+        return f". Use {meant if value else repr(meant)}"
+    if name in _ADVICE and "fdr" in parameters:
+        return f". {_ADVICE[name]}"
     return did_you_mean(name, parameters) or f". Parameters: {', '.join(parameters)}"
 
 
-def closest(word: str, words: Iterable[str]) -> str | None:
+def closest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the most similar word, regardless of case, or None if none is similar."""
     by_lower = {w.lower(): w for w in words}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[found[0]] if found else None
 
 
@@ -131,10 +157,13 @@ def parse_size(text: str) -> int | None:
     return round(float(match[1]) * float(unit ** _POWERS[match[2]]))
 
 
-def check_choice(name: str, got: object, valid: tuple[str, ...]) -> None:
-    """Raise ValueError unless `got` is one of the `valid` values of option `name`."""
+def check_choice(name: str, got: object, valid: tuple[str, ...], hint: str = "") -> None:
+    """Raise ValueError unless `got` is one of the `valid` values of option `name`.
+
+    The error ends with `hint` or, where it is empty, with the most similar value.
+    """
     if not isinstance(got, str) or got not in valid:
-        meant = did_you_mean(got, valid) if isinstance(got, str) else ""
+        meant = hint or (did_you_mean(got, valid) if isinstance(got, str) else "")
         msg = f"{name} must be one of {', '.join(map(repr, valid))}; got {got!r}{meant}"
         raise ValueError(msg)
 
@@ -184,7 +213,11 @@ def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:
     ValueError
         An invalid value, or options that exclude each other.
     """
-    check_choice("test", test, tuple(DEFAULTS))
+    meant = _test_meant(test)
+    check_choice("test", test, tuple(DEFAULTS), meant and f". Use {meant}")
+    method = given.get("method")
+    if method not in get_args(AnyMethod) and (meant := _test_meant(method)):
+        check_choice("method", method, _METHODS[test], f". To choose the test, use {meant}")
     check_choice("alternative", given.get("alternative", "two-sided"), get_args(Alternative))
     full = dict(DEFAULTS[test])
     for name, value in given.items():
@@ -198,6 +231,13 @@ def options_of(test: str, given: Mapping[str, object]) -> dict[str, Any]:
         msg = "overestim_var=True needs equal_var=False: it is a version of Welch's test"
         raise ValueError(msg)
     return full
+
+
+def _test_meant(name: object) -> str:
+    """Return how to ask for the test that has a name here or elsewhere; empty if none has."""
+    if not isinstance(name, str):
+        return ""
+    return f"test={name!r}" if name in DEFAULTS else _TESTS.get(name.lower(), "")
 
 
 def _foreign(test: str, name: str, value: object) -> Exception:

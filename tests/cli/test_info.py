@@ -12,8 +12,9 @@ import pdex
 import polars as pl
 import pytest
 import scipy.sparse as sp
-from pdex import _info as overview
+from pdex import _info_targets as overview
 from pdex import _matrices
+from pdex._control_names import control_ranks
 
 
 @pytest.fixture
@@ -84,6 +85,7 @@ def test_of_a_screen(run, screen, path):
         "median": 90.0,
         "most": 90,
         "unlabelled": 0,
+        "other_controls": [],
     }
     result = pdex.de(path, "target")
     assert facts["result"] == {"rows": result.height, "bytes": result.estimated_size()}
@@ -147,7 +149,7 @@ def test_kinds_of_values(facts, name):
     assert found["matrices"][0]["values"]["kind"] == kind
     words = shlex.split(found["command"])
     assert words[7:-2] == options
-    assert any("--counts keeps it" in note for note in found["notes"]) == bool(options)
+    assert any("keeps it as it is" in note for note in found["notes"]) == bool(options)
     assert any("negative" in note for note in found["notes"]) == (kind == "residuals")
 
 
@@ -225,14 +227,78 @@ def test_whole_numbers_of_many_values_are_measurements(facts, monkeypatch):
     assert facts(small(**counts))["targets"] is None
 
 
-def test_raw_is_no_layer(facts):
+def test_raw_is_proposed_where_x_is_scaled_and_no_layer_will_do(facts, run):
     adata = small(np.arange(40.0).reshape(8, 5) - 9, target=LABELS)
-    adata.raw = ad.AnnData(np.arange(40.0).reshape(8, 5), obs=adata.obs)
+    adata.raw = ad.AnnData(np.log1p(np.arange(56.0)).reshape(8, 7), obs=adata.obs)
     found = facts(adata)
-    assert "--layer" not in found["command"]
-    assert found["notes"] == [
-        "X holds negative values, such as scaled ones: fold changes need counts or log1p values"
+    call = "pdex.de('x.h5ad', 'target', reference='non-targeting', use_raw=True)"
+    assert (found["call"], found["result"]["rows"]) == (call, 2 * 7)
+    words = shlex.split(found["command"])
+    assert words[7:-2] == ["--use-raw"]
+    assert run(*words[1:])[0] == 0
+    assert pl.read_parquet("x.de.parquet")["log2_fold_change"].is_finite().all()
+    assert found["notes"] == ["X holds negative values, such as scaled ones: raw is proposed"]
+    adata.layers["counts"] = np.arange(40.0).reshape(8, 5)
+    assert "layer='counts'" in facts(adata)["call"]
+    # Where X will do, raw is not proposed.
+    adata.X = adata.layers["counts"]
+    assert facts(adata)["call"].endswith("reference='non-targeting')")
+
+
+def test_numbered_names_of_controls():
+    numbered = ["NTC_1", "NTC1", "NTC-1", "ntc 001", "NT1", "NTg1", "sgNTC-1", "NTC_sg2", "gNT-3"]
+    numbered += ["sgNTC", "NTC-g", "NEG_2", "PBS_1", "WT_2", "unt1", "sgRNA_NT_7"]
+    for label in numbered:
+        name = next(n for n in ("ntc", "unt", "nt", "neg", "pbs", "wt") if n in label.lower())
+        assert control_ranks([label, "non-targeting_1"]) == [
+            # Behind all names without a number, in the order of the names.
+            24 + control_ranks([name])[0],
+            24 + control_ranks(["non-targeting"])[0],
+        ], label
+    genes = ["NTN1", "NTN4", "NT5C", "NT5E", "NT5C3A", "NTS", "NTF3", "NTRK1", "NTG1", "GNT1"]
+    genes += ["WT1", "WT-1", "PBS2", "WTAP", "NEGR1", "UNTX", "SGNTX1", "PNT1", "ANTXR1", "KNTC1"]
+    assert control_ranks(genes) == [None] * len(genes)
+    assert control_ranks(["NTC", "NT"]) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "reference", "also"),
+    [
+        (
+            ["non-targeting", "NTC", "A", "B"],
+            "non-targeting",
+            "Also looks like controls: 'NTC'; it counts as a target.",
+        ),
+        (
+            ["non-targeting_1", "safe-targeting_1", "safe-targeting_2", "B"],
+            "non-targeting_1",
+            "Also look like controls: 'safe-targeting_1', 'safe-targeting_2'; they count as "
+            "targets.",
+        ),
+        (["NTC_1", "NTC_2", "A", "B"], ["NTC_1", "NTC_2"], None),
+    ],
+)
+def test_controls_of_another_kind_are_named(facts, run, labels, reference, also):
+    found = facts(small(target=labels * 2))
+    assert found["targets"]["reference"] == reference
+    printed = [line for line in run("info", "x.h5ad")[1].splitlines() if line.startswith("Also")]
+    assert printed == ([] if also is None else [also])
+    assert (also is None) == (found["targets"]["other_controls"] == [])
+
+
+def test_one_cell_is_no_cells():
+    labels = ["ctrl"] * 3 + ["A"] * 4 + [None]
+    assert pdex.info(small(target=labels)).sentences() == [
+        "Column 'target' looks like the targets: 1, and 3 control cells ('ctrl').",
+        "Each target has 4 cells; 1 cell has no label.",
     ]
+
+
+def test_the_columns_in_print():
+    many = {f"c{i}": ["a", "b"] * 4 for i in range(7)}
+    lines = str(pdex.info(small(target=LABELS, depth=np.arange(8) / 3, **many))).splitlines()
+    assert lines[2] == "Columns: target (3), depth, c0 (2), c1 (2), c2 (2), c3 (2) and 3 more"
+    assert str(pdex.info(small(target=LABELS))).splitlines()[2] == "Columns: target (3)"
 
 
 def test_missing_and_empty_labels(facts, run):
@@ -432,3 +498,34 @@ def test_tables_of_infinite_values(run):
     assert (
         -facts["matrices"][0]["values"]["least"] == facts["matrices"][0]["values"]["most"] > 1e308
     )
+
+
+def test_several_tables_are_one_screen(run, screen, tables, tmp_path):
+    halves = [tmp_path / f"{half}.tables" for half in (1, 2)]
+    for half, path in zip((slice(250), slice(250, None)), halves, strict=True):
+        pdex.tabulate(screen[half].copy(), ["target", "rep"], output=path)
+    want = pdex.info(pdex.tabulate(screen, ["target", "rep"], output="whole"))
+    each = [pdex.info(path) for path in halves]
+    for data, path in ((halves, None), ("?.tables", "?.tables")):
+        found = pdex.info(data)
+        assert (found.obs, found.targets, found.result) == (want.obs, want.targets, want.result)
+        assert (found.n_cells, found.n_genes, found.path) == (600, 50, path)
+        assert found.matrices[0]["values"] == want.matrices[0]["values"]
+        assert found.bytes == sum(one.bytes for one in each)
+        for fact in ("n_groups", "n_rows", "parts"):
+            assert found.tables[fact] == sum(one.tables[fact] for one in each)
+        assert len(found.sources) == 2
+        assert str(found).startswith("2 sources: 600 cells x 50 genes, counted in ")
+        assert run(*shlex.split(found.command)[1:])[0] == 0
+    assert pdex.info(halves).call == (
+        f"pdex.de({[str(path) for path in halves]!r}, 'target', reference='non-targeting')"
+    )
+    lines = run("info", *(path.name for path in halves))[1].splitlines()
+    assert lines[:2] == [
+        f"2 sources: {found.bytes / 1000:.0f} kB, {found.bytes / 600:.0f} B per cell",
+        "600 cells x 50 genes",
+    ]
+    few = pdex.tabulate(screen[:9].copy(), "rep", output="few")
+    assert [column["name"] for column in pdex.info([*halves, few]).obs] == ["rep"]
+    with pytest.raises(TypeError, match="holds count tables: name screens alone, or tables alone"):
+        pdex.info([halves[0], screen])

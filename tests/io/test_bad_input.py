@@ -101,7 +101,7 @@ UNKNOWN = {
     ),
     "test": (
         {"test": "t-test"},
-        r"test must be one of 'wilcoxon', 'anderson', 'ttest', 'ks'; got 't-test'\. Did you mean",
+        r"test must be one of 'wilcoxon', 'anderson', 'ttest', 'ks'; got 't-test'\. Use test=",
     ),
     "mean": ({"mean": "median"}, "mean must be one of 'arithmetic', 'geometric'; got 'median'"),
     "fdr": ({"fdr": "gene"}, "fdr must be one of 'target', 'all'; got 'gene'"),
@@ -470,8 +470,8 @@ WRONG = {
     "column": (
         de,
         {"column": ["target"]},
-        KeyError,
-        r"obs has no column \['target'\]\. Did you mean 'target'\? Columns: 'target'",
+        TypeError,
+        r"groupby must be the name of one column of obs; got \['target'\]\. Join several",
     ),
     "test": (
         de,
@@ -533,7 +533,7 @@ WRONG = {
         de,
         {"test": "t-test"},
         ValueError,
-        r"test must be one of 'wilcoxon', 'anderson', 'ttest', 'ks'; got 't-test'\. Did you mean",
+        r"test must be one of 'wilcoxon', 'anderson', 'ttest', 'ks'; got 't-test'\. Use test=",
     ),
     "case": (
         de,

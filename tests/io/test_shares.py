@@ -96,7 +96,7 @@ def test_what_cannot_be_collected(screen, tmp_path):
     folder.mkdir()
     refused(FileNotFoundError, "has no shares, such as 1-of-4.ipc", folder, path)
     shares_of(screen, folder, 5, (2, 4))
-    refused(FileNotFoundError, r"shares' lacks 3 of 5 shares: '1', '3', '5'", folder, path)
+    refused(FileNotFoundError, r"shares' lacks 3 of 5 shares: 1, 3, 5", folder, path)
     shares_of(screen, folder, 5, (1, 3))
     # The same genes, but other options; then other data.
     shares_of(screen, folder, 5, (5,), test="ttest")
@@ -111,7 +111,8 @@ def test_what_cannot_be_collected(screen, tmp_path):
     assert pdex.collect(folder, path).collect().height == 4 * 17
     path.unlink()
     shares_of(screen, folder, 4, (2,))
-    refused(ValueError, "has shares of '4', '5': keep those of one", folder, path)
+    such = r"such as 2-of-4\.ipc and 1-of-5\.ipc"
+    refused(ValueError, f"holds shares of 4 and of 5 parts, {such}: delete those of", folder, path)
     (folder / "2-of-4.ipc").unlink()
     content = (folder / "3-of-5.ipc").read_bytes()
     (folder / "3-of-5.ipc").write_bytes(content[:-40])

@@ -9,20 +9,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pdex import _pdex
-from pdex._io.labels import require_column
-from pdex._text import counted, listed
+from pdex._io.labels import check_name, require_column
+from pdex._text import brief, counted, listed
 from pdex._validate import as_names
 from pdex._warn import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from pdex._io.labels import Frame
 
+    Hint = Callable[[object, str], str]
+
 #: The code of a cell that takes no part in a comparison.
 SKIP = np.uint32(2**32 - 1)
+
+
+def _no_hint(label: object, what: str) -> str:  # noqa: ARG001
+    return ""
+
+
+def _shown(label: object) -> str:
+    """Return a label in quotes; of data, the type alone."""
+    return repr(str(label)) if "\n" not in str(label) else brief(label)
 
 
 @dataclass
@@ -41,13 +52,17 @@ class Groups:
         """Return the same groups, restricted to some cells; other cells lose their label."""
         return replace(self, places=np.where(cells, self.places, -1))
 
-    def require(self, label: object, what: str) -> int:
-        """Return the index of a label; for an unknown one, raise ValueError and list the groups."""
+    def require(self, label: object, what: str, hint: Hint = _no_hint) -> int:
+        """Return the index of a label; for an unknown one, raise ValueError and list the groups.
+
+        `hint` returns, from the label and `what` it is, what else the error says.
+        """
         place = self.place(label)
         if place is None:
             order = _pdex.by_resemblance(str(label), self.labels)
             msg = (
-                f"{what} {str(label)!r} is not a group of obs[{self.column!r}]. "
+                f"{what} {_shown(label)} is not a group of obs[{self.column!r}]"
+                f"{hint(label, what)}. "
                 f"Groups: {listed([self.labels[i] for i in order])}"
             )
             raise ValueError(msg)
@@ -59,7 +74,7 @@ class Groups:
             self._by_label.update({label: place for place, label in enumerate(self.labels)})
         return self._by_label.get(str(label))
 
-    def references(self, reference: object) -> list[int]:
+    def references(self, reference: object, hint: Hint = _no_hint) -> list[int]:
         """Return the indices of one control group or of several."""
         names: list[object] = [reference]
         if isinstance(reference, Iterable) and not isinstance(reference, str):
@@ -67,7 +82,7 @@ class Groups:
         if not names:
             msg = "reference=[]: name at least one group"
             raise ValueError(msg)
-        return [self.require(name, "reference") for name in names]
+        return [self.require(name, "reference", hint) for name in names]
 
     def codes(
         self,
@@ -194,10 +209,12 @@ def read_groups(
     ------
     KeyError
         The column does not exist.
+    TypeError
+        `groupby` is not text.
     ValueError
         No cell has a label.
     """
-    codes, names = require_column(obs, groupby).coded()
+    codes, names = require_column(obs, check_name("groupby", groupby)).coded()
     if chosen is not None:
         codes = np.where(chosen, codes, -1)
     present = np.bincount(codes[codes >= 0], minlength=len(names)) > 0

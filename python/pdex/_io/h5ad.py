@@ -7,19 +7,28 @@ so do the columns of labels that nobody asks for.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from pdex import _pdex
+from pdex._description import known_of
 from pdex._io import h5
 from pdex._io.errors import error_context
 from pdex._io.frames import StoredFrame, categorical, series_of
 from pdex._io.labels import Column
+from pdex._text import size
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
     from pdex._io.stored import StoredMatrix
+
+#: The first bytes of files of other kinds, and the endings of files of text.
+_STARTS = {b"PAR1": "a Parquet file", b"ARROW1": "an Arrow IPC file"}
+_ENDINGS = {".csv": "a CSV file", ".tsv": "a TSV file"}
+#: What the HDF5 library says of a file that ends early.
+_ENDS = re.compile(r"truncated.*?\beof = (\d+).*?stored_eof = (\d+)", re.DOTALL)
 
 
 class Root:
@@ -117,6 +126,9 @@ class Root:
 def _opened(path: str) -> _pdex.H5File:
     """Return the open file at an absolute path; for any other file, raise a helpful error."""
     if os.path.isdir(path):
+        if known_of(path) is not None:
+            msg = f"{path!r} is a result: pdex.describe tells how it was made"
+            raise ValueError(msg)
         msg = (
             f"{path!r} is a folder; expected an .h5ad file, a .zarr store, or count tables, which "
             "pdex tabulate writes"
@@ -131,6 +143,12 @@ def _opened(path: str) -> _pdex.H5File:
         if path.endswith(".gz"):
             msg = f"{path!r} is compressed as a whole; decompress it first, with gunzip"
             raise ValueError(msg) from None
+        if ends := _ENDS.search(str(error)):
+            found, whole = (size(int(number)) for number in ends.groups())
+            msg = f"{path!r} is damaged: it ends after {found} of {whole}; copy it again"
+            raise OSError(msg) from None
+        if other := _other_kind(path):
+            raise OSError(other) from None
         if "signature" not in str(error):
             raise
         msg = (
@@ -138,6 +156,22 @@ def _opened(path: str) -> _pdex.H5File:
             "files first, for example with anndata.io"
         )
         raise OSError(msg) from None
+
+
+def _other_kind(path: str) -> str:
+    """Return the error for a file of a kind that is known not to be HDF5; else nothing."""
+    if known_of(path) is not None:
+        return f"{path!r} is a result: pdex.describe tells how it was made"
+    with open(path, "rb") as file:
+        first = file.read(6)
+    kinds = (kind for start, kind in _STARTS.items() if first.startswith(start))
+    kind = next(kinds, _ENDINGS.get(os.path.splitext(path)[1].lower()))
+    if kind is None:
+        return ""
+    return (
+        f"{path!r} is {kind}: expected an .h5ad file, a .zarr store or count tables; for a frame "
+        "of rows use the expressions, such as pdex.wilcoxon"
+    )
 
 
 class H5Frame(StoredFrame):

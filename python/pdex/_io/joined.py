@@ -94,7 +94,7 @@ class JoinedTables:
         for table in self.tables:
             obs = table.obs()
             parts.append(LabelPart(str(table.folder), obs.columns, obs.height, table.obs))
-        return United(parts)
+        return United(parts, counted=True)
 
     def pieces(
         self, genes: npt.NDArray[np.uint32], resources: Resources, logged: bool = False
@@ -206,10 +206,10 @@ def check_parts(tables: Sequence[Table]) -> None:
         msg = f"{folders} hold parts of different screens, or of one and all of another"
         raise ValueError(msg)
     (n,) = sizes
-    missing = [str(i) for i in range(1, n + 1) if i not in numbers]
+    missing = [i for i in range(1, n + 1) if i not in numbers]
     verb = "hold" if len(tables) > 1 else "holds"
     if missing:
-        found = listed([str(number) for number in numbers])
+        found = listed(numbers)
         msg = f"{folders} {verb} part {found} of {n} of a screen, without {listed(missing)}"
         raise ValueError(msg)
     if len(numbers) > n:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import polars as pl
 
-from pdex._text import listed
+from pdex._text import brief, listed
 from pdex._validate import did_you_mean
 from pdex.exceptions import NotFoundError
 
@@ -76,11 +76,28 @@ def texts(values: pl.Series) -> list[str]:
 def require_column(frame: Frame, name: object, what: str = "obs") -> Column:
     """Return a column; raise KeyError that lists all if it does not exist."""
     columns = frame.columns
-    if not isinstance(name, str) or name not in columns:
-        meant = did_you_mean(name, columns)
-        msg = f"{what} has no column {name!r}{meant or '.'} Columns: {listed(columns) or 'none'}"
+    if isinstance(name, str) and name in columns:
+        return frame.column(name)
+    meant = did_you_mean(name, columns) if isinstance(name, (str, int)) else ""
+    if getattr(frame, "counted", False) and not meant:
+        msg = (
+            f"{what} has no column {brief(name)}: these tables were counted by {listed(columns)}; "
+            f"tabulate again with {brief(name)}"
+        )
         raise NotFoundError(msg)
-    return frame.column(name)
+    msg = f"{what} has no column {brief(name)}{meant or '.'} Columns: {listed(columns) or 'none'}"
+    raise NotFoundError(msg)
+
+
+def check_name(what: str, name: object) -> str:
+    """Return the name of a column that an option gives; raise TypeError unless it is text."""
+    if not isinstance(name, str):
+        msg = (
+            f"{what} must be the name of one column of obs; got {brief(name)}. Join several "
+            "columns into one first"
+        )
+        raise TypeError(msg)
+    return name
 
 
 class HeldFrame:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
+from pdex._description import known_of
 from pdex._io import h5, h5ad
 from pdex._io.dask import DaskMatrix, is_dask
 from pdex._io.errors import error_context
@@ -18,7 +19,7 @@ from pdex._io.tables import is_table
 from pdex._io.zarr import arrays as zarr_arrays
 from pdex._io.zarr import stores
 from pdex._places import place_of
-from pdex._text import listed
+from pdex._text import brief, listed
 from pdex._validate import Join, check_choice, did_you_mean, flag
 from pdex.exceptions import NotFoundError
 
@@ -126,6 +127,10 @@ def check_data(data: object) -> None:
     if isinstance(data, ad.AnnData):
         return
     what, hint = type(data).__qualname__, ""
+    if known_of(data) is not None:
+        hint = "; it is a result: pdex.describe tells how it was made"
+    elif what in ("DataFrame", "LazyFrame"):
+        hint = "; for a frame of rows use the expressions, such as pdex.wilcoxon"
     modalities = getattr(data, "mod", None)
     if isinstance(modalities, Mapping) and modalities:
         names = [str(name) for name in modalities]
@@ -150,9 +155,9 @@ def _of_adata(data: Any, layer: str | None, use_raw: bool) -> Source:
     elif layer is None:
         x, where = data.X, "X"
         if x is None:
-            raise _without_x("AnnData", list(data.layers))
+            raise _without_x("AnnData", layers_of(data))
     else:
-        _check_layer(layer, list(data.layers))
+        _check_layer(layer, layers_of(data))
         x, where = data.layers[layer], f"layer {layer!r}"
     path = None
     if _is_in_zarr(x):
@@ -184,6 +189,11 @@ def _is_in_zarr(x: Any) -> bool:
     return type(getattr(x, "group", x)).__module__.split(".")[0] == "zarr"
 
 
+def layers_of(data: Any) -> list[str]:
+    """Return the layers of an AnnData object; anndata 0.13 lists X among them, as None."""
+    return [name for name in data.layers if name is not None]
+
+
 def _without_x(what: str, layers: list[str]) -> ValueError:
     """Return the error for data without X."""
     if not layers:
@@ -193,9 +203,9 @@ def _without_x(what: str, layers: list[str]) -> ValueError:
 
 def _check_layer(layer: object, layers: list[str]) -> None:
     """Raise KeyError unless the layer exists."""
-    if layer not in layers:
-        meant = did_you_mean(layer, layers)
-        msg = f"there is no layer {layer!r}{meant or '.'} Layers: {listed(layers) or 'none'}"
+    if not isinstance(layer, str) or layer not in layers:
+        meant = did_you_mean(layer, layers) if isinstance(layer, str) else ""
+        msg = f"there is no layer {brief(layer)}{meant or '.'} Layers: {listed(layers) or 'none'}"
         raise NotFoundError(msg)
 
 

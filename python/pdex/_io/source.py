@@ -13,6 +13,7 @@ from pdex import _pdex
 from pdex._io import memory
 from pdex._io.errors import error_context
 from pdex._io.groups import Groups, read_groups
+from pdex._io.hints import about_genes
 from pdex._io.labels import require_column, texts
 from pdex._io.normalize import Normalization, Scaler
 from pdex._io.stored import StoredMatrix
@@ -323,7 +324,7 @@ class Source:
         unknown = sorted(wanted.difference(self.var_names))
         if unknown:
             msg = (
-                f"{self.names} has no gene {listed(unknown)}. "
+                f"{self.names} has no gene {listed(unknown)}{about_genes(self, unknown)} "
                 f"Its {len(self.var_names)} names: {listed(self.var_names, 5)}"
             )
             raise ValueError(msg)

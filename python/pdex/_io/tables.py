@@ -277,6 +277,9 @@ class Table:
 class _Labels:
     """The labels of the groups, in place of obs."""
 
+    #: Whether its columns are those by which a screen was tabulated.
+    counted = True
+
     def __init__(self, columns: list[str], labels: pl.DataFrame) -> None:
         self.columns, self._labels = columns, labels
 

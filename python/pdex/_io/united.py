@@ -34,8 +34,10 @@ class Part(NamedTuple):
 class United:
     """A :class:`pdex._io.labels.Frame` of many; a column is read from one after another."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], *, counted: bool = False) -> None:
         self._parts = parts
+        #: Whether they are tables, whose columns are those by which a screen was tabulated.
+        self.counted = counted
 
     @property
     def columns(self) -> list[str]:
@@ -56,10 +58,11 @@ class United:
         for part in self._parts:
             if name not in part.columns:
                 other = next(part.source for part in self._parts if name in part.columns)
+                again = f": tabulate it with {name!r}, too." if self.counted else "."
                 meant = did_you_mean(name, part.columns)
                 msg = (
                     f"{part.source}: obs has no column {name!r}, which {other} has"
-                    f"{meant or '.'} Columns: {listed(part.columns) or 'none'}"
+                    f"{meant or again} Columns: {listed(part.columns) or 'none'}"
                 )
                 raise NotFoundError(msg)
         return united([part.read().column(name) for part in self._parts])

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from pdex._io.labels import require_column
+from pdex._text import brief
+from pdex._validate import closest
+from pdex.exceptions import NotFoundError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pdex._io.labels import Frame
+    from pdex._io.labels import Column, Frame
 
 
 def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
@@ -42,13 +45,12 @@ def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
             msg = f"where={where!r} is not an expression in SQL: {error}"
             raise ValueError(msg) from error
     if not isinstance(expression, pl.Expr):
-        msg = f"where must be a Polars expression or SQL text; got {where!r}"
-        raise TypeError(msg)
+        msg = f"where must be a Polars expression or SQL text; got {brief(where)}"
+        is_mask = hasattr(where, "dtype") or isinstance(where, (list, tuple))
+        raise TypeError(msg + ". For a mask pass data[mask] as data" * is_mask)
     shown = repr(where) if isinstance(where, str) else str(where)
     names = dict.fromkeys(expression.meta.root_names())
-    frame = pl.DataFrame(
-        [require_column(obs, name, "where: obs").rows().alias(name) for name in names]
-    )
+    frame = pl.DataFrame([_column(obs, name, where).rows().alias(name) for name in names])
     try:
         chosen = frame.select(expression.alias("chosen")).to_series()
     except (pl.exceptions.PolarsError, TypeError) as error:
@@ -67,3 +69,15 @@ def cells_where(obs: Frame, where: object) -> npt.NDArray[np.bool_]:
         msg = f"where={shown} holds for no cell"
         raise ValueError(msg)
     return mask
+
+
+def _column(obs: Frame, name: str, where: object) -> Column:
+    """Return a column of obs; the error for a missing one says how SQL writes text."""
+    try:
+        return require_column(obs, name, "where: obs")
+    except NotFoundError as error:
+        meant = isinstance(where, str) and f'"{name}"' not in where and closest(name, obs.columns)
+        if name in obs.columns or not isinstance(where, str) or meant:
+            raise
+        msg = f"{error}. If it is no column, text needs single quotes: '{name}'"
+        raise NotFoundError(msg) from None
