@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pdex._control_names import control_ranks
+from pdex import _pdex
 from pdex._io.groups import read_groups
 from pdex._io.labels import texts
 from pdex._text import counted, listed
@@ -45,7 +45,7 @@ def describe_column(obs: Frame, name: str, cells: Cells = None) -> Facts:
     controls: list[str] = []
     if kind in ("categorical", "text"):
         labels = texts(distinct)
-        ranks = dict(zip(labels, control_ranks(labels), strict=True))
+        ranks = dict(zip(labels, _pdex.control_ranks(labels), strict=True))
         controls = sorted(
             (label for label, rank in ranks.items() if rank is not None),
             key=lambda label: (ranks[label], label),
@@ -88,7 +88,7 @@ def find_targets(obs: Frame, columns: list[Facts], cells: Cells = None) -> Facts
 
     def fitness(column: Facts) -> tuple[float, bool, int]:
         # If guides and targets have the same controls, the targets have fewer labels.
-        (rank,) = control_ranks(column["controls"][:1]) or (None,)
+        (rank,) = _pdex.control_ranks(column["controls"][:1]) or (None,)
         return (
             1000 if rank is None else rank,
             _COLUMN.search(column["name"]) is None,
@@ -134,7 +134,7 @@ def _described(obs: Frame, best: Facts, cells: Cells) -> Facts | None:
 
 def _reference(controls: list[str]) -> list[str]:
     """Return the most likely control, or all of the same rank if they differ only in numbers."""
-    ranks = control_ranks(controls)
+    ranks = _pdex.control_ranks(controls)
     alike = [label for label, rank in zip(controls, ranks, strict=True) if rank == ranks[0]]
     plain = len({re.sub(r"[\W\d_]", "", label).lower() for label in alike}) == 1
     return alike if plain and len(alike) <= _MOST_CONTROLS else controls[:1]

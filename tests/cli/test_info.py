@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse as sp
 from pdex import _info_targets as overview
 from pdex import _matrices
-from pdex._control_names import control_ranks
+from pdex._pdex import control_ranks
 
 
 @pytest.fixture
