@@ -27,7 +27,7 @@ pub(super) struct List {
 
 /// The columns of one call, all of one length, and the lists of their rows.
 pub(super) struct Columns {
-    columns: Vec<Column>,
+    by_role: Vec<Column>,
     /// What one of several columns of values is called; unknown inside a `group_by`.
     pub(super) values_name: Option<String>,
     pub(super) lists: Vec<List>,
@@ -63,13 +63,13 @@ impl Columns {
             columns.push(values);
         }
         mark_groups(&mut lists, &flags_of(&flags)?)?;
-        Ok(Self { columns, values_name, lists })
+        Ok(Self { by_role: columns, values_name, lists })
     }
 
     /// Takes the column of a role, where there is one.
     pub(super) fn take(&mut self, role: &str) -> Option<Column> {
-        let place = self.columns.iter().position(|column| column.field.name == role)?;
-        Some(self.columns.swap_remove(place))
+        let place = self.by_role.iter().position(|column| column.field.name == role)?;
+        Some(self.by_role.swap_remove(place))
     }
 
     /// Takes the column of a role.
