@@ -285,8 +285,9 @@ def test_files_of_frames(tmp_path, name, kind):
     write.get(path.suffix, frame.write_parquet)(path)
     for call in (de, pdex.info):
         assert message(OSError, lambda call=call: call(path)) == (
-            f"'{path}' is {kind}: expected an .h5ad file, a .zarr store or count tables; for a "
-            "frame of rows use the expressions, such as pdex.wilcoxon"
+            f"'{path}' is {kind}: expected an .h5ad file, a .zarr store or count tables; load "
+            "other files first, for example with anndata.io; for a frame of rows use the "
+            "expressions, such as pdex.wilcoxon"
         )
 
 

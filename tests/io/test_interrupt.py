@@ -8,13 +8,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from pdex._io.prefetch import result_of
 
 zarr = pytest.importorskip("zarr", "3.1", reason="Zarr stores need zarr-python 3.1")
 pytest.importorskip("dask.array")
@@ -193,3 +196,31 @@ def stopped_by(signals, places, tmp_path, source, call):
     # Measured: 0.1 to 0.6 s; without looking for Ctrl-C, 5 s and more.
     assert took < 5
     return child.returncode, err
+
+
+def test_an_interrupt_at_the_end_of_a_wait_locks_nobody_out(monkeypatch):
+    """Python's own waits hold a lock for a moment; an interrupt there would keep it locked."""
+    leave, armed, main = threading.Condition.__exit__, [], threading.current_thread()
+
+    def interrupted(self, *how):
+        if armed and threading.current_thread() is main:
+            raise KeyboardInterrupt
+        return leave(self, *how)
+
+    monkeypatch.setattr(threading.Condition, "__exit__", interrupted)
+
+    def work():
+        time.sleep(0.2)
+        armed.append(True)
+        time.sleep(0.3)
+
+    pool = ThreadPoolExecutor(1)
+    coming = pool.submit(work)
+    with pytest.raises(KeyboardInterrupt):
+        result_of(coming)
+    armed.clear()
+    (thread,) = pool._threads
+    end = threading.Thread(target=pool.shutdown, daemon=True)
+    end.start()
+    thread.join(5)
+    assert not thread.is_alive()

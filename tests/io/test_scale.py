@@ -159,7 +159,7 @@ def test_warnings_are_on_stderr_without_a_terminal(counts, tmp_path):
     )
     assert done.returncode == 0
     left_out, doubt = done.stderr.splitlines()
-    line = "pdex: warning: left out 1 groups of obs['target'] with fewer than 85 cells: 'T002'"
+    line = "pdex: warning: left out 1 group of obs['target'] with fewer than 85 cells: 'T002'"
     assert left_out == line
     assert doubt.startswith("pdex: warning: ")
     assert "too large for log1p" in doubt

@@ -509,7 +509,7 @@ def test_min_cells_counts_cells_that_have_a_stratum(screen):
     screen.obs.iloc[of_t3[5:], 1] = None
     kept = screen[screen.obs["batch"].notna()].copy()
     least = {"reference": "ctrl", "strata": "batch", "min_cells": 6}
-    with pytest.warns(PdexWarning, match="left out 1 groups of .* fewer than 6 cells: 'T3'"):
+    with pytest.warns(PdexWarning, match="left out 1 group of .* fewer than 6 cells: 'T3'"):
         got = pdex.de(screen, "target", **least)
     assert_frame_equal(got, pdex.de(kept, "target", **least), check_exact=True)
     assert got["target"].unique(maintain_order=True).to_list() == ["T1", "T2"]

@@ -169,8 +169,9 @@ def _other_kind(path: str) -> str:
     if kind is None:
         return ""
     return (
-        f"{path!r} is {kind}: expected an .h5ad file, a .zarr store or count tables; for a frame "
-        "of rows use the expressions, such as pdex.wilcoxon"
+        f"{path!r} is {kind}: expected an .h5ad file, a .zarr store or count tables; load other "
+        "files first, for example with anndata.io; for a frame of rows use the expressions, such "
+        "as pdex.wilcoxon"
     )
 
 

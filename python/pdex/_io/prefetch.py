@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ def result_of(future: Future[T], look: Callable[[], object] | None = None) -> T:
     The handler that Polars sets for SIGINT lets the system resume a wait without a limit, so that
     Python learns of Ctrl-C only at its end (pola-rs/polars issue 21739).
     """
-    while not wait([future], _LOOK).done:
+    # Python's own waits share a lock with whoever ends the future. An interrupt at the wrong moment
+    # leaves it locked, and the other thread waits for ever; but nobody waits to release this one.
+    ended = threading.Lock()
+    ended.acquire()
+    future.add_done_callback(lambda _: ended.release())
+    while not ended.acquire(timeout=_LOOK):
         if look is not None:
             look()
     return future.result()

@@ -216,13 +216,15 @@ class ZarrReader:
 
         from zarr.core import sync
 
-        ended = threading.Event()
+        # Held until the end; an event has a lock that an interrupted wait might keep.
+        ended = threading.Lock()
+        ended.acquire()
 
         async def fetch() -> Any:
             try:
                 return await self._array._async_array.getitem(window)
             finally:
-                ended.set()
+                ended.release()
 
         coming = asyncio.run_coroutine_threadsafe(fetch(), sync._get_loop())
         try:
@@ -230,7 +232,7 @@ class ZarrReader:
         finally:
             # asyncio complains of tasks that have not ended when the process does.
             if coming.cancel():
-                ended.wait(1)
+                ended.acquire(timeout=1)
 
     def _look(self) -> None:
         """Report the bytes read."""
