@@ -188,9 +188,9 @@ def info(data: Data) -> Info:
     TypeError
         `data` is neither AnnData, a path nor a Zarr group or store.
     OSError
-        The file cannot be read. Every error about a file names its path.
+        The file cannot be read, or is a result. Every error about a file names its path.
     ValueError
-        The file is damaged, or is a result.
+        The file is damaged.
 
     See Also
     --------

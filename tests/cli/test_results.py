@@ -87,5 +87,5 @@ def test_what_is_no_result(run, results):
     # A matrix as text is a file to load first.
     Path("counts.csv").write_text("cell,STAT1\\na,1\\n")
     assert "load other files first" in run("info", "counts.csv")[2]
-    with pytest.raises(ValueError, match=r"de\.csv is no screen but a table: pdex\.describe says"):
-        pdex.info(results[0] / "de.csv")
+    with pytest.raises(OSError, match=r"de\.parquet' is a result: pdex\.describe tells how it was"):
+        pdex.info(results[0] / "de.parquet")
