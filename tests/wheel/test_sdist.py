@@ -32,7 +32,8 @@ def unpacked(tmp_path):
 
 def test_it_has_what_a_build_needs(unpacked):
     maturin, folder = unpacked
-    for name in ("Cargo.lock", "README.md", "LICENSE", "pyproject.toml", "benches/kernels.rs"):
+    texts = ("README.md", "LICENSE", "licenses/THIRD-PARTY.txt")
+    for name in (*texts, "Cargo.lock", "pyproject.toml", "benches/kernels.rs"):
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes(), name
     for kind in ("src", "benches/kernels", "python"):
         here = {p.relative_to(ROOT) for p in (ROOT / kind).rglob("*") if p.is_file()}
