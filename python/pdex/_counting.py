@@ -136,7 +136,7 @@ def combined(
     Groups are the combinations of labels that occur, in order of the labels of the first column,
     then of the second, and so on; a missing label comes last. Cells without any label are left out.
     Cells with a `single` label of the first column are groups of their own, behind all others. If
-    no cell has a label, there are no groups, which is an error unless `empty` allows it.
+    no cell has a label, there are no groups: an error, unless `empty`.
     """
     found = [source.groups(column, empty=empty) for column in columns]
     n = len(found[0].places)

@@ -167,7 +167,7 @@ class Work:
         rows = max(1, ROWS // max(1, len(self.genes)))
         schema = self._schema()
         frames = self.frames(measured, targets, rows, span, bar)
-        # A warning may be an error, after which there is no file.
+        # Filters may raise the warning as an error: then no file must appear.
         check = partial(warn_of_flat_targets, self)
         write(path, schema, frames, rows * len(self.genes), metadata, check)
         return schema

@@ -88,8 +88,11 @@ def check_output(output: object) -> Place:
     return path
 
 
-def scan(path: Place, schema: pl.Schema) -> pl.LazyFrame:
-    """Return a lazy frame of a result; in text files, labels that look like numbers stay text."""
+def scan(path: Place, schema: pl.Schema | None = None) -> pl.LazyFrame:
+    """Return a lazy frame of a result.
+
+    With its schema, labels in text files that look like numbers stay text.
+    """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return pl.scan_parquet(str(path), glob=False)

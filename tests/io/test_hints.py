@@ -139,7 +139,7 @@ def test_a_mask_as_where_is_not_printed():
 def test_text_in_sql_without_single_quotes(where):
     told = message(KeyError, lambda: de(screen(), where=where))
     expected = "where: obs has no column 'r1'. Columns: 'target', 'guide', 'rep'. "
-    assert told == expected + "If it is no column, text needs single quotes: 'r1'"
+    assert told == expected + "If it is text, put it in single quotes: 'r1'"
     assert de(screen(), where="rep = 'r1'").height > 0
     told = message(KeyError, lambda: de(screen(), where="repp = 'r1'"))
     assert told.endswith("Did you mean 'rep'? Columns: 'target', 'guide', 'rep'")

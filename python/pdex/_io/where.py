@@ -79,5 +79,5 @@ def _column(obs: Frame, name: str, where: object) -> Column:
         meant = isinstance(where, str) and f'"{name}"' not in where and closest(name, obs.columns)
         if name in obs.columns or not isinstance(where, str) or meant:
             raise
-        msg = f"{error}. If it is no column, text needs single quotes: '{name}'"
+        msg = f"{error}. If it is text, put it in single quotes: '{name}'"
         raise NotFoundError(msg) from None

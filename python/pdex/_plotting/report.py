@@ -226,10 +226,7 @@ def _rule(meta: dict[str, Any]) -> str:
 
 
 def _missing(meta: dict[str, Any]) -> str:
-    """Return the note that there are no fold changes and what to do, as HTML; empty if there are.
-
-    The test is valid without them.
-    """
+    """Return a note on missing fold changes, as HTML; nothing if some gene has one."""
     effect = meta["effect"]
     if effect is not None and not effect["isScore"]:
         return ""

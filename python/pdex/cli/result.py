@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import rich_click as click
 
-from pdex._description import RESULT, files_of, known_of
-from pdex._output import scan_result
+from pdex._description import BINARY, RESULT, files_of, known_of
+from pdex._output import scan, scan_result
 from pdex._places import place_of, size_of
 from pdex._plotting import files
 from pdex._text import counted, size
@@ -69,10 +69,8 @@ def _rows(place: Place, is_folder: bool) -> pl.LazyFrame:
     """Return the rows, which may be more than fit into memory unless they are text."""
     if is_folder:
         return scan_result(place)
-    if place.suffix.lower() == ".parquet":
-        return pl.scan_parquet(str(place), glob=False)
-    if place.suffix.lower() in (".ipc", ".arrow", ".feather"):
-        return pl.scan_ipc(str(place), glob=False)
+    if place.suffix.lower() in BINARY:
+        return scan(place)
     return files.read(Path(str(place))).lazy()
 
 
